@@ -1,0 +1,182 @@
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/protocol.hpp>
+
+namespace redis_lock::detail {
+
+/// The text of a BLPOP timeout. Not by printf, whose decimal point depends on the locale.
+[[nodiscard]] inline std::string in_seconds(milliseconds time, bool whole_seconds) {
+  auto text = std::to_string(time.count() / 1000);
+  if (whole_seconds) return text;
+  const auto fraction = std::to_string(time.count() % 1000);
+  return text.append(".").append(3 - fraction.size(), '0').append(fraction);
+}
+
+/// One acquisition of one lock: the waiting algorithm, over any kind of connection.
+///
+///   first:    SET NX PX, PTTL                 mine, or busy and at most this long
+///   waiting:  BLPOP signal, SET NX PX, PTTL   in one write: the server runs the SET in the moment in
+///                                             which the BLPOP ends, before it reads any other client
+///
+/// run() throws Fault when its connection fails. Call it again with a new one to go on: from then on
+/// each attempt also asks for the holder's id, as a SET whose reply was lost may have run.
+///
+/// A Link has what Connection has: exchange(), pause(), cancelled(), cancelled_late(), whole_seconds.
+template <class Clock = Time::clock>
+class Acquisition {
+ public:
+  /// A waiter looks after the server and the lock at least this often.
+  static constexpr milliseconds longest_slice{3000};
+  /// Shorter waits would be polling: see slice().
+  static constexpr milliseconds shortest_cap{1000};
+  /// How far behind the end of a lease a waiter looks, so that Redis has noticed that end.
+  static constexpr milliseconds behind_the_lease{5};
+  /// How often a waiter tries in its last second on a server that blocks for whole seconds only.
+  static constexpr milliseconds pause_between_tries{50};
+
+  Acquisition(const Keys& keys, std::string_view id, milliseconds expire,
+              std::string_view signal_expire, Time deadline)
+      : keys_(keys),
+        id_(id),
+        expire_(expire),
+        expire_text_(std::to_string(expire.count())),
+        signal_expire_(signal_expire),
+        deadline_(deadline) {}
+
+  /// Blocks until the lock is acquired: the end of its lease; or until the deadline or cancellation:
+  /// nothing, and nothing is held. `expire` of milliseconds::max() is a lease without end.
+  template <class Link>
+  [[nodiscard]] std::optional<Time> run(Link& link) {
+    auto slice = milliseconds::zero();  // after a fault, too, the next attempt comes at once
+    for (;;) {
+      auto answer = attempt(link, slice);
+      if (answer.lease_end) {
+        const auto lease_end = confirm(link, *answer.lease_end);
+        if (lease_end && Clock::now() < *lease_end) return lease_end;
+        // The lease was over before anybody knew of it, so it was none: it goes back.
+        release(link, keys_, id_, signal_expire_);
+        answer.held_for = milliseconds::zero();
+      } else if (answer.held_for == without_end && !type_is_known_) {
+        // A key of another type looks like a lock that is never freed; GET tells.
+        (void)owner(link, keys_.lock);
+        type_is_known_ = true;
+      }
+      const auto now = Clock::now();
+      if (now >= deadline_ || link.cancelled()) return std::nullopt;
+      slice = next_slice(answer.held_for, now, link.cancelled_late());
+    }
+  }
+
+  /// May a command have run whose reply was lost, so that the lock may be held under this id?
+  [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
+
+ private:
+  static constexpr milliseconds without_end = milliseconds::max();
+
+  struct Answer {
+    std::optional<Time> lease_end;  // the lock is ours until then
+    milliseconds held_for{};        // otherwise: what the lease of its holder has left, at most
+  };
+
+  /// Waits up to `slice` for the lock to come free, tries to take it, and asks how long it is held.
+  template <class Link>
+  [[nodiscard]] Answer attempt(Link& link, milliseconds slice) {
+    if (link.whole_seconds && slice > milliseconds::zero()) {
+      const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
+      if (whole == milliseconds::zero()) link.pause(std::min(slice, pause_between_tries));
+      slice = whole;
+    }
+    const auto timeout = in_seconds(slice, link.whole_seconds);
+    const bool waits = slice > milliseconds::zero();
+    const bool asks_for_id = in_doubt_;
+    Commands commands;
+    if (waits) commands.add({"BLPOP", keys_.signal, timeout});
+    commands.add({"SET", keys_.lock, id_, "NX"});
+    if (expire_ != without_end) commands.append("PX").append(expire_text_);
+    commands.add({"PTTL", keys_.lock});
+    if (asks_for_id) commands.add({"GET", keys_.lock});
+
+    const auto sent = Clock::now();
+    in_doubt_ = true;
+    // The slower clocks of servers before 6.0 let a client wait up to two seconds longer.
+    const auto replies =
+        link.exchange(commands, waits && link.whole_seconds ? slice + milliseconds{2000} : slice);
+    auto reply = replies.begin();
+    const auto* wake_up = waits ? &*reply++ : nullptr;
+    const auto& set = *reply++;
+    const auto left = [&ttl = *reply++] { return milliseconds{integer_of(ttl, "PTTL")}; };
+
+    Answer answer;
+    if (set.is_ok()) {
+      answer.lease_end = lease_from(sent, expire_);
+    } else {
+      expect(set, set.is_nil(), "SET");
+      const auto lease_left = left();
+      if (asks_for_id && string_of(*reply, "GET") == id_) {
+        answer.lease_end = lease_from(sent, lease_left.count() < 0 ? expire_ : lease_left);
+      } else {
+        in_doubt_ = asks_for_id;
+        // -2: freed in between. -1: no expiry, or on Redis 2.6 either of the two.
+        answer.held_for =
+            lease_left.count() == -1 ? without_end : std::max(lease_left, milliseconds::zero());
+      }
+    }
+    if (wake_up) check_wake_up(link, *wake_up);
+    return answer;
+  }
+
+  /// Looks at the reply to BLPOP: what it popped does not matter, the SET behind it decides.
+  template <class Link>
+  static void check_wake_up(Link& link, const Reply& reply) {
+    if (reply.is_error() && !link.whole_seconds &&
+        reply.text.find("timeout is not an integer") != reply.text.npos) {
+      link.whole_seconds = true;
+    } else if (!reply.is_error("UNBLOCKED")) {
+      expect(reply, reply.is_nil() || reply.kind == Reply::Kind::array, "BLPOP");
+    }
+  }
+
+  [[nodiscard]] static Time lease_from(Time sent, milliseconds lease) {
+    return lease == without_end ? never : after(sent, lease);
+  }
+
+  /// A grant may have lain in a socket for a while. If less than two thirds of its lease are left, asks
+  /// once more, for a lease that counts from now. Nothing if the lock is not ours any more.
+  template <class Link>
+  [[nodiscard]] std::optional<Time> confirm(Link& link, Time lease_end) {
+    const auto sent = Clock::now();
+    if (lease_end == never || lease_end - sent >= expire_ - expire_ / 3) return lease_end;
+    if (lease_end <= sent) return std::nullopt;
+    if (extend(link, keys_.lock, id_, expire_text_) != Extension::extended) return std::nullopt;
+    return lease_from(sent, expire_);
+  }
+
+  /// No slice is longer than a third of the lease: so a grant has two thirds left for certain, without
+  /// asking again. Where that would be polling, slices go up to a second, and confirm() asks.
+  [[nodiscard]] milliseconds next_slice(milliseconds held_for, Time now,
+                                        bool cancelled_late) const {
+    auto slice = std::min(longest_slice, std::max(shortest_cap, expire_ / 3));
+    if (cancelled_late) slice = std::min(slice, shortest_cap);
+    if (held_for != without_end) slice = std::min(slice, held_for + behind_the_lease);
+    return std::max(std::min(slice, left_until(deadline_, now)), milliseconds{1});
+  }
+
+  const Keys& keys_;
+  std::string_view id_;
+  milliseconds expire_;
+  std::string expire_text_;
+  std::string_view signal_expire_;
+  Time deadline_;
+  bool in_doubt_ = false;
+  bool type_is_known_ = false;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,169 @@
+#pragma once
+
+#include <array>
+#include <string>
+#include <thread>
+
+#include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/hiredis.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// One connection to Redis: commands in, their replies out. After a fault it owes replies that nobody
+/// will read, so it is not usable() any more. For one thread at a time.
+class Connection {
+ public:
+  enum class Greeting { now, with_first_commands };
+
+  /// Connects and, unless that is left to the caller, authenticates and selects the database. Blocks
+  /// up to connect_timeout, but not past `deadline`, and then up to command_timeout.
+  Connection(const Endpoint& endpoint, Time deadline, Greeting greeting = Greeting::now)
+      : command_timeout_(endpoint.command_timeout),
+        owned_(open_context(endpoint, std::min(endpoint.connect_timeout,
+                                               left_until(deadline, Time::clock::now())))),
+        context_(owned_.get()) {
+    if (greeting == Greeting::now) greet(endpoint);
+  }
+
+  /// Works over somebody else's connection, which is never closed or reconnected.
+  explicit Connection(redisContext* borrowed) : context_(borrowed) {
+    if (context_->err) {
+      throw Fault{errc::connection_failed,
+                  "the borrowed context has failed before: " + std::string(context_->errstr)};
+    }
+    const auto size = static_cast<socklen_t>(sizeof(timeval));
+    for (std::size_t i = 0; i < timeouts_.size(); ++i) {
+      auto length = size;
+      ::getsockopt(context_->fd, SOL_SOCKET, timeout_options[i], &timeouts_[i], &length);
+    }
+    const auto& receive_timeout = timeouts_.front();
+    const auto own = std::chrono::seconds{receive_timeout.tv_sec} +
+                     std::chrono::microseconds{receive_timeout.tv_usec};
+    if (own > own.zero()) command_timeout_ = std::chrono::ceil<milliseconds>(own);
+    set_timeouts({to_timeval(command_timeout_), to_timeval(command_timeout_)});
+  }
+
+  ~Connection() {
+    if (cancellation_) cancellation_->watch(-1);
+    if (owned_) return;
+    if (!usable() && !context_->err) poison(*context_);
+    set_timeouts(timeouts_);
+  }
+  Connection(const Connection&) = delete;
+  Connection(Connection&&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  Connection& operator=(Connection&&) = delete;
+
+  /// Sends all commands in one write and reads their replies, which are due within command_timeout
+  /// after the time that the server was asked to wait. Throws Fault; error replies are returned.
+  [[nodiscard]] Replies exchange(const Commands& commands,
+                                 milliseconds wait = milliseconds::zero()) {
+    return exchange_within(commands, command_timeout_ + wait, wait > milliseconds::zero());
+  }
+
+  /// As exchange(), but its replies are due within `limit` at all events.
+  [[nodiscard]] Replies exchange_within(const Commands& commands, milliseconds limit,
+                                        bool may_wait = true) {
+    const auto deadline = after(Time::clock::now(), limit);
+    owes_replies_ = true;
+    send(*context_, commands);
+    Replies replies;
+    replies.reserve(commands.size());
+    while (replies.size() < commands.size())
+      replies.push_back(receive(*context_, deadline, may_wait));
+    owes_replies_ = false;
+    answered_ = true;
+    return replies;
+  }
+
+  /// May it be used for another operation?
+  [[nodiscard]] bool usable() const noexcept { return !owes_replies_ && context_->err == 0; }
+  [[nodiscard]] bool stale() const noexcept { return is_stale(*context_); }
+  /// Has the server answered on it since the last call of expect_answer()?
+  [[nodiscard]] bool answered() const noexcept { return answered_; }
+  void expect_answer() noexcept { answered_ = false; }
+
+  /// Lets another thread end what this connection waits for. A borrowed one notices between two waits.
+  void set_cancellation(Cancellation* cancellation) {
+    if (owned_ && cancellation_) cancellation_->watch(-1);
+    cancellation_ = cancellation;
+    if (owned_ && cancellation_) cancellation_->watch(context_->fd);
+  }
+  [[nodiscard]] bool cancelled() const noexcept {
+    return cancellation_ && cancellation_->requested();
+  }
+  /// Must cancellation, to be noticed, wait for the server's answer?
+  [[nodiscard]] bool cancelled_late() const noexcept { return cancellation_ && !owned_; }
+  void pause(milliseconds time) const {
+    if (cancellation_) {
+      cancellation_->sleep_until(after(Time::clock::now(), time));
+    } else {
+      std::this_thread::sleep_for(time);
+    }
+  }
+
+  /// Has the server refused a fractional BLPOP timeout, as those before Redis 6.0 do?
+  bool whole_seconds = false;
+
+ private:
+  static constexpr std::array<int, 2> timeout_options{SO_RCVTIMEO, SO_SNDTIMEO};
+
+  void set_timeouts(const std::array<timeval, 2>& timeouts) const noexcept {
+    for (std::size_t i = 0; i < timeouts.size(); ++i) {
+      ::setsockopt(context_->fd, SOL_SOCKET, timeout_options[i], &timeouts[i], sizeof(timeval));
+    }
+  }
+
+  void greet(const Endpoint& endpoint);
+
+  milliseconds command_timeout_ = Endpoint{}.command_timeout;
+  Context owned_;
+  redisContext* context_;
+  std::array<timeval, 2> timeouts_{};
+  Cancellation* cancellation_ = nullptr;
+  bool owes_replies_ = false;
+  bool answered_ = false;
+};
+
+/// What makes a new connection one of this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. `database` is the
+/// text that the commands refer to.
+[[nodiscard]] inline Commands greeting(const Endpoint& endpoint, const std::string& database) {
+  Commands commands;
+  if (!endpoint.username.empty()) {
+    commands.add({"AUTH", endpoint.username, endpoint.password});
+  } else if (!endpoint.password.empty()) {
+    commands.add({"AUTH", endpoint.password});
+  }
+  if (endpoint.database != 0) commands.add({"SELECT", database});
+  if (!endpoint.client_name.empty()) commands.add({"CLIENT", "SETNAME", endpoint.client_name});
+  return commands;
+}
+
+inline void Connection::greet(const Endpoint& endpoint) {
+  const auto database = std::to_string(endpoint.database);
+  const auto commands = greeting(endpoint, database);
+  if (commands.empty()) return;
+  auto replies = exchange(commands);
+  const bool authenticated = !endpoint.username.empty() || !endpoint.password.empty();
+  for (std::size_t i = 0; i < replies.size(); ++i) {
+    auto& text = replies[i].text;
+    // Servers quote the arguments of a command that they do not know.
+    for (const auto& secret : {endpoint.password, endpoint.username}) {
+      if (secret.empty()) continue;
+      for (auto at = text.find(secret); at != text.npos; at = text.find(secret, at + 3)) {
+        text.replace(at, secret.size(), "***");
+      }
+    }
+    if (i == 0 && authenticated && replies[i].is_error()) {
+      const auto fault = fault_of(replies[i]);
+      throw fault.passing() ? fault : Fault{errc::authentication_failed, text};
+    }
+    expect(replies[i], replies[i].is_ok(), "the greeting");
+  }
+  answered_ = false;
+}
+
+}  // namespace redis_lock::detail

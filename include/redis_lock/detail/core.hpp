@@ -1,0 +1,91 @@
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <redis_lock/detail/connection.hpp>
+#include <redis_lock/detail/pool.hpp>
+#include <redis_lock/detail/process_local.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// What all copies of a Client share; or the stand-in for one over a borrowed context.
+class Core {
+ public:
+  explicit Core(Endpoint endpoint) : endpoint_(std::move(endpoint)) {}
+  explicit Core(redisContext* borrowed) : borrowed_(borrowed) {}
+
+  [[nodiscard]] bool is_borrowed() const noexcept { return borrowed_ != nullptr; }
+
+  /// The terms of an operation that is not given another time.
+  [[nodiscard]] Terms terms() const { return {endpoint_.retry_for}; }
+
+  /// Runs `work(Connection&)`, on a new connection again where that may help. Throws Fault.
+  template <class Work>
+  auto perform(const Terms& terms, Work&& work) {
+    if (!borrowed_) return here_->pool.perform(terms, std::forward<Work>(work));
+    if (!here_.is_here()) {
+      throw Fault{errc::connection_failed, "the borrowed context belongs to the parent process"};
+    }
+    const std::lock_guard guard{here_->borrowed};
+    Connection connection{borrowed_};
+    connection.set_cancellation(terms.cancellation);
+    return work(connection);
+  }
+
+  /// As perform(), for the caller of the library: throws Error, which names the operation and the lock.
+  template <class Work>
+  auto perform(const char* operation, std::string_view name, const Terms& terms, Work&& work) {
+    try {
+      return perform(terms, std::forward<Work>(work));
+    } catch (const Fault& fault) {
+      throw error_of(operation, name, fault);
+    }
+  }
+
+  /// After an acquisition that was given up on: makes sure that its id does not hold the lock. Where
+  /// that cannot be done, the lease does it.
+  void give_up(const Keys& keys, std::string_view id, std::string_view signal_expire) noexcept try {
+    if (borrowed_) return;
+    // All in one write, which needs no answer: so it works, later, on a server that is frozen now.
+    Connection connection{endpoint_, never, Connection::Greeting::with_first_commands};
+    const auto database = std::to_string(endpoint_.database);
+    auto commands = greeting(endpoint_, database);
+    add_call(commands, {&release_script, {keys.lock, keys.signal, id, signal_expire}}, false);
+    (void)connection.exchange_within(commands, std::min(endpoint_.command_timeout, patience));
+  } catch (const std::exception&) {  // the fault that came before this one is what gets reported
+  }
+
+  [[nodiscard]] Renewer& renewer() { return *here_->renewer; }
+
+ private:
+  static constexpr milliseconds patience{200};
+
+  /// What belongs to one process.
+  struct Here {
+    explicit Here(const Endpoint& endpoint)
+        : pool(endpoint), renewer(std::make_shared<Renewer>(endpoint)) {}
+    ~Here() { renewer->stop(); }
+    Here(const Here&) = delete;
+    Here(Here&&) = delete;
+    Here& operator=(const Here&) = delete;
+    Here& operator=(Here&&) = delete;
+
+    Pool pool;
+    std::shared_ptr<Renewer> renewer;
+    std::mutex borrowed;  // one thread at a time may use the borrowed context
+  };
+
+  const Endpoint endpoint_;
+  redisContext* const borrowed_ = nullptr;
+  ProcessLocal<Here> here_{[this] { return std::make_unique<Here>(endpoint_); }};
+};
+
+}  // namespace redis_lock::detail

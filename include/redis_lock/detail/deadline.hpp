@@ -1,0 +1,45 @@
+#pragma once
+
+#include <chrono>
+
+namespace redis_lock::detail {
+
+using std::chrono::milliseconds;
+using Time = std::chrono::steady_clock::time_point;
+
+/// The deadline of who waits for ever, and the end of a lease that has none.
+inline constexpr Time never = Time::max();
+
+/// Whatever is longer than this is for ever: far beyond any uptime, and small enough to add to any
+/// time_point of the steady clock.
+inline constexpr std::chrono::hours longest{24 * 365 * 100};
+
+/// `from` + `duration`, without overflow and never early; a duration that is too long gives `never`.
+/// A NaN counts as no time at all.
+template <class Rep, class Period>
+[[nodiscard]] Time after(Time from, const std::chrono::duration<Rep, Period>& duration) {
+  using Seconds = std::chrono::duration<long double>;
+  const Seconds seconds{duration};
+  if (!(seconds > Seconds::zero())) return from;
+  if (seconds >= Seconds{longest}) return never;
+  return from + std::chrono::ceil<Time::duration>(duration);
+}
+
+/// When the steady clock will show what `clock` shows at `deadline`, as far as can be known now.
+template <class Clock, class Duration>
+[[nodiscard]] Time steady(const std::chrono::time_point<Clock, Duration>& deadline) {
+  using Seconds = std::chrono::duration<long double>;
+  const auto now = Clock::now();
+  if (deadline <= now) return Time::clock::now();
+  // In floating point first: the difference of two extreme time_points does not fit an integer.
+  const Seconds left = Seconds{deadline.time_since_epoch()} - Seconds{now.time_since_epoch()};
+  return left >= Seconds{longest} ? never : after(Time::clock::now(), deadline - now);
+}
+
+/// The time left until `deadline` in whole milliseconds, rounded up so that no wait is short.
+[[nodiscard]] inline milliseconds left_until(Time deadline, Time now) {
+  if (deadline == never) return longest;
+  return deadline <= now ? milliseconds::zero() : std::chrono::ceil<milliseconds>(deadline - now);
+}
+
+}  // namespace redis_lock::detail

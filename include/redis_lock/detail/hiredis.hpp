@@ -1,0 +1,204 @@
+#pragma once
+
+#include <fcntl.h>
+#include <hiredis/hiredis.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/endpoint.hpp>
+
+/// All that the library knows of hiredis: its handles, its errors, and its lack of MSG_NOSIGNAL.
+namespace redis_lock::detail {
+
+struct ContextCloser {
+  void operator()(redisContext* context) const noexcept { ::redisFree(context); }
+};
+using Context = std::unique_ptr<redisContext, ContextCloser>;
+
+struct ReplyFreer {
+  void operator()(redisReply* reply) const noexcept { ::freeReplyObject(reply); }
+};
+using HiredisReply = std::unique_ptr<redisReply, ReplyFreer>;
+
+/// hiredis writes without MSG_NOSIGNAL: to a connection that the peer has closed, that raises SIGPIPE,
+/// on the writing thread. Blocks the signal there for the time of a write; the mask is put back as it
+/// was, and the handlers of the application never see anything.
+class SigpipeBlock {
+ public:
+  SigpipeBlock() {
+    sigemptyset(&sigpipe_);
+    sigaddset(&sigpipe_, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &sigpipe_, &before_);
+    if (sigismember(&before_, SIGPIPE) == 1) {
+      sigset_t pending;
+      sigpending(&pending);
+      was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+    }
+  }
+  ~SigpipeBlock() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SigpipeBlock(const SigpipeBlock&) = delete;
+  SigpipeBlock(SigpipeBlock&&) = delete;
+  SigpipeBlock& operator=(const SigpipeBlock&) = delete;
+  SigpipeBlock& operator=(SigpipeBlock&&) = delete;
+
+  /// To be called after a write that failed: takes back the signal it raised.
+  void take_back() const {
+    if (was_pending_) return;
+    const timespec at_once{};
+    while (::sigtimedwait(&sigpipe_, nullptr, &at_once) == -1 && errno == EINTR) {
+    }
+  }
+
+ private:
+  sigset_t sigpipe_{}, before_{};
+  bool was_pending_ = false;
+};
+
+[[nodiscard]] inline timeval to_timeval(milliseconds time) {
+  const auto count = std::min(time, milliseconds{std::chrono::hours{24}}).count();
+  timeval value{};
+  value.tv_sec = static_cast<decltype(value.tv_sec)>(count / 1000);
+  value.tv_usec = static_cast<decltype(value.tv_usec)>(count % 1000 * 1000);
+  return value;
+}
+
+/// The fault behind a hiredis call that failed. `error` is the errno it left.
+[[nodiscard]] inline Fault fault_of(const redisContext& context, int error) {
+  const std::string text = context.errstr;
+  switch (context.err) {
+    case REDIS_ERR_IO:
+      if (error == EAGAIN || error == EWOULDBLOCK) {
+        return {errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
+      }
+      break;
+    case REDIS_ERR_PROTOCOL:
+    case REDIS_ERR_OOM: return {errc::protocol_error, text};
+    default: break;
+  }
+  return {errc::connection_failed, text, Fault::Kind::passing};
+}
+
+/// Opens a connection, over TCP or a Unix socket. Blocks up to `timeout`.
+[[nodiscard]] inline Context open_context(const Endpoint& endpoint, milliseconds timeout) {
+  const auto limit = to_timeval(std::max(timeout, milliseconds{1}));
+  Context context{endpoint.unix_socket.empty()
+                      ? ::redisConnectWithTimeout(endpoint.host.c_str(), endpoint.port, limit)
+                      : ::redisConnectUnixWithTimeout(endpoint.unix_socket.c_str(), limit)};
+  if (!context) throw std::bad_alloc{};
+  if (context->err) throw Fault{errc::connection_failed, context->errstr, Fault::Kind::passing};
+  ::fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+  // TCP_NODELAY is set by hiredis itself; both calls report failure through the context.
+  ::redisSetTimeout(context.get(), to_timeval(endpoint.command_timeout));
+  if (endpoint.unix_socket.empty()) ::redisEnableKeepAlive(context.get());
+  if (context->err) throw Fault{errc::connection_failed, context->errstr, Fault::Kind::passing};
+  return context;
+}
+
+/// Sends all commands in one write.
+inline void send(redisContext& context, const Commands& commands) {
+  std::vector<const char*> arguments;
+  std::vector<std::size_t> lengths;
+  for (std::size_t command = 0; command < commands.size(); ++command) {
+    arguments.clear();
+    lengths.clear();
+    for (auto argument = commands.begin(command); argument != commands.end(command); ++argument) {
+      arguments.push_back(argument->data() ? argument->data() : "");
+      lengths.push_back(argument->size());
+    }
+    if (::redisAppendCommandArgv(&context, static_cast<int>(arguments.size()), arguments.data(),
+                                 lengths.data()) != REDIS_OK) {
+      throw fault_of(context, 0);
+    }
+  }
+  const SigpipeBlock sigpipe;
+  for (int done = 0; done == 0;) {
+    errno = 0;
+    if (::redisBufferWrite(&context, &done) != REDIS_OK) {
+      const int error = errno;
+      sigpipe.take_back();
+      throw fault_of(context, error);
+    }
+  }
+}
+
+[[nodiscard]] inline Reply to_reply(const redisReply& from) {
+  Reply reply;
+  switch (from.type) {
+    case REDIS_REPLY_NIL: reply.kind = Reply::Kind::nil; break;
+    case REDIS_REPLY_STATUS: reply.kind = Reply::Kind::status; break;
+    case REDIS_REPLY_STRING: reply.kind = Reply::Kind::string; break;
+    case REDIS_REPLY_INTEGER: reply.kind = Reply::Kind::integer; break;
+    case REDIS_REPLY_ERROR: reply.kind = Reply::Kind::error; break;
+    case REDIS_REPLY_ARRAY: reply.kind = Reply::Kind::array; break;
+    default: reply.kind = Reply::Kind::other; return reply;
+  }
+  reply.integer = from.integer;
+  if (from.str) reply.text.assign(from.str, from.len);
+  for (std::size_t i = 0; i < from.elements; ++i)
+    reply.elements.push_back(to_reply(*from.element[i]));
+  return reply;
+}
+
+/// Waits until there is something to read, or throws timed_out at the deadline.
+inline void wait_readable(const redisContext& context, Time deadline) {
+  for (;;) {
+    const auto left = left_until(deadline, Time::clock::now());
+    if (left <= milliseconds::zero()) {
+      throw Fault{errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
+    }
+    const auto most = milliseconds{std::numeric_limits<int>::max()};
+    pollfd socket{context.fd, POLLIN, 0};
+    if (::poll(&socket, 1, static_cast<int>(std::min(left, most).count())) > 0) return;
+  }
+}
+
+/// Reads one reply. `may_wait`: the socket's own timeout is too short for it, the deadline rules.
+[[nodiscard]] inline Reply receive(redisContext& context, Time deadline, bool may_wait) {
+  for (;;) {
+    void* parsed = nullptr;
+    if (::redisGetReplyFromReader(&context, &parsed) != REDIS_OK) throw fault_of(context, 0);
+    if (parsed) {
+      const HiredisReply reply{static_cast<redisReply*>(parsed)};
+#ifdef REDIS_REPLY_PUSH  // client-side caching of the owner of a borrowed RESP3 connection
+      if (reply->type == REDIS_REPLY_PUSH) continue;
+#endif
+      return to_reply(*reply);
+    }
+    // The check comes before each read: signals and single bytes must not prolong the wait for ever.
+    if (may_wait || Time::clock::now() >= deadline) wait_readable(context, deadline);
+    errno = 0;
+    if (::redisBufferRead(&context) != REDIS_OK) throw fault_of(context, errno);
+  }
+}
+
+/// Has the peer closed this idle connection, or sent what nobody asked for?
+[[nodiscard]] inline bool is_stale(const redisContext& context) {
+  char byte = 0;
+  return ::recv(context.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+         (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+/// Makes a borrowed connection that still owes replies useless to its owner, through hiredis itself:
+/// otherwise a late reply would pass for the answer to the owner's next command.
+inline void poison(redisContext& context) noexcept {
+  ::shutdown(context.fd, SHUT_RDWR);
+  while (::redisBufferRead(&context) == REDIS_OK) {
+  }
+}
+
+}  // namespace redis_lock::detail

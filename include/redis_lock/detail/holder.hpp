@@ -1,0 +1,257 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include <redis_lock/detail/acquire.hpp>
+#include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/core.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/gate.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/process_local.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/random_id.hpp>
+#include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/options.hpp>
+
+namespace redis_lock::detail {
+
+/// A time that can be added to any other.
+[[nodiscard]] inline milliseconds limited(milliseconds time) {
+  return std::min<milliseconds>(time, longest);
+}
+
+/// What stands behind one Lock object: the acquisitions that it makes, one after another, from the gate
+/// in the process to Redis and back. Throws Error, and what Lock says of each operation.
+class Holder {
+ public:
+  Holder(std::shared_ptr<Core> core, std::string name, Options options)
+      : core_(std::move(core)),
+        name_(std::move(name)),
+        options_(std::move(options)),
+        keys_{options_.key_prefix + name_, options_.signal_prefix + name_},
+        expire_(std::to_string(limited(options_.expire).count())),
+        signal_expire_(std::to_string(limited(options_.signal_expire).count())) {
+    if (options_.expire != no_expiry) options_.expire = limited(options_.expire);
+  }
+
+  [[nodiscard]] Core& core() const noexcept { return *core_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] const Options& options() const noexcept { return options_; }
+  [[nodiscard]] const Keys& keys() const noexcept { return keys_; }
+  [[nodiscard]] const std::string& signal_expire() const noexcept { return signal_expire_; }
+
+  /// Is this the process in which the latest acquisition was made, or none yet?
+  [[nodiscard]] bool is_here() const noexcept { return state_.is_here(); }
+
+  /// What is held, or was lost and not released yet.
+  [[nodiscard]] std::shared_ptr<Hold> current() const noexcept {
+    if (!is_here()) return nullptr;
+    const std::lock_guard guard{state_->mutex};
+    return state_->held ? state_->latest : nullptr;
+  }
+
+  [[nodiscard]] std::string id() const {
+    if (!is_here()) return options_.id;
+    const std::lock_guard guard{state_->mutex};
+    return state_->latest ? state_->latest->id : options_.id;
+  }
+
+  /// Makes waiters of this process look at their cancellation.
+  void interrupt() { state_->gate.interrupt(); }
+
+  /// Waits for the lock until `deadline`, and for Redis until `retry_deadline` or the end of retry_for.
+  [[nodiscard]] bool acquire(const char* operation, Time deadline, Time retry_deadline,
+                             Cancellation* cancellation = nullptr) {
+    auto& state = *state_;
+    if (deadline == never && is_held_by_this_thread(state)) {
+      throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
+                              describe(operation, name_) + "this thread holds it");
+    }
+    const bool entered = deadline <= Time::clock::now() ? state.gate.try_enter()
+                                                        : state.gate.enter(deadline, cancellation);
+    if (!entered) return false;
+    LeaveGate leave{&state.gate};
+    const auto hold = acquire_from_redis(operation, state, deadline,
+                                         {core_->terms().retry_for, retry_deadline, cancellation});
+    if (!hold) return false;
+    leave.gate = nullptr;
+    const std::lock_guard guard{state.mutex};
+    state.latest = hold;
+    state.held = true;
+    state.thread = std::this_thread::get_id();
+    return true;
+  }
+
+  void release() {
+    const auto hold = take_current();
+    if (!hold) throw error("unlock", errc::not_owned, "it is not held");
+    const LeaveGate leave{&state_->gate};
+    if (!core_->is_borrowed()) core_->renewer().forget(*hold);
+
+    const bool lost = !hold->owned();
+    bool freed = false;
+    if (!hold->refused) {
+      bool may_have_run = false;
+      const Terms terms{lost ? milliseconds::zero() : core_->terms().retry_for, hold->expires_at};
+      try {
+        freed = core_->perform(terms, [&](Connection& connection) {
+          const bool in_doubt = std::exchange(may_have_run, true);
+          return detail::release(connection, keys_, hold->id, signal_expire_) || in_doubt;
+        });
+      } catch (const Fault& fault) {
+        if (!lost) throw error_of("unlock", name_, fault);
+      }
+    }
+    if (lost || !freed) throw error("unlock", errc::lease_lost, "it was lost before");
+  }
+
+  void extend(milliseconds lease) {
+    const auto hold = current();
+    if (!hold) throw error("extend", errc::not_owned, "it is not held");
+    if (options_.expire == no_expiry)
+      throw error("extend", errc::not_expirable, "it has no expiry");
+    const PauseRenewal pause{*core_, hold};
+    auto sent = Time::min();
+    auto result = Extension::not_ours;
+    if (hold->owned()) {
+      const auto text = std::to_string(lease.count());
+      const Terms terms{core_->terms().retry_for, hold->expires_at};
+      result = core_->perform("extend", name_, terms, [&](Connection& connection) {
+        sent = Time::clock::now();
+        return detail::extend(connection, keys_.lock, hold->id, text);
+      });
+      hold->refused = result == Extension::not_ours;
+    }
+    if (result == Extension::not_expirable)
+      throw error("extend", errc::not_expirable, "its expiry was taken away");
+    if (result == Extension::extended && !hold->lost) {
+      hold->expires_at = after(sent, lease);
+      return;
+    }
+    const bool known = hold->lost.exchange(true);
+    if (core_->is_borrowed() && !known) hold->tell_loss();  // otherwise the renewal thread does
+    throw error("extend", errc::lease_lost, "it was lost before");
+  }
+
+  /// Lets the background thread tell the loss of `hold`.
+  void watch(const std::shared_ptr<Hold>& hold) const {
+    if (core_->is_borrowed()) return;
+    core_->renewer().start();
+    core_->renewer().watch(hold);
+  }
+
+  /// Waits for a callback that is running to return, unless it is the callback that asks.
+  void await_callback() const {
+    if (is_here() && !core_->is_borrowed()) core_->renewer().await_callback(this);
+  }
+
+ private:
+  struct State {
+    Gate gate;
+    IdSource ids;
+    std::mutex mutex;  // guards the rest
+    std::shared_ptr<Hold> latest;
+    bool held = false;       // `latest` is not released yet
+    std::thread::id thread;  // that made it
+  };
+
+  struct LeaveGate {
+    explicit LeaveGate(Gate* entered) : gate(entered) {}
+    LeaveGate(const LeaveGate&) = delete;
+    LeaveGate(LeaveGate&&) = delete;
+    LeaveGate& operator=(const LeaveGate&) = delete;
+    LeaveGate& operator=(LeaveGate&&) = delete;
+    ~LeaveGate() {
+      if (gate) gate->leave();
+    }
+    Gate* gate;
+  };
+
+  /// An extension and a renewal of the same lock never cross: the one that Redis saw last would count.
+  class PauseRenewal {
+   public:
+    PauseRenewal(Core& core, const std::shared_ptr<Hold>& hold) : core_(core), hold_(hold) {
+      if (!core_.is_borrowed()) core_.renewer().pause(*hold_);
+    }
+    PauseRenewal(const PauseRenewal&) = delete;
+    PauseRenewal(PauseRenewal&&) = delete;
+    PauseRenewal& operator=(const PauseRenewal&) = delete;
+    PauseRenewal& operator=(PauseRenewal&&) = delete;
+    ~PauseRenewal() {
+      if (!core_.is_borrowed()) core_.renewer().resume(hold_);
+    }
+
+   private:
+    Core& core_;
+    const std::shared_ptr<Hold>& hold_;
+  };
+
+  [[nodiscard]] std::shared_ptr<Hold> acquire_from_redis(const char* operation, State& state,
+                                                         Time deadline, const Terms& terms) {
+    const bool watched = !core_->is_borrowed() && (options_.auto_renewal || options_.on_lost);
+    if (watched) core_->renewer().start();  // before there is a lock that it could fail to renew
+    auto hold = std::make_shared<Hold>();
+    hold->holder = this;
+    hold->key = keys_.lock;
+    hold->id = options_.id.empty() ? state.ids.next() : options_.id;
+    hold->expire = options_.expire;
+    hold->expire_text = expire_;
+    hold->on_lost = options_.on_lost;
+
+    Acquisition<> acquisition{keys_, hold->id, options_.expire, signal_expire_, deadline};
+    const auto give_up = [&] {
+      if (acquisition.in_doubt()) core_->give_up(keys_, hold->id, signal_expire_);
+    };
+    try {
+      const auto lease_end = core_->perform(
+          terms, [&](Connection& connection) { return acquisition.run(connection); });
+      if (!lease_end) return nullptr;
+      hold->expires_at = *lease_end;
+      if (options_.auto_renewal) hold->renewed_until = after(Time::clock::now(), options_.max_hold);
+      if (watched) core_->renewer().watch(hold);
+      return hold;
+    } catch (const Fault& fault) {
+      give_up();
+      if (terms.cancellation && terms.cancellation->requested()) return nullptr;
+      throw error_of(operation, name_, fault);
+    } catch (...) {
+      give_up();
+      throw;
+    }
+  }
+
+  [[nodiscard]] static bool is_held_by_this_thread(State& state) {
+    const std::lock_guard guard{state.mutex};
+    return state.held && state.thread == std::this_thread::get_id();
+  }
+
+  /// What was held is not any more, for whoever asks from now on.
+  [[nodiscard]] std::shared_ptr<Hold> take_current() {
+    if (!is_here()) return nullptr;
+    const std::lock_guard guard{state_->mutex};
+    return std::exchange(state_->held, false) ? state_->latest : nullptr;
+  }
+
+  [[nodiscard]] Error error(const char* operation, errc code, const char* text) const {
+    return error_of(operation, name_, Fault{code, text});
+  }
+
+  std::shared_ptr<Core> core_;
+  std::string name_;
+  Options options_;
+  Keys keys_;
+  std::string expire_, signal_expire_;
+  mutable ProcessLocal<State> state_{[] { return std::make_unique<State>(); }};
+};
+
+}  // namespace redis_lock::detail

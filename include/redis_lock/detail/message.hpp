@@ -1,0 +1,126 @@
+#pragma once
+
+#include <cstddef>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <redis_lock/error.hpp>
+
+namespace redis_lock::detail {
+
+/// An operation on Redis that failed, before it is known whose operation it was: Error adds the name
+/// of the lock.
+class Fault : public std::runtime_error {
+ public:
+  enum class Kind { final, passing };  // passing: the same on a new connection may succeed
+
+  Fault(errc code, const std::string& text, Kind kind = Kind::final)
+      : std::runtime_error(text), code_(code), kind_(kind) {}
+
+  [[nodiscard]] errc code() const noexcept { return code_; }
+  [[nodiscard]] bool passing() const noexcept { return kind_ == Kind::passing; }
+
+ private:
+  errc code_;
+  Kind kind_;
+};
+
+/// Commands that go out in one write. Refers to its arguments: they must outlive it.
+class Commands {
+ public:
+  Commands& add(std::initializer_list<std::string_view> arguments) {
+    arguments_.insert(arguments_.end(), arguments);
+    ends_.push_back(arguments_.size());
+    return *this;
+  }
+
+  /// Adds an argument to the latest command.
+  Commands& append(std::string_view argument) {
+    arguments_.push_back(argument);
+    ++ends_.back();
+    return *this;
+  }
+
+  [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return ends_.empty(); }
+  [[nodiscard]] const std::string_view* begin(std::size_t command) const {
+    return arguments_.data() + (command == 0 ? 0 : ends_[command - 1]);
+  }
+  [[nodiscard]] const std::string_view* end(std::size_t command) const {
+    return arguments_.data() + ends_[command];
+  }
+
+ private:
+  std::vector<std::string_view> arguments_;
+  std::vector<std::size_t> ends_;
+};
+
+/// One answer of the server.
+struct Reply {
+  enum class Kind { nil, status, string, integer, error, array, other };
+
+  Kind kind = Kind::nil;
+  long long integer = 0;
+  std::string text;
+  std::vector<Reply> elements;
+
+  [[nodiscard]] bool is_nil() const noexcept { return kind == Kind::nil; }
+  [[nodiscard]] bool is_error() const noexcept { return kind == Kind::error; }
+  [[nodiscard]] bool is_ok() const noexcept { return kind == Kind::status && text == "OK"; }
+  /// Is it an error whose first word, the server's error code, is this?
+  [[nodiscard]] bool is_error(std::string_view code) const {
+    return is_error() && text.compare(0, code.size(), code) == 0 &&
+           (text.size() == code.size() || text[code.size()] == ' ');
+  }
+};
+
+using Replies = std::vector<Reply>;
+
+/// The fault that an error reply stands for.
+[[nodiscard]] inline Fault fault_of(const Reply& error) {
+  if (error.is_error("NOAUTH") || error.is_error("WRONGPASS")) {
+    return {errc::authentication_failed, error.text};
+  }
+  // States that end by themselves or with a failover; inside a script they come with a '-' before them.
+  for (const std::string code :
+       {"LOADING", "BUSY", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "UNBLOCKED"}) {
+    if (error.is_error(code) || error.text.find('-' + code + ' ') != std::string::npos) {
+      return {errc::server_error, error.text, Fault::Kind::passing};
+    }
+  }
+  const bool full = error.text.find("max number of clients") != std::string::npos;
+  return {errc::server_error, error.text, full ? Fault::Kind::passing : Fault::Kind::final};
+}
+
+/// The beginning of what an error says: which operation, on which name. Names may be any bytes.
+[[nodiscard]] inline std::string describe(std::string_view operation, std::string_view name) {
+  constexpr std::size_t most = 64;
+  std::string text{"redis_lock: "};
+  text.append(operation).append(" of \"");
+  for (const char c : name.substr(0, most)) text += c >= ' ' && c <= '~' ? c : '?';
+  return text.append(name.size() > most ? "...\": " : "\": ");
+}
+
+[[nodiscard]] inline Error error_of(std::string_view operation, std::string_view name,
+                                    const Fault& fault) {
+  return {fault.code(), describe(operation, name) + fault.what()};
+}
+
+/// Throws what `reply` complains of.
+inline void expect_no_error(const Reply& reply) {
+  if (reply.is_error()) throw fault_of(reply);
+}
+
+/// Throws unless `reply` is of the kind that the command answers with.
+inline void expect(const Reply& reply, bool is_of_the_kind, const char* command) {
+  expect_no_error(reply);
+  if (!is_of_the_kind) {
+    throw Fault{errc::protocol_error,
+                std::string("the answer to ") + command + " is not of its kind"};
+  }
+}
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/connection.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// The pauses between attempts to reconnect: from 5 ms to half a second, doubling, each cut by up to a
+/// half at random, so that the clients of a server that comes back do not all come at once.
+class Backoff {
+ public:
+  [[nodiscard]] milliseconds next() {
+    const auto longest_pause = std::exchange(pause_, std::min(pause_ * 2, milliseconds{500}));
+    return milliseconds{std::uniform_int_distribution<milliseconds::rep>{
+        longest_pause.count() / 2, longest_pause.count()}(random_)};
+  }
+
+ private:
+  milliseconds pause_{5};
+  std::minstd_rand random_{
+      static_cast<std::minstd_rand::result_type>(Time::clock::now().time_since_epoch().count())};
+};
+
+/// How long one operation may go on, and what may end it.
+struct Terms {
+  milliseconds retry_for;  // reconnecting after it lost its connection
+  Time deadline = never;   // reconnecting does not go on past this
+  Cancellation* cancellation = nullptr;
+};
+
+/// The idle connections to one endpoint. Safe to share between threads.
+class Pool {
+ public:
+  explicit Pool(const Endpoint& endpoint) : endpoint_(endpoint) {}
+
+  /// Runs `work(Connection&)` on an idle or a new connection. When it throws a Fault that a new
+  /// connection may mend, runs it again on one, until it returns or the terms are used up. A server
+  /// that accepts a new connection but does not answer on it is given up at once.
+  template <class Work>
+  auto perform(const Terms& terms, Work&& work) {
+    std::optional<Time> outage;  // since when this operation gets no answers
+    Backoff backoff;
+    auto connection = take_idle();
+    for (;;) {
+      bool answered = false;
+      const bool is_new = !connection;
+      try {
+        if (is_new) connection = std::make_unique<Connection>(endpoint_, connect_by(terms, outage));
+        connection->expect_answer();
+        connection->set_cancellation(terms.cancellation);
+        auto result = work(*connection);
+        keep(std::move(connection));
+        return result;
+      } catch (const Fault& fault) {
+        answered = connection && connection->answered();
+        const bool silent = fault.code() == errc::timed_out && is_new && !answered;
+        const bool cancelled = terms.cancellation && terms.cancellation->requested();
+        if (!fault.passing()) keep(std::move(connection));
+        if (!fault.passing() || silent || cancelled) throw;
+        if (answered) {
+          outage.reset();
+          backoff = {};
+        }
+        const auto now = Time::clock::now();
+        if (!outage) outage = now;
+        // What failed on an old connection gets one new one in any case.
+        if (is_new && now >= std::min(terms.deadline, after(*outage, terms.retry_for))) throw;
+      }
+      connection.reset();
+      if (is_new) pause(backoff.next(), terms);
+    }
+  }
+
+ private:
+  struct Idle {
+    std::unique_ptr<Connection> connection;
+    Time since;
+  };
+  static constexpr std::chrono::seconds longest_idle{60};
+
+  [[nodiscard]] std::unique_ptr<Connection> take_idle() {
+    for (;;) {
+      std::unique_ptr<Connection> connection;
+      {
+        const std::lock_guard guard{mutex_};
+        if (idle_.empty()) return nullptr;
+        connection = std::move(idle_.back().connection);
+        idle_.pop_back();
+      }
+      if (!connection->stale()) return connection;
+    }
+  }
+
+  void keep(std::unique_ptr<Connection> connection) {
+    if (!connection || !connection->usable()) return;
+    connection->set_cancellation(nullptr);
+    const auto now = Time::clock::now();
+    std::unique_ptr<Connection> superfluous;  // closed after the mutex is released
+    const std::lock_guard guard{mutex_};
+    idle_.push_back({std::move(connection), now});
+    // The latest used are used next: so the first is the one that has been idle for longest.
+    if (now - idle_.front().since < longest_idle) return;
+    superfluous = std::move(idle_.front().connection);
+    idle_.erase(idle_.begin());
+  }
+
+  [[nodiscard]] static Time connect_by(const Terms& terms, const std::optional<Time>& outage) {
+    return outage ? std::min(terms.deadline, after(*outage, terms.retry_for)) : never;
+  }
+
+  static void pause(milliseconds time, const Terms& terms) {
+    const auto until = std::min(terms.deadline, after(Time::clock::now(), time));
+    if (terms.cancellation) {
+      terms.cancellation->sleep_until(until);
+    } else {
+      std::this_thread::sleep_until(until);
+    }
+  }
+
+  const Endpoint& endpoint_;
+  std::mutex mutex_;
+  std::vector<Idle> idle_;
+};
+
+}  // namespace redis_lock::detail

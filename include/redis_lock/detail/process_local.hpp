@@ -1,0 +1,68 @@
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <utility>
+
+namespace redis_lock::detail {
+
+/// State that a forked child must not share with its parent: mutexes that a thread which does not
+/// exist in the child may hold, connections, threads. The first access in a child makes fresh state;
+/// what was inherited is never touched again, and stays allocated, as nothing in it can be destroyed.
+template <class State>
+class ProcessLocal {
+ public:
+  explicit ProcessLocal(std::function<std::unique_ptr<State>()> make)
+      : make_(std::move(make)), here_(new Here{::getpid(), make_(), nullptr}) {}
+  ~ProcessLocal() {
+    const auto here = here_.load();
+    if (here->process == ::getpid()) {
+      delete here;
+    } else {
+      keep(here);
+    }
+  }
+  ProcessLocal(const ProcessLocal&) = delete;
+  ProcessLocal(ProcessLocal&&) = delete;
+  ProcessLocal& operator=(const ProcessLocal&) = delete;
+  ProcessLocal& operator=(ProcessLocal&&) = delete;
+
+  /// The state of this process. Async-safety aside, may be called by several threads at once.
+  [[nodiscard]] State& operator*() {
+    auto here = here_.load(std::memory_order_acquire);
+    if (here->process == ::getpid()) return *here->state;
+    std::unique_ptr<Here> fresh{new Here{::getpid(), make_(), nullptr}};
+    if (!here_.compare_exchange_strong(here, fresh.get())) return *here->state;
+    keep(here);
+    return *fresh.release()->state;
+  }
+  [[nodiscard]] State* operator->() { return &**this; }
+
+  /// Is this the process that made the state, so that using it makes none?
+  [[nodiscard]] bool is_here() const noexcept {
+    return here_.load(std::memory_order_acquire)->process == ::getpid();
+  }
+
+ private:
+  struct Here {
+    pid_t process;
+    std::unique_ptr<State> state;
+    Here* next_kept;
+  };
+
+  /// Keeps inherited state reachable, so that a leak checker in the child does not report it.
+  static void keep(Here* inherited) {
+    static std::atomic<Here*> kept{nullptr};
+    inherited->next_kept = kept.load();
+    while (!kept.compare_exchange_weak(inherited->next_kept, inherited)) {
+    }
+  }
+
+  std::function<std::unique_ptr<State>()> make_;
+  std::atomic<Here*> here_;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,182 @@
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/message.hpp>
+
+/// The keys and scripts of the wire protocol, and what the server's answers to them mean. No I/O of
+/// its own: a Link is anything with `Replies exchange(const Commands&)`, which sends all commands in
+/// one write and returns as many replies.
+namespace redis_lock::detail {
+
+/// The two keys of one lock.
+struct Keys {
+  std::string lock;    // string: the holder's id
+  std::string signal;  // list: one element, "the lock was just freed"
+};
+
+struct Script {
+  std::string_view text;
+  std::string_view digest;     // SHA1 of text, by which EVALSHA knows it
+  std::string_view key_count;  // how many of the operands are keys
+  std::size_t operands;
+};
+
+// DEL comes first and there is no #! line: so the script still runs on a server that is out of memory
+// (a script's first write decides that, and DEL frees memory). https://redis.io/docs/latest/develop/programmability/eval-intro/
+inline constexpr Script release_script{R"(if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
+redis.call('DEL', KEYS[2])
+redis.call('LPUSH', KEYS[2], 1)
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+redis.call('DEL', KEYS[1])
+return 0)",
+                                       "a4ebad3e62b3a8eb042be684e9e197779e4d4423", "2", 4};
+
+inline constexpr Script extend_script{R"(if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
+if redis.call('PTTL', KEYS[1]) < 0 then return 2 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 0)",
+                                      "8273688cbf9946b3b1bb31ad423384561472c702", "1", 3};
+
+// GET comes first: it refuses a key that is no lock before anything is written.
+inline constexpr Script reset_script{R"(local held = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[2])
+redis.call('LPUSH', KEYS[2], 1)
+redis.call('PEXPIRE', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[1])
+return held and 1 or 0)",
+                                     "4bcc030ebcd03d00b606f07b8a624d30bdee2a7a", "2", 3};
+
+struct ScriptCall {
+  const Script* script;
+  std::array<std::string_view, 4> operands;
+};
+
+inline void add_call(Commands& commands, const ScriptCall& call, bool by_digest) {
+  const auto& script = *call.script;
+  if (by_digest) {
+    commands.add({"EVALSHA", script.digest, script.key_count});
+  } else {
+    commands.add({"EVAL", script.text, script.key_count});
+  }
+  for (std::size_t i = 0; i < script.operands; ++i) commands.append(call.operands[i]);
+}
+
+/// Runs all calls in one write as EVALSHA, and what the server does not know yet in one more as EVAL.
+template <class Link>
+[[nodiscard]] Replies evaluate(Link& link, const std::vector<ScriptCall>& calls) {
+  Commands commands;
+  for (const auto& call : calls) add_call(commands, call, true);
+  auto replies = link.exchange(commands);
+
+  Commands unknown;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    if (replies[i].is_error("NOSCRIPT")) add_call(unknown, calls[i], false);
+  }
+  if (unknown.empty()) return replies;
+  auto answers = link.exchange(unknown);
+  auto answer = answers.begin();
+  for (auto& reply : replies) {
+    if (reply.is_error("NOSCRIPT")) reply = std::move(*answer++);
+  }
+  return replies;
+}
+
+[[nodiscard]] inline long long integer_of(const Reply& reply, const char* command) {
+  expect(reply, reply.kind == Reply::Kind::integer, command);
+  return reply.integer;
+}
+
+[[nodiscard]] inline std::optional<std::string> string_of(const Reply& reply, const char* command) {
+  expect(reply, reply.is_nil() || reply.kind == Reply::Kind::string, command);
+  if (reply.is_nil()) return std::nullopt;
+  return reply.text;
+}
+
+template <class Link>
+[[nodiscard]] Reply ask(Link& link, const Commands& command) {
+  return std::move(link.exchange(command).front());
+}
+
+/// Frees the lock if it is held under `id`, and signals; says whether it was.
+template <class Link>
+bool release(Link& link, const Keys& keys, std::string_view id, std::string_view signal_expire) {
+  const auto replies =
+      evaluate(link, {{&release_script, {keys.lock, keys.signal, id, signal_expire}}});
+  return integer_of(replies.front(), "the release script") == 0;
+}
+
+enum class Extension { extended, not_ours, not_expirable };
+
+[[nodiscard]] inline ScriptCall extend_call(const std::string& key, std::string_view id,
+                                            std::string_view expire) {
+  return {&extend_script, {key, id, expire, {}}};
+}
+
+[[nodiscard]] inline Extension extension_of(const Reply& reply) {
+  switch (integer_of(reply, "the extend script")) {
+    case 0: return Extension::extended;
+    case 2: return Extension::not_expirable;
+    default: return Extension::not_ours;
+  }
+}
+
+/// Sets the lease of the lock to `expire` milliseconds from now, if it is held under `id`.
+template <class Link>
+[[nodiscard]] Extension extend(Link& link, const std::string& key, std::string_view id,
+                               std::string_view expire) {
+  return extension_of(evaluate(link, {extend_call(key, id, expire)}).front());
+}
+
+/// Frees the lock whoever holds it, and signals; says whether it was held.
+template <class Link>
+bool reset(Link& link, const Keys& keys, std::string_view signal_expire) {
+  const auto replies =
+      evaluate(link, {{&reset_script, {keys.lock, keys.signal, signal_expire, {}}}});
+  return integer_of(replies.front(), "the reset script") == 1;
+}
+
+/// As reset(), but leaves a key alone that is no lock.
+template <class Link>
+bool reset_if_string(Link& link, const Keys& keys, std::string_view signal_expire) {
+  auto replies = evaluate(link, {{&reset_script, {keys.lock, keys.signal, signal_expire, {}}}});
+  // Inside a script, old servers wrap the code of an error in a text of their own.
+  if (replies.front().is_error() && replies.front().text.find("WRONGTYPE") != std::string::npos)
+    return false;
+  return integer_of(replies.front(), "the reset script") == 1;
+}
+
+struct Scanned {
+  std::string next;  // cursor, "0" at the end
+  std::vector<std::string> keys;
+};
+
+/// The next few keys that begin with `prefix`.
+template <class Link>
+[[nodiscard]] Scanned scan(Link& link, std::string_view prefix, std::string_view cursor) {
+  std::string pattern;
+  for (const char c : prefix) {
+    if (std::string_view{"*?[]\\^-"}.find(c) != std::string_view::npos) pattern += '\\';
+    pattern += c;
+  }
+  pattern += '*';
+  auto reply = ask(link, Commands{}.add({"SCAN", cursor, "MATCH", pattern, "COUNT", "1000"}));
+  expect(reply, reply.elements.size() == 2 && reply.elements[1].kind == Reply::Kind::array, "SCAN");
+  Scanned scanned{reply.elements[0].text, {}};
+  for (auto& key : reply.elements[1].elements) scanned.keys.push_back(std::move(key.text));
+  return scanned;
+}
+
+/// The id of the holder.
+template <class Link>
+[[nodiscard]] std::optional<std::string> owner(Link& link, const std::string& key) {
+  return string_of(ask(link, Commands{}.add({"GET", key})), "GET");
+}
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <random>
+#include <string>
+
+namespace redis_lock::detail {
+
+/// Gives ids that no other source, in this process or any other, gives too: 128 random bits, stepped
+/// on for each id. Safe to share between threads; must not be shared with a forked child.
+class IdSource {
+ public:
+  [[nodiscard]] std::string next() {
+    const auto step = step_.fetch_add(1, std::memory_order_relaxed);
+    std::string id;
+    id.reserve(32);
+    append_hexadecimal(id, mix(high_ + step * odd));
+    append_hexadecimal(id, mix(low_ + step * odd));
+    return id;
+  }
+
+ private:
+  static constexpr std::uint64_t odd = 0x9e3779b97f4a7c15;  // 2^64 over the golden ratio
+
+  [[nodiscard]] static std::uint64_t random() {
+    std::random_device device;
+    return (std::uint64_t{device()} << 32) | device();
+  }
+
+  /// The finalizer of splitmix64: one to one, so different steps never give the same half.
+  [[nodiscard]] static std::uint64_t mix(std::uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+
+  static void append_hexadecimal(std::string& text, std::uint64_t value) {
+    for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[(value >> shift) & 15];
+  }
+
+  std::uint64_t high_ = random();
+  std::uint64_t low_ = random();
+  std::atomic<std::uint64_t> step_{0};
+};
+
+}  // namespace redis_lock::detail

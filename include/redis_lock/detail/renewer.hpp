@@ -1,0 +1,303 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <csignal>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/connection.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// One acquisition while it lasts: shared by its Lock and the renewal thread.
+struct Hold {
+  const void* holder = nullptr;  // whose acquisition it is
+  std::string key, id;
+  milliseconds expire{};  // milliseconds::max(): none
+  std::string expire_text;
+  Time renewed_until = Time::min();  // not renewed at all, unless set
+  std::function<void(std::error_code)> on_lost;
+
+  std::atomic<Time> expires_at{Time::min()};
+  std::atomic<bool> lost{false};
+  std::atomic<bool> refused{false};  // lost by the server's word: the key is not ours
+
+  /// Of whoever asked for a token that tells the loss; guarded by `mutex`.
+  std::mutex mutex;
+  std::shared_ptr<void> token_source;
+  std::function<void()> request_stop;
+
+  /// Of the Renewer, guarded by its mutex.
+  Time due{}, retry_at = Time::min();
+  bool scheduled = false, in_flight = false, paused = false, forgotten = false;
+
+  [[nodiscard]] bool owned() const noexcept {
+    return !lost.load() && Time::clock::now() < expires_at.load();
+  }
+
+  /// Tells those who want to know, with no mutex held that others wait for.
+  void tell_loss() noexcept {
+    lost = true;
+    std::function<void()> stop;
+    {
+      const std::lock_guard guard{mutex};
+      stop = request_stop;
+    }
+    if (stop) stop();
+    if (!on_lost) return;
+    try {
+      on_lost(make_error_code(errc::lease_lost));
+    } catch (...) {  // there is nobody to tell: Options says so
+    }
+  }
+};
+
+/// Renews the leases of all locks that are held through one Client, and tells those that are lost: one
+/// thread, started by the first lock that needs it, with a connection of its own.
+class Renewer : public std::enable_shared_from_this<Renewer> {
+ public:
+  explicit Renewer(const Endpoint& endpoint) : endpoint_(endpoint) {}
+
+  /// Makes sure that the thread runs. Throws std::system_error if it cannot be started.
+  void start() {
+    const std::lock_guard guard{mutex_};
+    if (thread_.joinable()) return;
+    // The application's signals are for its own threads.
+    sigset_t all, before;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      thread_ = std::thread{[self = shared_from_this()] { self->run(); }};
+    } catch (...) {
+      ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+      throw;
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  /// Ends the thread. May be called by a callback on that thread, which then ends after it.
+  void stop() {
+    {
+      const std::lock_guard guard{mutex_};
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    if (!thread_.joinable()) return;
+    if (on_own_thread()) {
+      thread_.detach();
+    } else {
+      thread_.join();
+    }
+  }
+
+  void watch(const std::shared_ptr<Hold>& hold) {
+    const std::lock_guard guard{mutex_};
+    if (!hold->scheduled) schedule(hold);
+  }
+
+  /// No renewal of this lock is under way when this returns, or sent before resume().
+  void pause(Hold& hold) {
+    std::unique_lock guard{mutex_};
+    pause(guard, hold);
+  }
+  void resume(const std::shared_ptr<Hold>& hold) {
+    const std::lock_guard guard{mutex_};
+    hold->paused = false;
+    if (hold->scheduled) reschedule(hold);
+  }
+
+  /// No renewal of this lock is under way when this returns, and none is sent and no loss told later.
+  void forget(Hold& hold) {
+    std::unique_lock guard{mutex_};
+    hold.forgotten = true;
+    pause(guard, hold);
+    if (hold.scheduled) unschedule(hold);
+  }
+
+  /// Waits for the end of a callback of this holder, unless it is the callback that asks.
+  void await_callback(const void* holder) {
+    std::unique_lock guard{mutex_};
+    if (on_own_thread()) return;
+    settled_.wait(guard, [&] { return !telling_ || telling_->holder != holder; });
+  }
+
+ private:
+  using Holds = std::vector<std::shared_ptr<Hold>>;
+  /// By the time at which there is something to do.
+  using Schedule = std::map<std::pair<Time, const Hold*>, std::shared_ptr<Hold>>;
+
+  static constexpr std::size_t largest_batch = 256;
+  static constexpr milliseconds longest_retry_pause{100};
+  /// Renewals that are due this soon go with those that are due.
+  static constexpr milliseconds together{250};
+
+  [[nodiscard]] bool on_own_thread() const {
+    return thread_.get_id() == std::this_thread::get_id();
+  }
+
+  /// The last instant at which loss can be told before the lease is over.
+  [[nodiscard]] static Time last_instant(const Hold& hold) {
+    const auto end = hold.expires_at.load();
+    return end == never ? never : end - std::min(hold.expire / 10, milliseconds{100});
+  }
+
+  [[nodiscard]] static Time renewal_due(const Hold& hold) {
+    const auto end = hold.expires_at.load();
+    if (hold.paused || end == never) return never;
+    const auto due = std::max(end - hold.expire + hold.expire / 3, hold.retry_at);
+    return due < hold.renewed_until ? due : never;
+  }
+
+  void pause(std::unique_lock<std::mutex>& guard, Hold& hold) {
+    hold.paused = true;
+    settled_.wait(guard, [&] { return !hold.in_flight; });
+  }
+
+  void schedule(const std::shared_ptr<Hold>& hold) {
+    hold->due = hold->lost ? Time::min() : std::min(last_instant(*hold), renewal_due(*hold));
+    schedule_.emplace(std::pair{hold->due, hold.get()}, hold);
+    hold->scheduled = true;
+    if (hold->due < wakes_at_) wake_.notify_all();
+  }
+  void unschedule(Hold& hold) {
+    schedule_.erase({hold.due, &hold});
+    hold.scheduled = false;
+  }
+  void reschedule(const std::shared_ptr<Hold>& hold) {
+    unschedule(*hold);
+    schedule(hold);
+  }
+
+  void run() {
+    std::unique_lock guard{mutex_};
+    while (!stopping_) {
+      const auto now = Time::clock::now();
+      if (schedule_.empty() || schedule_.begin()->first.first > now) {
+        wakes_at_ = schedule_.empty() ? never : schedule_.begin()->first.first;
+        if (wakes_at_ == never) {
+          wake_.wait(guard);
+        } else {
+          wake_.wait_until(guard, wakes_at_);
+        }
+        wakes_at_ = Time::min();
+        continue;
+      }
+      Holds lost;
+      auto batch = take_due(now, lost);
+      tell(guard, lost);
+      if (!batch.empty()) renew(guard, batch);
+    }
+  }
+
+  /// Takes what there is to do now: who is lost, and whom to renew.
+  [[nodiscard]] Holds take_due(Time now, Holds& lost) {
+    Holds batch;
+    auto next = schedule_.begin();
+    while (next != schedule_.end() && next->first.first <= now + together &&
+           batch.size() < largest_batch) {
+      const auto hold = (next++)->second;
+      const bool is_lost = hold->lost || last_instant(*hold) <= now;
+      const bool is_early = hold->due > now && hold->due - now > hold->expire / 30;
+      if (!is_lost && is_early) continue;
+      if (!is_lost && renewal_due(*hold) == never) {  // paused or extended since it was scheduled
+        if (hold->due <= now) reschedule(hold);
+        continue;
+      }
+      unschedule(*hold);
+      (is_lost ? lost : batch).push_back(hold);
+    }
+    for (const auto& hold : batch) hold->in_flight = true;
+    return batch;
+  }
+
+  void tell(std::unique_lock<std::mutex>& guard, const Holds& lost) {
+    for (const auto& hold : lost) {
+      if (hold->forgotten) continue;
+      telling_ = hold.get();
+      guard.unlock();
+      hold->tell_loss();
+      guard.lock();
+      telling_ = nullptr;
+      settled_.notify_all();
+    }
+  }
+
+  void renew(std::unique_lock<std::mutex>& guard, const Holds& batch) {
+    auto limit = Time::clock::now() + endpoint_.command_timeout;
+    for (const auto& hold : batch) limit = std::min(limit, last_instant(*hold));
+    for (const auto& [due, hold] : schedule_) {
+      if (due.first >= limit) break;
+      limit = std::min(limit, last_instant(*hold));
+    }
+    guard.unlock();
+    const auto sent = Time::clock::now();
+    const auto replies = extend_all(batch, limit);
+    guard.lock();
+    for (std::size_t i = 0; i < batch.size(); ++i) settle(batch[i], replies[i], sent);
+    settled_.notify_all();
+  }
+
+  void settle(const std::shared_ptr<Hold>& hold, const Reply& reply, Time sent) {
+    hold->in_flight = false;
+    if (reply.kind != Reply::Kind::integer) {
+      const auto pause = std::min(hold->expire / 20, longest_retry_pause);
+      hold->retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
+    } else if (extension_of(reply) == Extension::not_ours) {
+      hold->refused = hold->lost = true;
+    } else {
+      hold->expires_at = after(sent, hold->expire);
+    }
+    schedule(hold);
+  }
+
+  /// Asks for all extensions in one write. What got no answer has a reply of another kind.
+  [[nodiscard]] Replies extend_all(const Holds& batch, Time limit) {
+    struct Link {
+      Connection& connection;
+      Time limit;
+      [[nodiscard]] Replies exchange(const Commands& commands) const {
+        return connection.exchange_within(commands, left_until(limit, Time::clock::now()));
+      }
+    };
+    std::vector<ScriptCall> calls;
+    for (const auto& hold : batch)
+      calls.push_back(extend_call(hold->key, hold->id, hold->expire_text));
+    try {
+      if (!connection_ || connection_->stale())
+        connection_ = std::make_unique<Connection>(endpoint_, limit);
+      Link link{*connection_, limit};
+      auto replies = evaluate(link, calls);
+      for (const auto& reply : replies) {
+        if (reply.is_error())
+          connection_.reset();  // after a failover, say: look for the server anew
+      }
+      return replies;
+    } catch (const Fault&) {  // tried again until the lease is over: then it is told as lost
+      connection_.reset();
+      return Replies(batch.size());
+    }
+  }
+
+  const Endpoint endpoint_;
+  std::unique_ptr<Connection> connection_;  // of the thread alone
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable wake_, settled_;
+  Schedule schedule_;
+  Time wakes_at_ = Time::min();  // when the sleeping thread will look again
+  const Hold* telling_ = nullptr;
+  bool stopping_ = false;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,16 @@
+#pragma once
+
+/// clang's thread-safety analysis: https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
+/// Nothing on other compilers. The bodies themselves are not analysed: what they acquire is in Redis.
+#if defined(__clang__)
+#define REDIS_LOCK_CAPABILITY(name) __attribute__((capability(name)))
+#define REDIS_LOCK_ACQUIRE __attribute__((acquire_capability(), no_thread_safety_analysis))
+#define REDIS_LOCK_TRY_ACQUIRE \
+  __attribute__((try_acquire_capability(true), no_thread_safety_analysis))
+#define REDIS_LOCK_RELEASE __attribute__((release_capability(), no_thread_safety_analysis))
+#else
+#define REDIS_LOCK_CAPABILITY(name)
+#define REDIS_LOCK_ACQUIRE
+#define REDIS_LOCK_TRY_ACQUIRE
+#define REDIS_LOCK_RELEASE
+#endif

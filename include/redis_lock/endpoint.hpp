@@ -1,0 +1,206 @@
+#pragma once
+
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace redis_lock {
+
+/// Where Redis is and how to talk to it. A plain aggregate; a Client checks it when it is made.
+struct Endpoint {
+  /// Name or address (IPv4 or IPv6, without brackets) for TCP; not used where unix_socket is set.
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 6379;
+  /// Path of a Unix socket. Default empty: TCP.
+  std::string unix_socket;
+  /// For AUTH: the password alone, or user name and password (Redis 6 and later). Default none.
+  std::string username, password;
+  /// For SELECT.
+  int database = 0;
+  /// For CLIENT SETNAME, so that CLIENT LIST tells who is connected. Default none.
+  std::string client_name;
+  /// How long one attempt to connect, and one answer of a server that is not asked to wait, may take.
+  std::chrono::milliseconds connect_timeout{1000}, command_timeout{1000};
+  /// One operation goes on reconnecting this long after it lost its connection. 0: one attempt.
+  std::chrono::milliseconds retry_for{5000};
+
+  /// Reads a URI:
+  ///   redis://[user[:password]@]host[:port][/db]    IPv6 addresses in brackets
+  ///   unix://[user[:password]@]/path[?db=n]
+  /// both with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…, times in
+  /// milliseconds, or with the unit `ms` or `s`. Parts may be percent-encoded (RFC 3986, 2.1).
+  /// Throws std::invalid_argument, which quotes the URI without its password or parameters.
+  [[nodiscard]] static Endpoint parse(std::string_view uri);
+};
+
+namespace detail {
+
+/// Reads one URI into an Endpoint.
+class UriParser {
+ public:
+  explicit UriParser(std::string_view uri) : uri_(uri) {}
+
+  [[nodiscard]] Endpoint parse() {
+    auto rest = uri_;
+    const auto scheme = rest.substr(0, rest.find("://"));
+    const bool over_unix_socket = scheme == "unix";
+    if (scheme.size() == rest.size() || (scheme != "redis" && !over_unix_socket)) {
+      fail("the scheme must be redis:// or unix://");
+    }
+    rest.remove_prefix(scheme.size() + 3);
+    const auto query = split_off(rest, '?');
+    const auto slash = rest.find('/');
+    auto authority = rest.substr(0, slash);
+    const auto path = slash == std::string_view::npos ? std::string_view{} : rest.substr(slash);
+    if (const auto at = authority.rfind('@'); at != std::string_view::npos) {
+      auto user = authority.substr(0, at);
+      endpoint_.password = decode(split_off(user, ':'), "password");
+      endpoint_.username = decode(user, "user name");
+      authority.remove_prefix(at + 1);
+    }
+    if (over_unix_socket) {
+      if (!authority.empty()) fail("a Unix socket has no host: write unix:///path");
+      if (path.size() < 2) fail("the path of the Unix socket is missing");
+      endpoint_.unix_socket = decode(path, "path");
+    } else {
+      read_host_and_port(authority);
+      if (path.size() > 1) endpoint_.database = number<int>(path.substr(1), "database");
+    }
+    read_parameters(query, over_unix_socket);
+    return endpoint_;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& reason) const {
+    throw std::invalid_argument("redis_lock: malformed URI \"" + without_secrets() +
+                                "\": " + reason);
+  }
+
+  /// What stands before the last '@' may hold a password; so may a parameter, and whatever follows
+  /// the first ':' where somebody forgot the host.
+  [[nodiscard]] std::string without_secrets() const {
+    auto shown = uri_.substr(0, uri_.find('?'));
+    std::string quoted;
+    if (const auto scheme = shown.find("://"); scheme != std::string_view::npos) {
+      quoted = shown.substr(0, scheme + 3);
+    }
+    shown.remove_prefix(quoted.size());
+    if (const auto at = uri_.rfind('@'); at != std::string_view::npos) {
+      quoted += "***@";
+      shown = at < quoted.size() + shown.size() ? shown : std::string_view{};
+      shown.remove_prefix(std::min(shown.size(), shown.rfind('@') + 1));
+    }
+    if (const auto colon = shown.find(':'); colon != std::string_view::npos) {
+      const bool is_port =
+          colon > 0 && shown.find_first_not_of("0123456789/", colon + 1) == std::string_view::npos;
+      if (!is_port) return quoted.append(shown.substr(0, colon)).append(":***");
+    }
+    return quoted.append(shown);
+  }
+
+  /// Cuts `text` at the first `separator` and returns what stood behind it.
+  static std::string_view split_off(std::string_view& text, char separator) {
+    const auto at = text.find(separator);
+    if (at == std::string_view::npos) return {};
+    const auto tail = text.substr(at + 1);
+    text = text.substr(0, at);
+    return tail;
+  }
+
+  [[nodiscard]] std::string decode(std::string_view text, const char* what) const {
+    std::string decoded;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      if (text[i] != '%') {
+        decoded += text[i];
+        continue;
+      }
+      const auto digits = text.substr(i + 1, 2);
+      unsigned char byte = 0;
+      const auto end = digits.data() + digits.size();
+      const auto [stop, error] = std::from_chars(digits.data(), end, byte, 16);
+      if (error != std::errc{} || stop != end || digits.size() != 2) {
+        fail(std::string(what) + ": '%' must be followed by two hexadecimal digits");
+      }
+      decoded += static_cast<char>(byte);
+      i += 2;
+    }
+    return decoded;
+  }
+
+  template <class Number>
+  [[nodiscard]] Number number(std::string_view text, const std::string& what) const {
+    Number value{};
+    const auto end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc{} || stop != end || value < 0) {
+      fail(what + " must be a number from 0 to " +
+           std::to_string(std::numeric_limits<Number>::max()));
+    }
+    return value;
+  }
+
+  void read_host_and_port(std::string_view authority) {
+    std::string_view host;
+    if (!authority.empty() && authority.front() == '[') {
+      const auto bracket = authority.find(']');
+      if (bracket == std::string_view::npos) fail("host: the ']' of the IPv6 address is missing");
+      host = authority.substr(1, bracket - 1);
+      authority.remove_prefix(bracket + 1);
+      if (!authority.empty() && authority.front() != ':') fail("host: text after the IPv6 address");
+    } else {
+      host = authority.substr(0, authority.find(':'));
+      authority.remove_prefix(host.size());
+    }
+    if (host.empty()) fail("the host is missing");
+    endpoint_.host = decode(host, "host");
+    if (authority.empty()) return;
+    endpoint_.port = number<std::uint16_t>(authority.substr(1), "port");
+    if (endpoint_.port == 0) fail("port must not be 0");
+  }
+
+  void read_parameters(std::string_view query, bool over_unix_socket) {
+    while (!query.empty()) {
+      auto value = query;
+      const auto others = split_off(value, '&');
+      auto name = value;
+      value = split_off(name, '=');
+      query = others;
+      if (name == "connect_timeout") {
+        endpoint_.connect_timeout = duration(value, "connect_timeout");
+      } else if (name == "command_timeout") {
+        endpoint_.command_timeout = duration(value, "command_timeout");
+      } else if (name == "retry_for") {
+        endpoint_.retry_for = duration(value, "retry_for");
+      } else if (name == "client_name") {
+        endpoint_.client_name = decode(value, "client_name");
+      } else if (name == "db" && over_unix_socket) {
+        endpoint_.database = number<int>(value, "db");
+      } else {
+        fail("unknown parameter \"" + std::string(name) + '"');
+      }
+    }
+  }
+
+  [[nodiscard]] std::chrono::milliseconds duration(std::string_view text,
+                                                   const std::string& what) const {
+    const auto digits = text.substr(0, text.find_first_not_of("0123456789"));
+    const auto unit = text.substr(digits.size());
+    if (!unit.empty() && unit != "ms" && unit != "s") fail(what + ": the unit must be ms or s");
+    const std::chrono::milliseconds count{number<std::int32_t>(digits, what)};
+    return unit == "s" ? count * 1000 : count;
+  }
+
+  std::string_view uri_;
+  Endpoint endpoint_;
+};
+
+}  // namespace detail
+
+inline Endpoint Endpoint::parse(std::string_view uri) { return detail::UriParser{uri}.parse(); }
+
+}  // namespace redis_lock

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <string>
+#include <system_error>
+#include <type_traits>
+
+namespace redis_lock {
+
+/// Everything that can go wrong, as the value of a std::error_code of category().
+enum class errc {
+  /// This object does not hold the lock.
+  not_owned = 1,
+  /// This object did hold the lock, but the lease ended or the key changed hands.
+  lease_lost,
+  /// Redis is unreachable, or the connection dropped and was not re-established in time.
+  connection_failed,
+  /// The server did not answer within Endpoint::command_timeout.
+  timed_out,
+  /// The server refused the user name or password, or asks for one.
+  authentication_failed,
+  /// The server answered with an error; what() has its own words.
+  server_error,
+  /// What came back is not the Redis protocol, or not an answer to what was asked.
+  protocol_error,
+  /// extend() of a lock that has no expiry.
+  not_expirable
+};
+
+namespace detail {
+
+class Category final : public std::error_category {
+ public:
+  [[nodiscard]] const char* name() const noexcept override { return "redis_lock"; }
+
+  [[nodiscard]] std::string message(int value) const override {
+    switch (static_cast<errc>(value)) {
+      case errc::not_owned: return "the lock is not held by this object";
+      case errc::lease_lost: return "the lease ended or the lock changed hands";
+      case errc::connection_failed: return "no connection to Redis";
+      case errc::timed_out: return "Redis did not answer in time";
+      case errc::authentication_failed: return "Redis refused the credentials";
+      case errc::server_error: return "Redis answered with an error";
+      case errc::protocol_error: return "unexpected answer instead of the Redis protocol";
+      case errc::not_expirable: return "the lock has no expiry to extend";
+    }
+    return "unknown redis_lock error";
+  }
+
+  /// So that `code == std::errc::timed_out` and its like hold where the standard has a word for it.
+  [[nodiscard]] std::error_condition default_error_condition(int value) const noexcept override {
+    switch (static_cast<errc>(value)) {
+      case errc::not_owned: return std::errc::operation_not_permitted;
+      case errc::connection_failed: return std::errc::not_connected;
+      case errc::timed_out: return std::errc::timed_out;
+      case errc::authentication_failed: return std::errc::permission_denied;
+      case errc::protocol_error: return std::errc::protocol_error;
+      case errc::lease_lost:
+      case errc::server_error:
+      case errc::not_expirable: break;
+    }
+    return {value, *this};
+  }
+};
+
+}  // namespace detail
+
+/// The category of errc. Never throws.
+[[nodiscard]] inline const std::error_category& category() noexcept {
+  static const detail::Category instance;
+  return instance;
+}
+
+/// Lets an errc be used wherever a std::error_code is expected.
+[[nodiscard]] inline std::error_code make_error_code(errc code) noexcept {
+  return {static_cast<int>(code), category()};
+}
+
+/// What every operation throws when Redis, the network or the lease fails. code() is an errc;
+/// what() names the operation, the lock and the server's own words, and never holds a password.
+class Error : public std::system_error {
+ public:
+  Error(errc code, const std::string& description)
+      : std::system_error(make_error_code(code), description) {}
+};
+
+}  // namespace redis_lock
+
+template <>
+struct std::is_error_code_enum<redis_lock::errc> : std::true_type {};

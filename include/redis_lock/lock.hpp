@@ -1,0 +1,324 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+#if __has_include(<version>)
+#include <version>
+#endif
+#ifdef __cpp_lib_jthread
+#include <stop_token>
+#endif
+
+#include <redis_lock/client.hpp>
+#include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/core.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/holder.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/thread_safety.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/options.hpp>
+
+namespace redis_lock {
+
+/// A mutex for a fleet of processes, with Redis as the arbiter: at most one Lock of a name holds it.
+/// Meets the requirements of TimedLockable ([thread.req.lockable.timed]): std::lock_guard,
+/// std::unique_lock, std::scoped_lock, std::lock and std::condition_variable_any work with it.
+///
+///                 | free                  | held by this object           | lease lost, not unlocked yet
+///   --------------+-----------------------+-------------------------------+---------------------------
+///   lock()        | acquires, may wait    | other threads wait; the       | as when held
+///                 |                       | holder's: deadlock error      |
+///   try_lock()    | true, or false where  | false                         | false
+///                 | another object has it |                               |
+///   unlock()      | error: not_owned      | frees it                      | error: lease_lost
+///   extend()      | error: not_owned      | a new lease                   | error: lease_lost
+///   owns_lock()   | false                 | true                          | false
+///
+/// Unlike a mutex in memory, a lock can be lost while it is held: Redis hands it on when its lease
+/// ends, if the process was stopped for too long, or could not reach Redis. See expires_at().
+///
+/// All members may be called by several threads at once. Threads that share one Lock queue for it in
+/// the process, in order of arrival, and one of them at a time talks to Redis; any thread may unlock.
+/// Must not be destroyed while a thread waits for it. In a forked child, a Lock of the parent starts
+/// free, and nothing that the child does with it touches what the parent holds.
+///
+/// When Redis is away: an operation reconnects for up to Endpoint::retry_for and then throws
+/// errc::connection_failed; a server that is connected but silent is errc::timed_out after
+/// Endpoint::command_timeout (and one more on a new connection; while waiting, after at most 3
+/// seconds more). The server's own refusals are errc::server_error or errc::authentication_failed.
+/// If an acquisition throws, nothing was acquired, and nothing stays behind in Redis beyond the lease.
+class REDIS_LOCK_CAPABILITY("mutex") Lock {
+ public:
+  /// Checks its arguments, without I/O: the first operation connects.
+  /// Throws std::invalid_argument, which names the argument.
+  Lock(Client client, std::string name, Options options = {})
+      : holder_(client.core_, name, checked(client, name, std::move(options))) {}
+
+  /// Works over a blocking hiredis connection of the caller, who keeps it, and keeps it alive: it is
+  /// never freed, reconnected or left with unread replies, and its timeouts are put back. While an
+  /// operation of the Lock runs, nobody else may use it. There is no renewal, and none may be asked for.
+  /// The connection's own timeout, where it has one, is the command_timeout. A connection on which a
+  /// reply did not come in time is shut down: its owner's next command fails instead of reading that reply.
+  Lock(redisContext* borrowed, std::string name, Options options = Options::without_renewal())
+      : Lock(Client{borrow(borrowed)}, std::move(name), std::move(options)) {}
+
+  /// Releases what is still held, as unlock() does, and waits for a running on_lost to return, unless
+  /// it is on_lost that destroys the Lock.
+  ~Lock() {
+    if (holder_.current()) unlock();
+    holder_.await_callback();
+  }
+
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+
+  /// Blocks until the lock is acquired. Waits on BLPOP: one command in flight, no polling; waiters get
+  /// the lock in the order in which they came to Redis.
+  /// Throws Error; std::system_error with resource_deadlock_would_occur if this thread holds it;
+  /// std::system_error if the thread that renews cannot be started.
+  void lock() REDIS_LOCK_ACQUIRE { (void)holder_.acquire("lock", detail::never, detail::never); }
+
+  /// One attempt, one round trip. False: someone else holds it, and nothing else. Throws Error.
+  [[nodiscard]] bool try_lock() REDIS_LOCK_TRY_ACQUIRE {
+    return holder_.acquire("try_lock", detail::Time::min(), detail::never);
+  }
+
+  /// As try_lock_until(now + duration), for any duration: zero and negative ones try once, huge ones
+  /// wait for ever.
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& duration)
+      REDIS_LOCK_TRY_ACQUIRE {
+    return acquire_until(detail::after(detail::Time::clock::now(), duration));
+  }
+
+  /// Blocks until the lock is acquired (true) or the deadline has passed (false), of any clock; tries
+  /// at least once. False is never early, and late by no more than a round trip; before Redis 6.0, by
+  /// a fraction of a second. Throws Error; when Redis is away, not much after the deadline.
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& deadline)
+      REDIS_LOCK_TRY_ACQUIRE {
+    while (!acquire_until(detail::steady(deadline))) {
+      if (Clock::now() >= deadline) return false;  // otherwise that clock was set back meanwhile
+    }
+    return true;
+  }
+
+  /// Frees the lock and wakes the first waiter: one round trip. Never throws: what fails goes to
+  /// Options::on_error (errc::not_owned, errc::lease_lost, or as for lock()), and then the lease frees
+  /// the lock. Whatever happens, this object does not hold it any more.
+  void unlock() noexcept REDIS_LOCK_RELEASE {
+    std::optional<Error> error;
+    try {
+      holder_.release();
+      return;
+    } catch (const Error& thrown) {
+      error = thrown;
+    } catch (const std::exception& thrown) {
+      error.emplace(errc::connection_failed, thrown.what());
+    }
+    report(*error);
+  }
+
+  /// The same without exceptions: `error` says what the other would throw. It is cleared on success.
+  /// (Not annotated for thread-safety analysis, which has no word for "acquired unless error".)
+  void lock(std::error_code& error) noexcept {
+    without_exceptions(error,
+                       [this] { return holder_.acquire("lock", detail::never, detail::never); });
+  }
+  [[nodiscard]] bool try_lock(std::error_code& error) noexcept REDIS_LOCK_TRY_ACQUIRE {
+    return without_exceptions(
+        error, [this] { return holder_.acquire("try_lock", detail::Time::min(), detail::never); });
+  }
+  void unlock(std::error_code& error) noexcept REDIS_LOCK_RELEASE {
+    without_exceptions(error, [this] { return holder_.release(), true; });
+  }
+
+#ifdef __cpp_lib_jthread
+  /// As lock(), until stop is requested: false, and nothing was acquired. Over a borrowed context a
+  /// request is noticed within a second.
+  [[nodiscard]] bool lock(std::stop_token token) REDIS_LOCK_TRY_ACQUIRE {
+    if (token.stop_requested()) return false;
+    detail::Cancellation cancellation;
+    const std::stop_callback callback{token, [&] {
+                                        cancellation.request();
+                                        holder_.interrupt();
+                                      }};
+    return holder_.acquire("lock", detail::never, detail::never, &cancellation);
+  }
+
+  /// Stop is requested where on_lost is called, for the present acquisition. A token that is never
+  /// stopped if the lock is not held. No I/O.
+  [[nodiscard]] std::stop_token lost_token() const {
+    const auto hold = holder_.current();
+    if (!hold) return {};
+    holder_.watch(hold);
+    const std::lock_guard guard{hold->mutex};
+    if (!hold->token_source) {
+      const auto source = std::make_shared<std::stop_source>();
+      hold->token_source = source;
+      hold->request_stop = [source] { source->request_stop(); };
+    }
+    auto& source = *static_cast<std::stop_source*>(hold->token_source.get());
+    if (hold->lost) source.request_stop();
+    return source.get_token();
+  }
+#endif
+
+  /// Sets the lease to Options::expire from now: one round trip. Throws Error: errc::not_owned,
+  /// errc::lease_lost (a lost key is never re-created), errc::not_expirable, or as for lock().
+  void extend() { holder_.extend(holder_.options().expire); }
+
+  /// The same with a lease of its own. With auto_renewal the next renewals return to Options::expire.
+  /// Throws std::invalid_argument if it is not positive, or no_expiry.
+  void extend(std::chrono::milliseconds lease) {
+    if (lease <= lease.zero() || lease == no_expiry) {
+      throw std::invalid_argument("redis_lock::Lock::extend: lease must be positive and finite");
+    }
+    holder_.extend(detail::limited(lease));
+  }
+
+  /// Is the lock held, and its lease not over? No I/O. True means that nobody else can have acquired
+  /// the lock before expires_at(); by the time the answer is used, that may be over.
+  [[nodiscard]] bool owns_lock() const noexcept {
+    const auto hold = holder_.current();
+    return hold && hold->owned();
+  }
+
+  /// The end of the lease, counted from before it was asked for: until then nobody else can have the lock.
+  /// time_point::max() if it has no expiry, time_point::min() if the lock is not held. No I/O.
+  [[nodiscard]] std::chrono::steady_clock::time_point expires_at() const noexcept {
+    const auto hold = holder_.current();
+    return hold ? hold->expires_at.load() : detail::Time::min();
+  }
+
+  /// Asks Redis whether anyone holds the lock. Throws Error.
+  [[nodiscard]] bool locked() { return ask_owner("locked").has_value(); }
+
+  /// Asks Redis for the id of the holder. Throws Error.
+  [[nodiscard]] std::optional<std::string> owner() { return ask_owner("owner"); }
+
+  /// Frees the name whoever holds it, and wakes a waiter; says whether it was held. The holder finds
+  /// its lease lost. For clearing up by hand: it breaks mutual exclusion. Throws Error.
+  bool reset() {
+    return holder_.core().perform(
+        "reset", holder_.name(), holder_.core().terms(), [this](detail::Connection& connection) {
+          return detail::reset(connection, holder_.keys(), holder_.signal_expire());
+        });
+  }
+
+  [[nodiscard]] const std::string& name() const noexcept { return holder_.name(); }
+
+  /// The id of the present or latest acquisition; before the first, Options::id.
+  [[nodiscard]] std::string id() const { return holder_.id(); }
+
+ private:
+  [[nodiscard]] static Options checked(const Client& client, const std::string& name,
+                                       Options options) {
+    const auto require = [](bool good, const char* complaint) {
+      if (!good) throw std::invalid_argument(std::string("redis_lock::Lock: ") + complaint);
+    };
+    const auto zero = std::chrono::milliseconds::zero();
+    require(!name.empty(), "name must not be empty");
+    require(options.expire > zero, "expire must be positive");
+    require(options.signal_expire > zero, "signal_expire must be positive");
+    require(options.max_hold > zero, "max_hold must be positive");
+    require(options.key_prefix != options.signal_prefix,
+            "key_prefix and signal_prefix must differ");
+    if (options.auto_renewal) {
+      require(options.expire != no_expiry, "auto_renewal needs an expire that is not no_expiry");
+      require(!client.core_->is_borrowed(), "auto_renewal is not possible over a borrowed context");
+    }
+    return options;
+  }
+
+  [[nodiscard]] static std::shared_ptr<detail::Core> borrow(redisContext* context) {
+    if (!context) throw std::invalid_argument("redis_lock::Lock: context must not be null");
+    if (!(context->flags & REDIS_BLOCK))
+      throw std::invalid_argument("redis_lock::Lock: context must be a blocking one");
+    return std::make_shared<detail::Core>(context);
+  }
+
+  [[nodiscard]] bool acquire_until(detail::Time deadline) {
+    return holder_.acquire("try_lock", deadline, deadline);
+  }
+
+  [[nodiscard]] std::optional<std::string> ask_owner(const char* operation) {
+    return holder_.core().perform(operation, holder_.name(), holder_.core().terms(),
+                                  [this](detail::Connection& connection) {
+                                    return detail::owner(connection, holder_.keys().lock);
+                                  });
+  }
+
+  void report(const Error& error) const noexcept {
+    if (!holder_.options().on_error) return;
+    try {
+      holder_.options().on_error(error);
+    } catch (...) {  // there is nobody left to tell: Options says so
+    }
+  }
+
+  template <class Work>
+  static bool without_exceptions(std::error_code& error, Work&& work) noexcept {
+    error.clear();
+    try {
+      return work();
+    } catch (const std::system_error& thrown) {
+      error = thrown.code();
+    } catch (...) {  // all else that can happen is std::bad_alloc
+      error = std::make_error_code(std::errc::not_enough_memory);
+    }
+    return false;
+  }
+
+  detail::Holder holder_;
+};
+
+/// Frees every lock whose key begins with `key_prefix`, whoever holds it, and signals; says how many
+/// were held. Finds them by SCAN (Redis 2.8 and later), and leaves keys alone that are not strings.
+/// Blocks for as long as it takes to walk the keyspace, without blocking the server. For clearing up:
+/// it breaks mutual exclusion. Throws Error; std::invalid_argument if key_prefix is empty, as every
+/// string in the database would go.
+std::size_t reset_all(Client client, const std::string& key_prefix = "lock:",
+                      const std::string& signal_prefix = "lock-signal:");
+
+inline std::size_t reset_all(Client client, const std::string& key_prefix,
+                             const std::string& signal_prefix) {
+  if (key_prefix.empty())
+    throw std::invalid_argument("redis_lock::reset_all: key_prefix must not be empty");
+  const auto signal_expire = std::to_string(Options{}.signal_expire.count());
+  auto& core = *client.core_;
+  const auto perform = [&](auto&& work) {
+    return core.perform("reset_all", key_prefix, core.terms(), work);
+  };
+  std::size_t held = 0;
+  std::string cursor = "0";
+  do {
+    const auto found = perform([&](detail::Connection& connection) {
+      return detail::scan(connection, key_prefix, cursor);
+    });
+    for (const auto& key : found.keys) {
+      const detail::Keys keys{key, signal_prefix + key.substr(key_prefix.size())};
+      held += perform([&](detail::Connection& connection) {
+        return detail::reset_if_string(connection, keys, signal_expire);
+      })
+                  ? 1U
+                  : 0U;
+    }
+    cursor = found.next;
+  } while (cursor != "0");
+  return held;
+}
+
+}  // namespace redis_lock

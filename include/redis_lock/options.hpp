@@ -1,0 +1,59 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <system_error>
+
+#include <redis_lock/error.hpp>
+
+namespace redis_lock {
+
+/// "No limit", for Options::expire and Options::max_hold.
+inline constexpr std::chrono::milliseconds no_expiry = std::chrono::milliseconds::max();
+
+/// How a Lock behaves. A plain aggregate: set what differs from the defaults.
+struct Options {
+  /// The lease: how long the lock outlives a holder that crashed, or that Redis no longer hears.
+  /// Default 30 s, at least 1 ms. `no_expiry` for none: then only unlock() or reset() frees it, and
+  /// auto_renewal must be off.
+  std::chrono::milliseconds expire{30'000};
+
+  /// A background thread of the Client renews the lease every expire/3 for as long as the lock is
+  /// held. Default on. Needs a finite `expire` and a Client (not a borrowed context).
+  bool auto_renewal = true;
+
+  /// The lease of a holder that has held the lock for longer than this is not renewed any more: the
+  /// lock of a holder that hangs comes free. Default `no_expiry`; no effect without auto_renewal.
+  std::chrono::milliseconds max_hold = no_expiry;
+
+  /// How long the wake-up signal of a release stays in Redis when nobody waits for it. Default 1 s.
+  std::chrono::milliseconds signal_expire{1000};
+
+  /// The value that marks the holder in Redis; any bytes. Default empty: a fresh and random one for
+  /// each acquisition. A fixed id must not be used by two holders: each could free the other's lock.
+  std::string id;
+
+  /// What the names of the two keys in Redis begin with. Both sides of a lock must agree on them.
+  std::string key_prefix = "lock:", signal_prefix = "lock-signal:";
+
+  /// Told once for each acquisition that was lost while it was held (errc::lease_lost): the key has
+  /// another owner or is gone, or the lease is about to end without contact. Called from the
+  /// Client's background thread, also without auto_renewal, with no internal mutex held; renewals of
+  /// the Client's other locks wait for it, so it should be short. Over a borrowed context, which has
+  /// no thread, it is called by the extend() that notices. What it throws is swallowed.
+  std::function<void(std::error_code)> on_lost;
+
+  /// Told what unlock() and ~Lock() cannot throw; called by the thread that unlocks. What it throws
+  /// is swallowed.
+  std::function<void(const Error&)> on_error;
+
+  /// Options for a lock whose lease nobody renews: as the defaults, with auto_renewal off.
+  [[nodiscard]] static Options without_renewal() {
+    Options options;
+    options.auto_renewal = false;
+    return options;
+  }
+};
+
+}  // namespace redis_lock

@@ -1,0 +1,11 @@
+#pragma once
+
+/// All of redis_lock: a distributed lock over Redis with the interface of std::timed_mutex.
+
+#include <redis_lock/cache.hpp>
+#include <redis_lock/client.hpp>
+#include <redis_lock/endpoint.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/lock.hpp>
+#include <redis_lock/options.hpp>
+#include <redis_lock/version.hpp>
