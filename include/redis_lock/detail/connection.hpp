@@ -34,9 +34,11 @@ class Connection {
       throw Fault{errc::connection_failed,
                   "the borrowed context has failed before: " + std::string(context_->errstr)};
     }
-    const auto size = static_cast<socklen_t>(sizeof(timeval));
+    if (is_busy(*context_)) {
+      throw Fault{errc::protocol_error, "the borrowed context has commands of its owner under way"};
+    }
     for (std::size_t i = 0; i < timeouts_.size(); ++i) {
-      auto length = size;
+      socklen_t length = sizeof(timeval);
       ::getsockopt(context_->fd, SOL_SOCKET, timeout_options[i], &timeouts_[i], &length);
     }
     const auto& receive_timeout = timeouts_.front();

@@ -193,6 +193,11 @@ inline void wait_readable(const redisContext& context, Time deadline) {
          (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
+/// Has its owner commands or replies under way on a borrowed connection? They would be taken for ours.
+[[nodiscard]] inline bool is_busy(const redisContext& context) {
+  return ::sdslen(context.obuf) > 0 || context.reader->pos < context.reader->len;
+}
+
 /// Makes a borrowed connection that still owes replies useless to its owner, through hiredis itself:
 /// otherwise a late reply would pass for the answer to the owner's next command.
 inline void poison(redisContext& context) noexcept {

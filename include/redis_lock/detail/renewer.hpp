@@ -283,7 +283,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
           connection_.reset();  // after a failover, say: look for the server anew
       }
       return replies;
-    } catch (const Fault&) {  // tried again until the lease is over: then it is told as lost
+    } catch (
+        const std::exception&) {  // tried again until the lease is over: that is told as a loss
       connection_.reset();
       return Replies(batch.size());
     }
