@@ -71,7 +71,11 @@ class Connection {
                                         bool may_wait = true) {
     const auto deadline = after(Time::clock::now(), limit);
     owes_replies_ = true;
-    send(*context_, commands);
+    if (owned_) {
+      send_owned(*context_, commands.encode());
+    } else {
+      send_borrowed(*context_, commands.encode());
+    }
     Replies replies;
     replies.reserve(commands.size());
     while (replies.size() < commands.size())

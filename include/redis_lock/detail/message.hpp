@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <charconv>
 #include <cstddef>
 #include <initializer_list>
 #include <stdexcept>
@@ -31,6 +33,11 @@ class Fault : public std::runtime_error {
 /// Commands that go out in one write. Refers to its arguments: they must outlive it.
 class Commands {
  public:
+  Commands() {
+    arguments_.reserve(16);
+    ends_.reserve(4);
+  }
+
   Commands& add(std::initializer_list<std::string_view> arguments) {
     arguments_.insert(arguments_.end(), arguments);
     ends_.push_back(arguments_.size());
@@ -44,6 +51,21 @@ class Commands {
     return *this;
   }
 
+  /// The bytes on the wire. https://redis.io/docs/latest/develop/reference/protocol-spec/
+  /// Not by hiredis, whose formatting was measured at half of all instructions of lock and unlock.
+  [[nodiscard]] std::string encode() const {
+    std::string bytes;
+    bytes.reserve(512);
+    for (std::size_t command = 0; command < size(); ++command) {
+      append_header(bytes, '*', static_cast<std::size_t>(end(command) - begin(command)));
+      for (auto argument = begin(command); argument != end(command); ++argument) {
+        append_header(bytes, '$', argument->size());
+        bytes.append(*argument).append("\r\n");
+      }
+    }
+    return bytes;
+  }
+
   [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
   [[nodiscard]] bool empty() const noexcept { return ends_.empty(); }
   [[nodiscard]] const std::string_view* begin(std::size_t command) const {
@@ -54,6 +76,13 @@ class Commands {
   }
 
  private:
+  static void append_header(std::string& bytes, char type, std::size_t count) {
+    std::array<char, 20> digits{};
+    const auto end = std::to_chars(digits.begin(), digits.end(), count).ptr;
+    bytes += type;
+    bytes.append(digits.begin(), end).append("\r\n");
+  }
+
   std::vector<std::string_view> arguments_;
   std::vector<std::size_t> ends_;
 };

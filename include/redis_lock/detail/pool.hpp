@@ -91,14 +91,16 @@ class Pool {
 
   [[nodiscard]] std::unique_ptr<Connection> take_idle() {
     for (;;) {
-      std::unique_ptr<Connection> connection;
+      Idle latest;
       {
         const std::lock_guard guard{mutex_};
         if (idle_.empty()) return nullptr;
-        connection = std::move(idle_.back().connection);
+        latest = std::move(idle_.back());
         idle_.pop_back();
       }
-      if (!connection->stale()) return connection;
+      // Looking costs a system call. One that was used just now is good, or else soon noticed.
+      const bool used_just_now = Time::clock::now() - latest.since < std::chrono::seconds{1};
+      if (used_just_now || !latest.connection->stale()) return std::move(latest.connection);
     }
   }
 

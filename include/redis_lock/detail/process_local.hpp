@@ -1,6 +1,6 @@
 #pragma once
 
-#include <unistd.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <functional>
@@ -9,6 +9,15 @@
 
 namespace redis_lock::detail {
 
+/// How many forks lie between the first process and this one: changes in the child, before fork()
+/// returns there. A load from memory, where getpid() would be a system call for each question.
+[[nodiscard]] inline unsigned process_generation() noexcept {
+  static std::atomic<unsigned> generation{0};
+  static const int registered = ::pthread_atfork(nullptr, nullptr, [] { ++generation; });
+  (void)registered;
+  return generation.load(std::memory_order_relaxed);
+}
+
 /// State that a forked child must not share with its parent: mutexes that a thread which does not
 /// exist in the child may hold, connections, threads. The first access in a child makes fresh state;
 /// what was inherited is never touched again, and stays allocated, as nothing in it can be destroyed.
@@ -16,10 +25,10 @@ template <class State>
 class ProcessLocal {
  public:
   explicit ProcessLocal(std::function<std::unique_ptr<State>()> make)
-      : make_(std::move(make)), here_(new Here{::getpid(), make_(), nullptr}) {}
+      : make_(std::move(make)), here_(new Here{process_generation(), make_(), nullptr}) {}
   ~ProcessLocal() {
     const auto here = here_.load();
-    if (here->process == ::getpid()) {
+    if (here->process == process_generation()) {
       delete here;
     } else {
       keep(here);
@@ -33,8 +42,8 @@ class ProcessLocal {
   /// The state of this process. Async-safety aside, may be called by several threads at once.
   [[nodiscard]] State& operator*() {
     auto here = here_.load(std::memory_order_acquire);
-    if (here->process == ::getpid()) return *here->state;
-    std::unique_ptr<Here> fresh{new Here{::getpid(), make_(), nullptr}};
+    if (here->process == process_generation()) return *here->state;
+    std::unique_ptr<Here> fresh{new Here{process_generation(), make_(), nullptr}};
     if (!here_.compare_exchange_strong(here, fresh.get())) return *here->state;
     keep(here);
     return *fresh.release()->state;
@@ -43,12 +52,12 @@ class ProcessLocal {
 
   /// Is this the process that made the state, so that using it makes none?
   [[nodiscard]] bool is_here() const noexcept {
-    return here_.load(std::memory_order_acquire)->process == ::getpid();
+    return here_.load(std::memory_order_acquire)->process == process_generation();
   }
 
  private:
   struct Here {
-    pid_t process;
+    unsigned process;
     std::unique_ptr<State> state;
     Here* next_kept;
   };
