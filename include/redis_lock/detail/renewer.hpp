@@ -103,7 +103,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 
   void watch(const std::shared_ptr<Hold>& hold) {
     const std::lock_guard guard{mutex_};
-    if (!hold->scheduled) schedule(hold);
+    const bool watched = hold->scheduled || hold->in_flight;
+    if (!watched && !hold->lost && !hold->forgotten) schedule(hold);
   }
 
   /// No renewal of this lock is under way when this returns, or sent before resume().
