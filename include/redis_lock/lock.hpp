@@ -84,8 +84,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
 
-  /// Blocks until the lock is acquired. Waits on BLPOP: one command in flight, no polling; waiters get
-  /// the lock in the order in which they came to Redis.
+  /// Blocks until the lock is acquired. Waits on BLPOP: one command in flight, no polling. Waiters get
+  /// the lock in the order in which they came to Redis, where each asks anew at least every 3 seconds.
   /// Throws Error; std::system_error with resource_deadlock_would_occur if this thread holds it;
   /// std::system_error if the thread that renews cannot be started.
   void lock() REDIS_LOCK_ACQUIRE { (void)holder_.acquire("lock", detail::never, detail::never); }
