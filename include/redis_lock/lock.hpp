@@ -110,7 +110,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& deadline)
       REDIS_LOCK_TRY_ACQUIRE {
     while (!acquire_until(detail::steady(deadline))) {
-      if (Clock::now() >= deadline) return false;  // otherwise that clock was set back meanwhile
+      if (detail::has_passed(deadline))
+        return false;  // otherwise that clock was set back meanwhile
     }
     return true;
   }

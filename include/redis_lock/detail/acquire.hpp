@@ -112,22 +112,21 @@ class Acquisition {
     auto reply = replies.begin();
     const auto* wake_up = waits ? &*reply++ : nullptr;
     const auto& set = *reply++;
-    const auto left = [&ttl = *reply++] { return milliseconds{integer_of(ttl, "PTTL")}; };
+    const auto& ttl = *reply++;
 
+    in_doubt_ = asks_for_id || set.is_ok();
+    expect(set, set.is_ok() || set.is_nil(), "SET");
+    const milliseconds lease_left{integer_of(ttl, "PTTL")};
     Answer answer;
     if (set.is_ok()) {
       answer.lease_end = lease_from(sent, expire_);
+    } else if (asks_for_id && string_of(*reply, "GET") == id_) {
+      answer.lease_end = lease_from(sent, lease_left.count() < 0 ? expire_ : lease_left);
     } else {
-      expect(set, set.is_nil(), "SET");
-      const auto lease_left = left();
-      if (asks_for_id && string_of(*reply, "GET") == id_) {
-        answer.lease_end = lease_from(sent, lease_left.count() < 0 ? expire_ : lease_left);
-      } else {
-        in_doubt_ = asks_for_id;
-        // -2: freed in between. -1: no expiry, or on Redis 2.6 either of the two.
-        answer.held_for =
-            lease_left.count() == -1 ? without_end : std::max(lease_left, milliseconds::zero());
-      }
+      // -2: freed in between. -1: no expiry, or on Redis 2.6 either of the two.
+      answer.held_for = lease_left.count() == -1
+                            ? without_end
+                            : std::clamp<milliseconds>(lease_left, milliseconds::zero(), longest);
     }
     if (wake_up) check_wake_up(link, *wake_up);
     return answer;

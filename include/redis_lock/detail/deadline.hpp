@@ -25,15 +25,24 @@ template <class Rep, class Period>
   return from + std::chrono::ceil<Time::duration>(duration);
 }
 
-/// When the steady clock will show what `clock` shows at `deadline`, as far as can be known now.
+/// How far `deadline` is on its own clock. In floating point: the difference of two extreme time_points, or
+/// one in hours in the unit of its clock, does not fit an integer.
+template <class Clock, class Duration>
+[[nodiscard]] std::chrono::duration<long double> remaining(
+    const std::chrono::time_point<Clock, Duration>& deadline) {
+  using Seconds = std::chrono::duration<long double>;
+  return Seconds{deadline.time_since_epoch()} - Seconds{Clock::now().time_since_epoch()};
+}
+template <class Clock, class Duration>
+[[nodiscard]] bool has_passed(const std::chrono::time_point<Clock, Duration>& deadline) {
+  const auto left = remaining(deadline);
+  return !(left > left.zero());
+}
+
+/// When the steady clock will show what `Clock` shows at `deadline`, as far as can be known now.
 template <class Clock, class Duration>
 [[nodiscard]] Time steady(const std::chrono::time_point<Clock, Duration>& deadline) {
-  using Seconds = std::chrono::duration<long double>;
-  const auto now = Clock::now();
-  if (deadline <= now) return Time::clock::now();
-  // In floating point first: the difference of two extreme time_points does not fit an integer.
-  const Seconds left = Seconds{deadline.time_since_epoch()} - Seconds{now.time_since_epoch()};
-  return left >= Seconds{longest} ? never : after(Time::clock::now(), deadline - now);
+  return after(Time::clock::now(), remaining(deadline));
 }
 
 /// The time left until `deadline` in whole milliseconds, rounded up so that no wait is short.

@@ -1,0 +1,161 @@
+#include "integration.hpp"
+
+#include <future>
+
+namespace redis_lock_test {
+namespace {
+
+using LockInspection = OnRedis;
+
+TEST_F(LockInspection, LockedTellsWhetherAnybodyHoldsIt) {
+  Lock lock{client, name}, observer{client, name};
+  EXPECT_FALSE(observer.locked());
+  lock.lock();
+  EXPECT_TRUE(observer.locked());
+  EXPECT_TRUE(lock.locked());
+  EXPECT_FALSE(observer.owns_lock());
+  lock.unlock();
+  EXPECT_FALSE(observer.locked());
+}
+
+TEST_F(LockInspection, OwnerTellsTheHoldersId) {
+  Lock lock{client, name}, observer{client, name};
+  EXPECT_EQ(observer.owner(), std::nullopt);
+  lock.lock();
+  EXPECT_EQ(observer.owner(), lock.id());
+  EXPECT_EQ(lock.owner(), lock.id());
+  lock.unlock();
+  held_by_somebody();
+  EXPECT_EQ(observer.owner(), "somebody");
+}
+
+TEST_F(LockInspection, AnEmptyOwnerIsAnOwner) {
+  redis.command("SET", key, "");
+  Lock observer{client, name};
+  EXPECT_TRUE(observer.locked());
+  EXPECT_EQ(observer.owner(), "");
+  EXPECT_FALSE(observer.try_lock());
+  EXPECT_TRUE(observer.reset());
+}
+
+using LockReset = OnRedis;
+
+TEST_F(LockReset, FreesTheNameWhoeverHoldsIt) {
+  held_by_somebody();
+  Lock lock{client, name};
+  EXPECT_TRUE(lock.reset());
+  EXPECT_FALSE(redis.exists(key));
+  EXPECT_TRUE(lock.try_lock());
+}
+
+TEST_F(LockReset, TellsWhenThereWasNothingToFree) {
+  Lock lock{client, name};
+  EXPECT_FALSE(lock.reset());
+  EXPECT_FALSE(redis.exists(key));
+}
+
+TEST_F(LockReset, WakesAWaiter) {
+  held_by_somebody();
+  auto waiter = std::async(std::launch::async, [this] {
+    Lock lock{client, name};
+    return lock.try_lock_for(std::chrono::minutes{1});
+  });
+  ASSERT_TRUE(eventually([this] { return somebody_waits(); }));
+  const Stopwatch since_reset;
+  Lock observer{client, name};
+  EXPECT_TRUE(observer.reset());
+  EXPECT_TRUE(waiter.get());
+  EXPECT_LT(since_reset.elapsed(), soon);
+}
+
+TEST_F(LockReset, TheHolderLearnsItAtTheLatestWhenItUnlocks) {
+  Lock lock{client, name, leased_for(60s)};
+  lock.lock();
+  Lock other{client, name};
+  EXPECT_TRUE(other.reset());
+  std::error_code error;
+  lock.unlock(error);
+  EXPECT_EQ(error, errc::lease_lost);
+}
+
+class ResetAll : public OnRedis {
+ protected:
+  const std::string locks = "l-" + name + ":";
+  const std::string signals = "s-" + name + ":";
+};
+
+TEST_F(ResetAll, FreesAndCountsEveryLockUnderThePrefix) {
+  for (const auto* holder : {"a", "b", "c"}) redis.command("SET", locks + holder, holder);
+  redis.command("SET", "other-" + locks, "kept");
+  EXPECT_EQ(redis_lock::reset_all(client, locks, signals), 3U);
+  for (const auto* holder : {"a", "b", "c"}) {
+    EXPECT_FALSE(redis.exists(locks + holder));
+    EXPECT_EQ(redis.integer("LLEN", signals + holder), 1);
+  }
+  EXPECT_EQ(redis.string("GET", "other-" + locks), "kept");
+  EXPECT_EQ(redis_lock::reset_all(client, locks, signals), 0U);
+}
+
+TEST_F(ResetAll, TouchesStringsOnly) {
+  redis.command("SET", locks + "lock", "x");
+  redis.command("LPUSH", locks + "list", "x");
+  redis.command("SADD", locks + "set", "x");
+  redis.command("HSET", locks + "hash", "x", "y");
+  EXPECT_EQ(redis_lock::reset_all(client, locks, signals), 1U);
+  EXPECT_FALSE(redis.exists(locks + "lock"));
+  for (const auto* kept : {"list", "set", "hash"}) EXPECT_TRUE(redis.exists(locks + kept)) << kept;
+}
+
+TEST_F(ResetAll, TakesGlobCharactersInThePrefixLiterally) {
+  const auto prefix = name + "*[a-z]?\\{x}^:";
+  redis.command("SET", prefix + "mine", "x");
+  redis.command("SET", name + "anything-b?\\{x}^:not mine", "x");
+  redis.command("SET", name + "*b?{x}^:not mine", "x");
+  redis.command("SET", name + "*b?\\{x}^:not mine", "x");
+  EXPECT_EQ(redis_lock::reset_all(client, prefix, signals), 1U);
+  EXPECT_FALSE(redis.exists(prefix + "mine"));
+  EXPECT_TRUE(redis.exists(name + "anything-b?\\{x}^:not mine"));
+  EXPECT_TRUE(redis.exists(name + "*b?{x}^:not mine"));
+  EXPECT_TRUE(redis.exists(name + "*b?\\{x}^:not mine"));
+}
+
+TEST_F(ResetAll, FindsMoreThanOneScanBringsAndNeverUsesKeys) {
+  const RedisServer server;
+  Redis own{server.endpoint()};
+  std::vector<std::string> words{"MSET"};
+  for (int i = 0; i < 2500; ++i) {
+    words.push_back("lock:" + std::to_string(i));
+    words.push_back("holder");
+  }
+  own.send(words);
+  EXPECT_EQ(redis_lock::reset_all(server.uri()), 2500U) << "the default prefixes";
+  EXPECT_EQ(own.integer("LLEN", "lock-signal:2499"), 1);
+  EXPECT_EQ(own.calls_of("keys"), 0);
+}
+
+TEST_F(ResetAll, TakesNamesOfAnyBytes) {
+  const std::string odd{"\0\n\r %s\xff*", 9};
+  redis.command("SET", locks + odd, "x");
+  EXPECT_EQ(redis_lock::reset_all(client, locks, signals), 1U);
+  EXPECT_FALSE(redis.exists(locks + odd));
+  EXPECT_EQ(redis.integer("LLEN", signals + odd), 1);
+}
+
+TEST_F(ResetAll, WakesTheWaiters) {
+  redis.command("SET", locks + "x", "somebody");
+  auto waiter = std::async(std::launch::async, [this] {
+    auto options = leased_for(60s);
+    options.key_prefix = locks;
+    options.signal_prefix = signals;
+    Lock lock{client, "x", options};
+    return lock.try_lock_for(std::chrono::minutes{1});
+  });
+  ASSERT_TRUE(eventually([this] { return somebody_waits(); }));
+  const Stopwatch since_reset;
+  EXPECT_EQ(redis_lock::reset_all(client, locks, signals), 1U);
+  EXPECT_TRUE(waiter.get());
+  EXPECT_LT(since_reset.elapsed(), soon);
+}
+
+}  // namespace
+}  // namespace redis_lock_test
