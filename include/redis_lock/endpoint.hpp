@@ -86,7 +86,8 @@ class UriParser {
   [[nodiscard]] std::string without_secrets() const {
     auto shown = uri_.substr(0, uri_.find('?'));
     std::string quoted;
-    if (const auto scheme = shown.find("://"); scheme != std::string_view::npos) {
+    const auto scheme = shown.find_first_not_of("abcdefghijklmnopqrstuvwxyz");
+    if (scheme != std::string_view::npos && shown.substr(scheme, 3) == "://") {
       quoted = shown.substr(0, scheme + 3);
     }
     shown.remove_prefix(quoted.size());
@@ -181,7 +182,8 @@ class UriParser {
       } else if (name == "db" && over_unix_socket) {
         endpoint_.database = number<int>(value, "db");
       } else {
-        fail("unknown parameter \"" + std::string(name) + '"');
+        const bool may_be_secret = uri_.find('@', uri_.find('?')) != std::string_view::npos;
+        fail("unknown parameter" + (may_be_secret ? "" : " \"" + std::string(name) + '"'));
       }
     }
   }

@@ -1,0 +1,96 @@
+// Names every public member, so that each template and each overload is compiled with all warnings.
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <redis_lock/redis_lock.hpp>
+#include <string>
+#include <system_error>
+
+using namespace std::chrono_literals;
+
+redis_lock::Client connect() {
+  redis_lock::Endpoint endpoint =
+      redis_lock::Endpoint::parse("redis://user:secret@localhost:6379/1");
+  endpoint.host = "localhost";
+  endpoint.port = std::uint16_t{6379};
+  endpoint.unix_socket = "/run/redis.sock";
+  endpoint.username = endpoint.password = endpoint.client_name = "name";
+  endpoint.database = 1;
+  endpoint.connect_timeout = endpoint.command_timeout = endpoint.retry_for = 1s;
+  return endpoint;
+}
+
+redis_lock::Options options() {
+  redis_lock::Options options = redis_lock::Options::without_renewal();
+  options.expire = 30s;
+  options.auto_renewal = true;
+  options.max_hold = redis_lock::no_expiry;
+  options.signal_expire = 1s;
+  options.id = options.key_prefix = options.signal_prefix = "text";
+  options.on_lost = [](std::error_code) {};
+  options.on_error = [](const redis_lock::Error&) {};
+  return options;
+}
+
+void construct(redisContext* context) {
+  redis_lock::Lock by_default({}, "name");
+  redis_lock::Lock by_uri("redis://localhost", "name", options());
+  redis_lock::Lock by_string(std::string("redis://localhost"), "name", options());
+  redis_lock::Lock by_client(connect(), "name", {});
+  redis_lock::Lock borrowed(context, "name");
+}
+
+void lock_and_unlock(redis_lock::Lock& lock, redis_lock::Lock& other) {
+  const std::lock_guard<redis_lock::Lock> guard(lock);
+  const std::scoped_lock both(lock, other);
+  std::unique_lock<redis_lock::Lock> timed(lock, 300ms);
+  std::condition_variable_any condition;
+  condition.wait(timed);
+  std::lock(lock, other);
+  lock.unlock();
+}
+
+bool try_to_lock(redis_lock::Lock& lock) {
+  return lock.try_lock() && lock.try_lock_for(0s) && lock.try_lock_for(1.5s) &&
+         lock.try_lock_for(std::chrono::hours::max()) &&
+         lock.try_lock_until(std::chrono::steady_clock::now()) &&
+         lock.try_lock_until(std::chrono::system_clock::now());
+}
+
+void report_by_error_code(redis_lock::Lock& lock, std::error_code& error) {
+  static_assert(noexcept(lock.lock(error))&& noexcept(lock.try_lock(error))&& noexcept(
+      lock.unlock(error))&& noexcept(lock.unlock()));
+  lock.lock(error);
+  if (lock.try_lock(error) || error == redis_lock::errc::lease_lost ||
+      error.category() == redis_lock::category()) {
+    lock.unlock(error);
+  }
+}
+
+#ifdef __cpp_lib_jthread
+bool stop(redis_lock::Lock& lock, std::stop_token token) {
+  return lock.lock(token) && lock.lost_token().stop_requested();
+}
+#endif
+
+bool ask(redis_lock::Lock& lock) {
+  lock.extend();
+  lock.extend(10s);
+  const std::optional<std::string> owner = lock.owner();
+  return lock.owns_lock() && lock.locked() && lock.reset() && owner == lock.id() &&
+         lock.expires_at() > std::chrono::steady_clock::now() && lock.name() == "name" &&
+         redis_lock::reset_all({}) + redis_lock::reset_all(connect(), "lock:", "lock-signal:") > 0;
+}
+
+std::string cached(const redis_lock::Client& client) {
+  redis_lock::Cache cache(client);
+  redis_lock::Cache other(client, "prefix:");
+  cache.set("key", "value", 1min);
+  redis_lock::Lock lock = cache.lock("key", options());
+  const std::lock_guard guard(lock);
+  return cache.erase("key") ? cache.get("key").value_or("")
+                            : other.get_or_create("key", 1min, [] { return std::string("value"); });
+}

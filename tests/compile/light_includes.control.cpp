@@ -1,0 +1,2 @@
+#include <redis_lock/redis_lock.hpp>
+#include <sstream>

@@ -1,0 +1,1 @@
+#include <redis_lock/redis_lock.hpp>

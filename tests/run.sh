@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Builds and runs every test, once for each CMake preset, and sums up:
+#   tests/run.sh                all of: gcc clang hiredis-1 asan tsan
+#   tests/run.sh gcc asan       these only
+# On Debian 12 it installs what is missing first (as root, or through sudo). The tests start their
+# own redis-servers; a service that the package redis-server may have started is not used.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+all_presets=(gcc clang hiredis-1 asan tsan)
+needed_packages=(
+  g++ clang libclang-rt-14-dev  # compilers, and clang's sanitizers
+  cmake ninja-build pkg-config
+  redis-server
+  libhiredis-dev libgtest-dev libgmock-dev catch2
+)
+
+heading() { printf '\n=== %s\n' "$*"; }
+
+install_what_is_missing() {
+  local missing=() as_root=()
+  if ! command -v dpkg-query >/dev/null; then
+    echo "This is not Debian: make sure that there are the equivalents of ${needed_packages[*]}"
+    return
+  fi
+  for package in "${needed_packages[@]}"; do
+    if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
+      missing+=("$package")
+    fi
+  done
+  if ((${#missing[@]} == 0)); then
+    return
+  fi
+  heading "Installing what is missing: ${missing[*]}"
+  if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null; then
+      echo "Neither root nor sudo: please install these packages first: ${missing[*]}" >&2
+      exit 1
+    fi
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get update -q
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# ThreadSanitizer of clang 14 and of g++ 12 cannot map its memory where the kernel randomises addresses
+# a lot; where a process may ask for fixed addresses, let it.
+fixed_addresses=()
+if setarch "$(uname -m)" -R true 2>/dev/null; then
+  fixed_addresses=(setarch "$(uname -m)" -R)
+fi
+
+build() {
+  local preset=$1
+  if [[ $preset == hiredis-1 ]]; then
+    tests/fetch_hiredis_1.sh || return
+  fi
+  cmake --preset "$preset" || return
+  "${fixed_addresses[@]}" cmake --build --preset "$preset" || return
+  if [[ $preset == hiredis-1 ]]; then
+    ldd build/hiredis-1/tests/compile/odr | grep "$PWD/build/trixie/root/.*/libhiredis\.so\.1" || {
+      echo "The tests of the preset hiredis-1 are not linked with hiredis 1" >&2
+      return 1
+    }
+  fi
+}
+
+passed=0
+failed=0
+broken=()
+
+# Runs one preset and adds its numbers; a preset that does not build is one failure.
+run_preset() {
+  local preset=$1 log=build/$1/ctest.log summary
+  heading "$preset: configure and build"
+  if ! build "$preset"; then
+    broken+=("$preset (build)")
+    failed=$((failed + 1))
+    return
+  fi
+  heading "$preset: test"
+  # Twice as many as there are processors: most tests wait more than they compute.
+  "${fixed_addresses[@]}" ctest --preset "$preset" -j $((2 * $(nproc))) | tee "$log" || broken+=("$preset")
+  # "98% tests passed, 2 tests failed out of 123"
+  summary=$(grep -E 'tests passed, [0-9]+ tests? failed out of [0-9]+' "$log" | grep -oE '[0-9]+' | tr '\n' ' ') || true
+  if [[ -z $summary ]]; then
+    failed=$((failed + 1))
+    return
+  fi
+  read -r _ preset_failed preset_total <<<"$summary"
+  passed=$((passed + preset_total - preset_failed))
+  failed=$((failed + preset_failed))
+}
+
+presets=("$@")
+if ((${#presets[@]} == 0)); then
+  presets=("${all_presets[@]}")
+fi
+
+install_what_is_missing
+for preset in "${presets[@]}"; do
+  run_preset "$preset"
+done
+
+heading "All presets: ${presets[*]}"
+if ((${#broken[@]} > 0)); then
+  printf 'failed: %s\n' "${broken[@]}"
+fi
+echo "$passed passed, $failed failed"
+((failed == 0 && ${#broken[@]} == 0))
