@@ -84,18 +84,17 @@ class UriParser {
   /// What stands before the last '@' may hold a password; so may a parameter, and whatever follows
   /// the first ':' where somebody forgot the host.
   [[nodiscard]] std::string without_secrets() const {
-    auto shown = uri_.substr(0, uri_.find('?'));
     std::string quoted;
-    const auto scheme = shown.find_first_not_of("abcdefghijklmnopqrstuvwxyz");
-    if (scheme != std::string_view::npos && shown.substr(scheme, 3) == "://") {
-      quoted = shown.substr(0, scheme + 3);
+    const auto scheme = uri_.find_first_not_of("abcdefghijklmnopqrstuvwxyz");
+    if (scheme != std::string_view::npos && uri_.substr(scheme, 3) == "://") {
+      quoted = uri_.substr(0, scheme + 3);
     }
-    shown.remove_prefix(quoted.size());
-    if (const auto at = uri_.rfind('@'); at != std::string_view::npos) {
+    auto shown = uri_.substr(quoted.size());
+    if (const auto at = shown.rfind('@'); at != std::string_view::npos) {
       quoted += "***@";
-      shown = at < quoted.size() + shown.size() ? shown : std::string_view{};
-      shown.remove_prefix(std::min(shown.size(), shown.rfind('@') + 1));
+      shown.remove_prefix(at + 1);
     }
+    shown = shown.substr(0, shown.find('?'));
     if (const auto colon = shown.find(':'); colon != std::string_view::npos) {
       const bool is_port =
           colon > 0 && shown.find_first_not_of("0123456789/", colon + 1) == std::string_view::npos;

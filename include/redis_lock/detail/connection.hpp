@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <thread>
@@ -25,7 +26,7 @@ class Connection {
         owned_(open_context(endpoint, std::min(endpoint.connect_timeout,
                                                left_until(deadline, Time::clock::now())))),
         context_(owned_.get()) {
-    if (greeting == Greeting::now) greet(endpoint);
+    if (greeting == Greeting::now) greet(endpoint, deadline);
   }
 
   /// Works over somebody else's connection, which is never closed or reconnected.
@@ -81,14 +82,17 @@ class Connection {
     while (replies.size() < commands.size())
       replies.push_back(receive(*context_, deadline, may_wait));
     owes_replies_ = false;
-    answered_ = true;
+    const bool refused = std::any_of(replies.begin(), replies.end(), is_passing_error);
+    answered_ = answered_ || !refused;
     return replies;
   }
 
   /// May it be used for another operation?
-  [[nodiscard]] bool usable() const noexcept { return !owes_replies_ && context_->err == 0; }
+  [[nodiscard]] bool usable() const noexcept {
+    return !owes_replies_ && context_->err == 0 && !has_more(*context_);
+  }
   [[nodiscard]] bool stale() const noexcept { return is_stale(*context_); }
-  /// Has the server answered on it since the last call of expect_answer()?
+  /// Has the server done what it was asked on it since the last call of expect_answer()?
   [[nodiscard]] bool answered() const noexcept { return answered_; }
   void expect_answer() noexcept { answered_ = false; }
 
@@ -123,7 +127,7 @@ class Connection {
     }
   }
 
-  void greet(const Endpoint& endpoint);
+  void greet(const Endpoint& endpoint, Time deadline);
 
   milliseconds command_timeout_ = Endpoint{}.command_timeout;
   Context owned_;
@@ -148,11 +152,12 @@ class Connection {
   return commands;
 }
 
-inline void Connection::greet(const Endpoint& endpoint) {
+inline void Connection::greet(const Endpoint& endpoint, Time deadline) {
   const auto database = std::to_string(endpoint.database);
   const auto commands = greeting(endpoint, database);
   if (commands.empty()) return;
-  auto replies = exchange(commands);
+  auto replies = exchange_within(
+      commands, std::min(command_timeout_, left_until(deadline, Time::clock::now())));
   const bool authenticated = !endpoint.username.empty() || !endpoint.password.empty();
   for (std::size_t i = 0; i < replies.size(); ++i) {
     auto& text = replies[i].text;

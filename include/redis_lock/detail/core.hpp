@@ -50,8 +50,8 @@ class Core {
     }
   }
 
-  /// After an acquisition that was given up on: makes sure that its id does not hold the lock. Where
-  /// that cannot be done, the lease does it.
+  /// After an acquisition or a release that was given up on: makes sure that its id does not hold the
+  /// lock. Where that cannot be done, the lease does it.
   void give_up(const Keys& keys, std::string_view id, std::string_view signal_expire) noexcept try {
     if (borrowed_) return;
     // All in one write, which needs no answer: so it works, later, on a server that is frozen now.

@@ -18,11 +18,11 @@ inline constexpr std::chrono::hours longest{24 * 365 * 100};
 /// A NaN counts as no time at all.
 template <class Rep, class Period>
 [[nodiscard]] Time after(Time from, const std::chrono::duration<Rep, Period>& duration) {
-  using Seconds = std::chrono::duration<long double>;
-  const Seconds seconds{duration};
-  if (!(seconds > Seconds::zero())) return from;
-  if (seconds >= Seconds{longest}) return never;
-  return from + std::chrono::ceil<Time::duration>(duration);
+  // In floating point: some durations that fit cannot be converted without overflow on the way.
+  const std::chrono::duration<long double, Time::period> ticks{duration};
+  if (!(ticks > ticks.zero())) return from;
+  if (ticks >= longest) return never;
+  return from + std::chrono::ceil<Time::duration>(ticks);
 }
 
 /// How far `deadline` is on its own clock. In floating point: the difference of two extreme time_points, or

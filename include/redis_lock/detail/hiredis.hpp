@@ -198,9 +198,14 @@ inline void wait_readable(const redisContext& context, Time deadline) {
          (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
+/// Has the peer said more than it was asked?
+[[nodiscard]] inline bool has_more(const redisContext& context) {
+  return context.reader->pos < context.reader->len;
+}
+
 /// Has its owner commands or replies under way on a borrowed connection? They would be taken for ours.
 [[nodiscard]] inline bool is_busy(const redisContext& context) {
-  return ::sdslen(context.obuf) > 0 || context.reader->pos < context.reader->len;
+  return ::sdslen(context.obuf) > 0 || has_more(context);
 }
 
 /// Makes a borrowed connection that still owes replies useless to its owner, through hiredis itself:
@@ -209,6 +214,9 @@ inline void poison(redisContext& context) noexcept {
   ::shutdown(context.fd, SHUT_RDWR);
   while (::redisBufferRead(&context) == REDIS_OK) {
   }
+  // What was read before the end would still be handed out.
+  void* late = nullptr;
+  while (::redisReaderGetReply(context.reader, &late) == REDIS_OK && late) ::freeReplyObject(late);
 }
 
 }  // namespace redis_lock::detail

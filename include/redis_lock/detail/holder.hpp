@@ -109,6 +109,8 @@ class Holder {
           return detail::release(connection, keys_, hold->id, signal_expire_) || in_doubt;
         });
       } catch (const Fault& fault) {
+        // What a frozen server has in its buffers may not be enough: it may have to be told the script.
+        if (fault.code() == errc::timed_out) core_->give_up(keys_, hold->id, signal_expire_);
         if (!lost) throw error_of("unlock", name_, fault);
       }
     }

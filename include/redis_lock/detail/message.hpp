@@ -124,6 +124,10 @@ using Replies = std::vector<Reply>;
   return {errc::server_error, error.text, full ? Fault::Kind::passing : Fault::Kind::final};
 }
 
+[[nodiscard]] inline bool is_passing_error(const Reply& reply) {
+  return reply.is_error() && fault_of(reply).passing();
+}
+
 /// The beginning of what an error says: which operation, on which name. Names may be any bytes.
 [[nodiscard]] inline std::string describe(std::string_view operation, std::string_view name) {
   constexpr std::size_t most = 64;

@@ -1,0 +1,367 @@
+#include <chrono>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock_test {
+namespace {
+
+using namespace std::chrono_literals;
+using redis_lock::Endpoint;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+/// What parse() complains of; empty if it does not.
+std::string complaint(std::string_view uri) {
+  try {
+    static_cast<void>(Endpoint::parse(uri));
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return {};
+}
+
+TEST(Uri, OfAHostHasTheDefaultsForTheRest) {
+  const auto endpoint = Endpoint::parse("redis://example.org");
+  EXPECT_EQ(endpoint.host, "example.org");
+  EXPECT_EQ(endpoint.port, 6379);
+  EXPECT_EQ(endpoint.unix_socket, "");
+  EXPECT_EQ(endpoint.username, "");
+  EXPECT_EQ(endpoint.password, "");
+  EXPECT_EQ(endpoint.database, 0);
+  EXPECT_EQ(endpoint.client_name, "");
+  EXPECT_EQ(endpoint.connect_timeout, Endpoint{}.connect_timeout);
+  EXPECT_EQ(endpoint.command_timeout, Endpoint{}.command_timeout);
+  EXPECT_EQ(endpoint.retry_for, Endpoint{}.retry_for);
+}
+
+TEST(Uri, NamesUserPasswordHostPortAndDatabase) {
+  const auto endpoint = Endpoint::parse("redis://ann:s3cr3t@example.org:6380/7");
+  EXPECT_EQ(endpoint.username, "ann");
+  EXPECT_EQ(endpoint.password, "s3cr3t");
+  EXPECT_EQ(endpoint.host, "example.org");
+  EXPECT_EQ(endpoint.port, 6380);
+  EXPECT_EQ(endpoint.database, 7);
+}
+
+TEST(Uri, MayHaveAPasswordOrAUserAlone) {
+  EXPECT_EQ(Endpoint::parse("redis://:s3cr3t@h").password, "s3cr3t");
+  EXPECT_EQ(Endpoint::parse("redis://:s3cr3t@h").username, "");
+  EXPECT_EQ(Endpoint::parse("redis://ann@h").username, "ann");
+  EXPECT_EQ(Endpoint::parse("redis://ann@h").password, "");
+  EXPECT_EQ(Endpoint::parse("redis://@h").username, "");
+}
+
+TEST(Uri, TakesTheLastAtSignAndTheFirstColonAsThoseThatCount) {
+  const auto endpoint = Endpoint::parse("redis://ann:a@b:c@h:1");
+  EXPECT_EQ(endpoint.username, "ann");
+  EXPECT_EQ(endpoint.password, "a@b:c");
+  EXPECT_EQ(endpoint.host, "h");
+  EXPECT_EQ(endpoint.port, 1);
+}
+
+TEST(Uri, IsPercentDecoded) {
+  const auto endpoint =
+      Endpoint::parse("redis://a%3An:%40%2f%3F%25%00%fF+@h%2Ex/0?client_name=a%2Db");
+  EXPECT_EQ(endpoint.username, "a:n");
+  EXPECT_EQ(endpoint.password, (std::string{"@/?%\0\xff+", 7}));
+  EXPECT_EQ(endpoint.host, "h.x");
+  EXPECT_EQ(endpoint.client_name, "a-b");
+}
+
+TEST(Uri, TakesIpv6AddressesInBrackets) {
+  EXPECT_EQ(Endpoint::parse("redis://[::1]").host, "::1");
+  EXPECT_EQ(Endpoint::parse("redis://[::1]").port, 6379);
+  EXPECT_EQ(Endpoint::parse("redis://u:p@[2001:db8::7]:6380/2").host, "2001:db8::7");
+  EXPECT_EQ(Endpoint::parse("redis://u:p@[2001:db8::7]:6380/2").port, 6380);
+  EXPECT_EQ(Endpoint::parse("redis://u:p@[2001:db8::7]:6380/2").database, 2);
+  EXPECT_EQ(Endpoint::parse("redis://[fe80::1%25eth0]").host, "fe80::1%eth0");
+}
+
+TEST(Uri, TakesAllPortsThereAre) {
+  EXPECT_EQ(Endpoint::parse("redis://h:1").port, 1);
+  EXPECT_EQ(Endpoint::parse("redis://h:65535").port, 65535);
+  EXPECT_EQ(Endpoint::parse("redis://h:065").port, 65);
+}
+
+TEST(Uri, MayEndWithASlashOrAnEmptyQuery) {
+  EXPECT_EQ(Endpoint::parse("redis://h/").database, 0);
+  EXPECT_EQ(Endpoint::parse("redis://h:1?").port, 1);
+  EXPECT_EQ(Endpoint::parse("redis://h/3?").database, 3);
+}
+
+TEST(Uri, OfAUnixSocket) {
+  const auto endpoint = Endpoint::parse("unix:///run/redis/redis.sock?db=4");
+  EXPECT_EQ(endpoint.unix_socket, "/run/redis/redis.sock");
+  EXPECT_EQ(endpoint.database, 4);
+  EXPECT_EQ(Endpoint::parse("unix:///a%20b@c:d").unix_socket, "/a b@c:d");
+}
+
+TEST(Uri, OfAUnixSocketMayHaveCredentials) {
+  const auto endpoint = Endpoint::parse("unix://ann:s3cr3t@/run/redis.sock");
+  EXPECT_EQ(endpoint.username, "ann");
+  EXPECT_EQ(endpoint.password, "s3cr3t");
+  EXPECT_EQ(endpoint.unix_socket, "/run/redis.sock");
+}
+
+TEST(Uri, HasTimesInMillisecondsOrWithAUnit) {
+  const auto endpoint = Endpoint::parse(
+      "redis://h?connect_timeout=250&command_timeout=3s&retry_for=40ms&client_name=web-1");
+  EXPECT_EQ(endpoint.connect_timeout, 250ms);
+  EXPECT_EQ(endpoint.command_timeout, 3s);
+  EXPECT_EQ(endpoint.retry_for, 40ms);
+  EXPECT_EQ(endpoint.client_name, "web-1");
+}
+
+TEST(Uri, TakesTheLargestTimes) {
+  EXPECT_EQ(Endpoint::parse("redis://h?retry_for=2147483647s").retry_for, 2147483647s);
+  EXPECT_EQ(Endpoint::parse("unix:///s?retry_for=0").retry_for, 0ms);
+}
+
+struct Malformed {
+  std::string uri, reason;
+};
+
+class MalformedUri : public ::testing::TestWithParam<Malformed> {};
+
+TEST_P(MalformedUri, IsRefusedWithTheReason) {
+  EXPECT_THAT(complaint(GetParam().uri), HasSubstr(GetParam().reason)) << GetParam().uri;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, MalformedUri,
+    ::testing::Values(
+        Malformed{"", "scheme"}, Malformed{"localhost", "scheme"},
+        Malformed{"localhost:6379", "scheme"}, Malformed{"redis:", "scheme"},
+        Malformed{"redis:/h", "scheme"}, Malformed{"://h", "scheme"},
+        Malformed{"http://h", "scheme"}, Malformed{"rediss://h", "scheme"},
+        Malformed{"REDIS://h", "scheme"}, Malformed{" redis://h", "scheme"},
+        Malformed{"redis://", "host is missing"}, Malformed{"redis:///0", "host is missing"},
+        Malformed{"redis://:6379", "host is missing"}, Malformed{"redis://u:p@", "host is missing"},
+        Malformed{"redis://u:p@:6379/0", "host is missing"},
+        Malformed{"redis://[]", "host is missing"}, Malformed{"redis://::1", "host is missing"},
+        Malformed{"redis://[::1", "']'"}, Malformed{"redis://[::1]x", "after the IPv6 address"},
+        Malformed{"redis://[::1]6379", "after the IPv6 address"},
+        Malformed{"redis://h:0", "port must not be 0"},
+        Malformed{"redis://[::1]:0", "port must not be 0"},
+        Malformed{"redis://h:65536", "port must be a number from 0 to 65535"},
+        Malformed{"redis://h:-1", "port must be"}, Malformed{"redis://h:+1", "port must be"},
+        Malformed{"redis://h:abc", "port must be"}, Malformed{"redis://h:", "port must be"},
+        Malformed{"redis://h: 1", "port must be"}, Malformed{"redis://h:1x", "port must be"},
+        Malformed{"redis://h:0x10", "port must be"}, Malformed{"redis://h:1:2", "port must be"},
+        Malformed{"redis://h:99999999999999999999", "port must be"},
+        Malformed{"redis://h/abc", "database must be a number from 0 to 2147483647"},
+        Malformed{"redis://h/-1", "database must be"},
+        Malformed{"redis://h/1/2", "database must be"},
+        Malformed{"redis://h/2147483648", "database must be"},
+        Malformed{"redis://h/0#x", "database must be"}, Malformed{"redis://u:%@h", "password: '%'"},
+        Malformed{"redis://u:%4@h", "password: '%'"}, Malformed{"redis://u:%zz@h", "password: '%'"},
+        Malformed{"redis://u:%4g@h", "password: '%'"},
+        Malformed{"redis://u:%-1@h", "password: '%'"}, Malformed{"redis://%x@h", "user name: '%'"},
+        Malformed{"redis://h%", "host: '%'"},
+        Malformed{"redis://h?client_name=%1", "client_name: '%'"},
+        Malformed{"unix:///a%", "path: '%'"}, Malformed{"unix://", "path"},
+        Malformed{"unix:///", "path"}, Malformed{"unix://u:p@", "path"},
+        Malformed{"unix://host/path", "no host"}, Malformed{"unix://path", "no host"},
+        Malformed{"unix:///s?db=-1", "db must be"}, Malformed{"unix:///s?db=", "db must be"},
+        Malformed{"redis://h?db=1", "unknown parameter"},
+        Malformed{"redis://h?timeout=1", "unknown parameter"},
+        Malformed{"redis://h?&", "unknown parameter"},
+        Malformed{"redis://h?retry_for=1&&", "unknown parameter"},
+        Malformed{"redis://h?Retry_for=1", "unknown parameter"},
+        Malformed{"redis://h?retry_for", "retry_for must be"},
+        Malformed{"redis://h?retry_for=", "retry_for must be"},
+        Malformed{"redis://h?retry_for=ms", "retry_for must be"},
+        Malformed{"redis://h?retry_for=-1", "retry_for: the unit"},
+        Malformed{"redis://h?retry_for=1m", "retry_for: the unit"},
+        Malformed{"redis://h?retry_for=1.5s", "retry_for: the unit"},
+        Malformed{"redis://h?connect_timeout=1 s", "connect_timeout: the unit"},
+        Malformed{"redis://h?command_timeout=2147483648", "command_timeout must be"}));
+
+TEST(MalformedUri, IsQuoted) {
+  EXPECT_THAT(complaint("redis://example.org:65536/3"),
+              HasSubstr("\"redis://example.org:65536/3\""));
+  EXPECT_THAT(complaint("redis://ann:s3cr3t@example.org:65536/3"),
+              HasSubstr("\"redis://***@example.org:65536/3\""));
+  EXPECT_THAT(complaint("http://example.org"), HasSubstr("\"http://example.org\""));
+}
+
+TEST(MalformedUri, IsQuotedWithoutItsParameters) {
+  EXPECT_THAT(complaint("redis://h:x?client_name=s3cr3t"), Not(HasSubstr("s3cr3t")));
+  EXPECT_THAT(complaint("redis://h?password=s3cr3t"), Not(HasSubstr("s3cr3t")));
+  EXPECT_THAT(complaint("redis://h?client_name=s3cr3t%"), Not(HasSubstr("s3cr3t")));
+}
+
+/// Passwords that are, or are not, fit to stand in a URI as they are.
+const std::vector<std::string> passwords{
+    "s3cr3t",
+    "%s3cr3t",
+    "s3cr3t%",
+    "s3cr3t%zz",
+    "a@s3cr3t",
+    "s3cr3t@a",
+    "@s3cr3t@",
+    "a@s3cr3t@b",
+    "a:s3cr3t",
+    "s3cr3t:a",
+    ":s3cr3t",
+    "1:s3cr3t",
+    "a/s3cr3t",
+    "s3cr3t/a",
+    "/s3cr3t",
+    "1/s3cr3t",
+    "//s3cr3t",
+    "1/2/s3cr3t",
+    "a#s3cr3t",
+    "[s3cr3t",
+    "]s3cr3t",
+    "[::1]s3cr3t",
+    "a?s3cr3t",
+    "?s3cr3t",
+    "1?s3cr3t",
+    "1/2?s3cr3t",
+    "1?a=s3cr3t",
+    "1?db=s3cr3t",
+    "1?s3cr3t=1",
+    "1?a&s3cr3t",
+    "1?retry_for=1&s3cr3t",
+    "s3cr3t://",
+    "a://s3cr3t",
+    "s3cr3t://a@b",
+    "s3cr3t?a@b",
+    " s3cr3t",
+    "s3cr3t ",
+    "a s3cr3t",
+    "s3cr3t\n",
+    "&s3cr3t",
+    "=s3cr3t",
+    "a\\s3cr3t",
+    "\xff s3cr3t",
+    "65536s3cr3t",
+    "1@2/s3cr3t@3",
+    "%40s3cr3t:%",
+};
+
+/// Where a password (P) stands between user and host, with whatever else is wrong.
+const std::vector<std::string> with_user_and_host{
+    "redis://ann:P@h:65536",
+    "redis://ann:P@h:0",
+    "redis://:P@h:x",
+    "redis://ann:P@",
+    "redis://ann:P@h/x",
+    "redis://ann:P@h:1/x",
+    "redis://ann:P@h?x",
+    "redis://ann:P@h?x=1",
+    "redis://ann:P@h?retry_for=x",
+    "redis://ann:P@[::1",
+    "redis://ann:P@[::1]x",
+    "redis://ann:P@@h:x",
+    "redis://ann:P@h@i:x",
+    "redis://ann:P@h:1:2",
+    "redis://ann:P@h:x/0?client_name=a@b",
+    "redis://a@b:P@h:x",
+    "redis://ann%:P@h",
+    "redis://ann:P%@h",
+    "redis://:P@",
+    "redis://ann:P@:1",
+    "redis://ann:P@/0",
+    "http://ann:P@h",
+    "rediss://ann:P@h:1/0",
+    "redis:/ann:P@h",
+    "redis:ann:P@h",
+    "redis//ann:P@h",
+    "ann:P@h",
+    "ann:P@h:6379/0",
+    ":P@h",
+    "//ann:P@h",
+    "unix://ann:P@h/s",
+    "unix://ann:P@",
+    "unix://ann:P@/",
+    "unix://ann:P@/s?db=x",
+    "unix://ann:P@/s%",
+    "unix:/ann:P@/s",
+};
+
+/// Where somebody forgot the '@' and the host, or the scheme too. What then follows an '@' or "//" in
+/// the password cannot be told from a host, nor what follows a '?' from the name of a parameter.
+const std::vector<std::string> without_host{
+    "redis://ann:P",
+    "redis://:P",
+    "redis://:P/0",
+    "redis://ann:P/0",
+    "redis://ann:P:1",
+    "redis://ann:P?retry_for=x",
+    "http://ann:P",
+    "unix://ann:P",
+    "unix://:P",
+    "redis:ann:P",
+    "redis:/ann:P",
+    "ann:P",
+    ":P",
+    "//ann:P",
+};
+
+std::string with_password(std::string uri, const std::string& password) {
+  return uri.replace(uri.find('P'), 1, password);
+}
+
+TEST(MalformedUri, NeverShowsItsPassword) {
+  for (const auto& uri : with_user_and_host) {
+    for (const auto& password : passwords) {
+      const auto whole = with_password(uri, password);
+      EXPECT_THAT(complaint(whole), Not(HasSubstr("s3cr3t"))) << whole;
+    }
+  }
+}
+
+TEST(MalformedUri, NeverShowsAPasswordThatHasNoHostBehindIt) {
+  for (const auto& uri : without_host) {
+    for (const auto& password : passwords) {
+      if (password.find_first_of("@?") != password.npos) continue;
+      if (password.find("//") != password.npos) continue;
+      const auto whole = with_password(uri, password);
+      EXPECT_THAT(complaint(whole), Not(HasSubstr("s3cr3t"))) << whole;
+    }
+  }
+}
+
+TEST(MalformedUri, TakesNoPasswordOfDigitsForAPort) {
+  for (const auto uri : {"redis://ann:1234?x@h", "redis://:1234", "redis://:1234/0", "redis:/:1234",
+                         "redis://ann:1234@", "redis://ann:1234@h@", "redis://ann:1234?a=b@h"}) {
+    EXPECT_THAT(complaint(uri), HasSubstr("malformed")) << uri;
+    EXPECT_THAT(complaint(uri), Not(HasSubstr("1234"))) << uri;
+  }
+}
+
+TEST(MalformedUri, NeverShowsItsPasswordWhereverItIsCutOff) {
+  const std::string whole = "redis://ann:s3cr3t@example.org:65536/x?retry_for=x";
+  for (std::size_t length = 0; length <= whole.size(); ++length) {
+    EXPECT_THAT(complaint(whole.substr(0, length)), Not(HasSubstr("s3c"))) << length;
+  }
+  for (std::size_t at = 0; at < whole.size(); ++at) {
+    if (at >= whole.find("s3c") && at < whole.find("@")) continue;
+    auto cut = whole;
+    EXPECT_THAT(complaint(cut.erase(at, 1)), Not(HasSubstr("s3c"))) << cut;
+  }
+}
+
+TEST(MalformedUri, NeverShowsItsPasswordWhateverByteIsPutIn) {
+  const std::string whole = "redis://ann:s3cr3t@h:65536/x?x";
+  for (std::size_t at = 0; at <= whole.size(); ++at) {
+    for (const char byte : std::string{"@:/?#%[]&= \n\0\xff"}) {
+      auto changed = whole;
+      changed.insert(at, 1, byte);
+      const auto words = complaint(changed);
+      EXPECT_THAT(words, Not(HasSubstr("cr3t"))) << changed;
+      EXPECT_THAT(words, Not(HasSubstr("s3cr"))) << changed;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace redis_lock_test

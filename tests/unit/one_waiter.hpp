@@ -1,0 +1,75 @@
+#pragma once
+
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <redis_lock/detail/acquire.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/options.hpp>
+
+#include "fake_redis.hpp"
+
+namespace redis_lock_test {
+
+using redis_lock::errc;
+using redis_lock::no_expiry;
+using redis_lock::detail::extend_script;
+using redis_lock::detail::Fault;
+using redis_lock::detail::never;
+using redis_lock::detail::release_script;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+/// The Fault that `function` throws. A failed test where it throws none.
+template <class Function>
+Fault fault_of_run(Function&& function) {
+  try {
+    static_cast<void>(function());
+  } catch (const Fault& fault) {
+    return fault;
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return {errc::not_owned, "nothing was thrown"};
+}
+
+/// One Acquisition under the id "mine", over a Redis in memory. Times are told in milliseconds since
+/// the start of the test.
+class OneWaiter : public ::testing::Test {
+ protected:
+  using Acquisition = redis_lock::detail::Acquisition<FakeClock>;
+
+  [[nodiscard]] Acquisition acquisition(milliseconds expire, Time deadline = never) const {
+    return {redis.keys, "mine", expire, "1000", deadline};
+  }
+  [[nodiscard]] std::optional<Time> acquire(milliseconds expire, Time deadline = never) {
+    return acquisition(expire, deadline).run(redis);
+  }
+
+  [[nodiscard]] double ms(Time time) const {
+    return std::chrono::duration<double, std::milli>(time - start).count();
+  }
+  /// NaN, which equals nothing, for no lease.
+  [[nodiscard]] double ms(std::optional<Time> time) const {
+    return time ? ms(*time) : std::numeric_limits<double>::quiet_NaN();
+  }
+  [[nodiscard]] double now() const { return ms(FakeClock::time); }
+
+  /// Somebody signals every 10 ms, although the lock is busy.
+  void signal_all_the_time() {
+    redis.in(10ms, [this] {
+      redis.signal();
+      signal_all_the_time();
+    });
+  }
+
+  FakeRedis redis;
+  const Time start = FakeClock::time;
+};
+
+}  // namespace redis_lock_test
