@@ -237,6 +237,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
     require(options.max_hold > zero, "max_hold must be positive");
     require(options.key_prefix != options.signal_prefix,
             "key_prefix and signal_prefix must differ");
+    require(!options.deferred_unlock || !client.core_->is_borrowed(),
+            "deferred_unlock is not possible over a borrowed context");
     if (options.auto_renewal) {
       require(options.expire != no_expiry, "auto_renewal needs an expire that is not no_expiry");
       require(!client.core_->is_borrowed(), "auto_renewal is not possible over a borrowed context");

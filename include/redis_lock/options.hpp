@@ -30,6 +30,12 @@ struct Options {
   /// How long the wake-up signal of a release stays in Redis when nobody waits for it. Default 1 s.
   std::chrono::milliseconds signal_expire{1000};
 
+  /// unlock() sends the release and returns; the reply is read with the next use of the connection, or
+  /// by the Client when idle or destroyed. lock() and unlock() then cost one round trip together. What
+  /// goes wrong reaches on_error later, perhaps after the Lock is gone, from another thread.
+  /// Default off. Not over a borrowed context.
+  bool deferred_unlock = false;
+
   /// The value that marks the holder in Redis; any bytes. Default empty: a fresh and random one for
   /// each acquisition. A fixed id must not be used by two holders: each could free the other's lock.
   std::string id;

@@ -4,9 +4,12 @@
 #include <array>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/deferred_release.hpp>
 #include <redis_lock/detail/hiredis.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -72,20 +75,32 @@ class Connection {
                                         bool may_wait = true) {
     const auto deadline = after(Time::clock::now(), limit);
     owes_replies_ = true;
-    if (owned_) {
-      send_owned(*context_, commands.encode());
-    } else {
-      send_borrowed(*context_, commands.encode());
-    }
-    Replies replies;
-    replies.reserve(commands.size());
-    while (replies.size() < commands.size())
-      replies.push_back(receive(*context_, deadline, may_wait));
+    transmit(commands);
+    auto late = receive_all(deferred_.size(), deadline, may_wait);
+    auto replies = receive_all(commands.size(), deadline, may_wait);
+    if (!deferred_.empty()) repeat_unknown_releases(late, deadline);
     owes_replies_ = false;
     const bool refused = std::any_of(replies.begin(), replies.end(), is_passing_error);
     answered_ = answered_ || !refused;
+    const auto settled = std::exchange(deferred_, {});
+    for (std::size_t i = 0; i < settled.size(); ++i) settled[i].settle(late[i]);
     return replies;
   }
+
+  /// Sends a release, and leaves its reply to be read with the next exchange.
+  void defer(DeferredRelease release) {
+    if (deferred_.size() >= most_deferred) settle_deferred();
+    deferred_.push_back(std::move(release));
+    Commands commands;
+    add_call(commands, deferred_.back().call(), true);
+    owes_replies_ = true;
+    transmit(commands);
+    owes_replies_ = false;
+  }
+  [[nodiscard]] bool has_deferred() const noexcept { return !deferred_.empty(); }
+  void settle_deferred() { (void)exchange(Commands{}); }
+  /// What was sent on a connection that failed before it was answered.
+  [[nodiscard]] DeferredReleases take_deferred() { return std::exchange(deferred_, {}); }
 
   /// May it be used for another operation?
   [[nodiscard]] bool usable() const noexcept {
@@ -119,6 +134,7 @@ class Connection {
   bool whole_seconds = false;
 
  private:
+  static constexpr std::size_t most_deferred = 64;
   static constexpr std::array<int, 2> timeout_options{SO_RCVTIMEO, SO_SNDTIMEO};
 
   void set_timeouts(const std::array<timeval, 2>& timeouts) const noexcept {
@@ -127,12 +143,44 @@ class Connection {
     }
   }
 
+  void transmit(const Commands& commands) {
+    if (commands.empty()) return;
+    if (owned_) {
+      send_owned(*context_, commands.encode());
+    } else {
+      send_borrowed(*context_, commands.encode());
+    }
+  }
+
+  [[nodiscard]] Replies receive_all(std::size_t count, Time deadline, bool may_wait) {
+    Replies replies;
+    replies.reserve(count);
+    while (replies.size() < count) replies.push_back(receive(*context_, deadline, may_wait));
+    return replies;
+  }
+
+  void repeat_unknown_releases(Replies& replies, Time deadline) {
+    struct Link {
+      Connection& connection;
+      Time deadline;
+      [[nodiscard]] Replies exchange(const Commands& commands) const {
+        connection.transmit(commands);
+        return connection.receive_all(commands.size(), deadline, true);
+      }
+    };
+    Link link{*this, deadline};
+    std::vector<ScriptCall> calls;
+    for (const auto& release : deferred_) calls.push_back(release.call());
+    repeat_unknown(link, calls, replies);
+  }
+
   void greet(const Endpoint& endpoint, Time deadline);
 
   milliseconds command_timeout_ = Endpoint{}.command_timeout;
   Context owned_;
   redisContext* context_;
   std::array<timeval, 2> timeouts_{};
+  DeferredReleases deferred_;
   Cancellation* cancellation_ = nullptr;
   bool owes_replies_ = false;
   bool answered_ = false;

@@ -63,6 +63,14 @@ class Core {
   } catch (const std::exception&) {  // the fault that came before this one is what gets reported
   }
 
+  /// Sends a release without waiting for the reply, if that can be done at once.
+  [[nodiscard]] bool defer(DeferredRelease release) {
+    here_->renewer->start();
+    if (!here_->pool.defer(std::move(release))) return false;
+    here_->renewer->tidy_soon();
+    return true;
+  }
+
   [[nodiscard]] Renewer& renewer() { return *here_->renewer; }
 
  private:
@@ -71,8 +79,12 @@ class Core {
   /// What belongs to one process.
   struct Here {
     explicit Here(const Endpoint& endpoint)
-        : pool(endpoint), renewer(std::make_shared<Renewer>(endpoint)) {}
-    ~Here() { renewer->stop(); }
+        : pool(endpoint),
+          renewer(std::make_shared<Renewer>(endpoint, [this] { return pool.settle_idle(); })) {}
+    ~Here() {
+      renewer->stop();
+      pool.settle_all();
+    }
     Here(const Here&) = delete;
     Here(Here&&) = delete;
     Here& operator=(const Here&) = delete;

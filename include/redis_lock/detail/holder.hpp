@@ -99,6 +99,9 @@ class Holder {
     if (!core_->is_borrowed()) core_->renewer().forget(*hold);
 
     const bool lost = !hold->owned();
+    if (options_.deferred_unlock && !lost &&
+        core_->defer({name_, keys_, hold->id, signal_expire_, options_.on_error}))
+      return;
     bool freed = false;
     if (!hold->refused) {
       bool may_have_run = false;

@@ -12,6 +12,8 @@
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/deferred_release.hpp>
+#include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
@@ -53,7 +55,6 @@ class Pool {
     Backoff backoff;
     auto connection = take_idle();
     for (;;) {
-      bool answered = false;
       const bool is_new = !connection;
       try {
         if (is_new) connection = std::make_unique<Connection>(endpoint_, connect_by(terms, outage));
@@ -63,24 +64,80 @@ class Pool {
         keep(std::move(connection));
         return result;
       } catch (const Fault& fault) {
-        answered = connection && connection->answered();
-        const bool silent = fault.code() == errc::timed_out && is_new && !answered;
-        const bool cancelled = terms.cancellation && terms.cancellation->requested();
-        if (!fault.passing()) keep(std::move(connection));
-        if (!fault.passing() || silent || cancelled) throw;
+        const bool answered = connection && connection->answered();
         if (answered) {
           outage.reset();
           backoff = {};
         }
         const auto now = Time::clock::now();
         if (!outage) outage = now;
+        const bool silent = fault.code() == errc::timed_out && is_new && !answered;
+        const bool cancelled = terms.cancellation && terms.cancellation->requested();
         // What failed on an old connection gets one new one in any case.
-        if (is_new && now >= std::min(terms.deadline, after(*outage, terms.retry_for))) throw;
+        const bool out_of_time =
+            is_new && now >= std::min(terms.deadline, after(*outage, terms.retry_for));
+        if (!fault.passing() || silent || cancelled || out_of_time) {
+          if (!fault.passing()) keep(std::move(connection));
+          if (connection) give_up(connection->take_deferred(), fault);
+          throw;
+        }
       }
+      const auto unanswered = connection ? connection->take_deferred() : DeferredReleases{};
       connection.reset();
+      for (const auto& release : unanswered) repeat(release, terms.retry_for);
       if (is_new) pause(backoff.next(), terms);
     }
   }
+
+  /// Sends a release on an idle connection, without waiting for the reply. False: there is none.
+  [[nodiscard]] bool defer(DeferredRelease release) {
+    auto connection = take_idle();
+    if (!connection) return false;
+    try {
+      connection->defer(std::move(release));
+      keep(std::move(connection));
+    } catch (const Fault&) {
+      const auto unanswered = connection->take_deferred();
+      connection.reset();
+      for (const auto& unsettled : unanswered) repeat(unsettled, endpoint_.retry_for);
+    }
+    return true;
+  }
+
+  /// Reads the replies of deferred releases on connections that nobody has used for a while, where they
+  /// have come or should have. Says whether any are left.
+  bool settle_idle() {
+    std::vector<std::unique_ptr<Connection>> due;
+    bool left = false;
+    {
+      const auto now = Time::clock::now();
+      const std::lock_guard guard{mutex_};
+      for (auto idle = idle_.begin(); idle != idle_.end();) {
+        const auto age = now - idle->since;
+        const bool deferred = idle->connection->has_deferred();
+        const bool ready = deferred && age > settle_after &&
+                           (age > endpoint_.command_timeout || idle->connection->stale());
+        left = left || (deferred && !ready);
+        if (ready) due.push_back(std::move(idle->connection));
+        idle = ready ? idle_.erase(idle) : std::next(idle);
+      }
+    }
+    for (auto& connection : due) settle(std::move(connection));
+    return left;
+  }
+
+  /// Reads all of them, and waits for those that have not come.
+  void settle_all() {
+    std::vector<Idle> all;
+    {
+      const std::lock_guard guard{mutex_};
+      all.swap(idle_);
+    }
+    for (auto& idle : all) settle(std::move(idle.connection));
+  }
+
+  /// How long a connection with a deferred release must have been idle to be settled.
+  static constexpr milliseconds settle_after{50};
 
  private:
   struct Idle {
@@ -100,7 +157,9 @@ class Pool {
       }
       // Looking costs a system call. One that was used just now is good, or else soon noticed.
       const bool used_just_now = Time::clock::now() - latest.since < std::chrono::seconds{1};
-      if (used_just_now || !latest.connection->stale()) return std::move(latest.connection);
+      if (used_just_now || latest.connection->has_deferred() || !latest.connection->stale()) {
+        return std::move(latest.connection);
+      }
     }
   }
 
@@ -113,8 +172,34 @@ class Pool {
     idle_.push_back({std::move(connection), now});
     // The latest used are used next: so the first is the one that has been idle for longest.
     if (now - idle_.front().since < longest_idle) return;
+    if (idle_.front().connection->has_deferred()) return;  // settle_idle() is for it
     superfluous = std::move(idle_.front().connection);
     idle_.erase(idle_.begin());
+  }
+
+  void settle(std::unique_ptr<Connection> connection) {
+    if (!connection->has_deferred()) return;
+    try {
+      connection->settle_deferred();
+      keep(std::move(connection));
+    } catch (const Fault& fault) {
+      give_up(connection->take_deferred(), fault);
+    }
+  }
+
+  /// Makes sure of a release whose reply was lost: "not mine" is success by then.
+  void repeat(const DeferredRelease& release, milliseconds retry_for) {
+    try {
+      perform({retry_for}, [&](Connection& connection) {
+        return detail::release(connection, release.keys, release.id, release.signal_expire);
+      });
+    } catch (const Fault& fault) {
+      release.fail(fault);
+    }
+  }
+
+  static void give_up(const DeferredReleases& releases, const Fault& fault) {
+    for (const auto& release : releases) release.fail(fault);
   }
 
   [[nodiscard]] static Time connect_by(const Terms& terms, const std::optional<Time>& outage) {

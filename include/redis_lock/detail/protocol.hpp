@@ -68,23 +68,28 @@ inline void add_call(Commands& commands, const ScriptCall& call, bool by_digest)
   for (std::size_t i = 0; i < script.operands; ++i) commands.append(call.operands[i]);
 }
 
+/// Runs once more, in one write as EVAL, those of the calls whose script the server did not know.
+template <class Link>
+void repeat_unknown(Link& link, const std::vector<ScriptCall>& calls, Replies& replies) {
+  Commands unknown;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    if (replies[i].is_error("NOSCRIPT")) add_call(unknown, calls[i], false);
+  }
+  if (unknown.empty()) return;
+  auto answers = link.exchange(unknown);
+  auto answer = answers.begin();
+  for (auto& reply : replies) {
+    if (reply.is_error("NOSCRIPT")) reply = std::move(*answer++);
+  }
+}
+
 /// Runs all calls in one write as EVALSHA, and what the server does not know yet in one more as EVAL.
 template <class Link>
 [[nodiscard]] Replies evaluate(Link& link, const std::vector<ScriptCall>& calls) {
   Commands commands;
   for (const auto& call : calls) add_call(commands, call, true);
   auto replies = link.exchange(commands);
-
-  Commands unknown;
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    if (replies[i].is_error("NOSCRIPT")) add_call(unknown, calls[i], false);
-  }
-  if (unknown.empty()) return replies;
-  auto answers = link.exchange(unknown);
-  auto answer = answers.begin();
-  for (auto& reply : replies) {
-    if (reply.is_error("NOSCRIPT")) reply = std::move(*answer++);
-  }
+  repeat_unknown(link, calls, replies);
   return replies;
 }
 

@@ -67,7 +67,9 @@ struct Hold {
 /// thread, started by the first lock that needs it, with a connection of its own.
 class Renewer : public std::enable_shared_from_this<Renewer> {
  public:
-  explicit Renewer(const Endpoint& endpoint) : endpoint_(endpoint) {}
+  /// `tidy` is run by the thread for tidy_soon(), and says whether it should be run again.
+  Renewer(const Endpoint& endpoint, std::function<bool()> tidy)
+      : endpoint_(endpoint), tidy_(std::move(tidy)) {}
 
   /// Makes sure that the thread runs. Throws std::system_error if it cannot be started.
   void start() {
@@ -107,6 +109,12 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     if (!watched && !hold->lost && !hold->forgotten) schedule(hold);
   }
 
+  void tidy_soon() {
+    const std::lock_guard guard{mutex_};
+    if (tidy_at_ == never) tidy_at_ = Time::clock::now() + tidy_interval;
+    if (tidy_at_ < wakes_at_) wake_.notify_all();
+  }
+
   /// No renewal of this lock is under way when this returns, or sent before resume().
   void pause(Hold& hold) {
     std::unique_lock guard{mutex_};
@@ -142,6 +150,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   static constexpr milliseconds longest_retry_pause{100};
   /// Renewals that are due this soon go with those that are due.
   static constexpr milliseconds together{250};
+  static constexpr milliseconds tidy_interval{100};
 
   [[nodiscard]] bool on_own_thread() const {
     return thread_.get_id() == std::this_thread::get_id();
@@ -184,8 +193,15 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     std::unique_lock guard{mutex_};
     while (!stopping_) {
       const auto now = Time::clock::now();
+      if (tidy_at_ <= now) {
+        guard.unlock();
+        const bool again = tidy_();
+        guard.lock();
+        tidy_at_ = again ? Time::clock::now() + tidy_interval : never;
+        continue;
+      }
       if (schedule_.empty() || schedule_.begin()->first.first > now) {
-        wakes_at_ = schedule_.empty() ? never : schedule_.begin()->first.first;
+        wakes_at_ = std::min(tidy_at_, schedule_.empty() ? never : schedule_.begin()->first.first);
         if (wakes_at_ == never) {
           wake_.wait(guard);
         } else {
@@ -292,12 +308,14 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   const Endpoint endpoint_;
+  const std::function<bool()> tidy_;
   std::unique_ptr<Connection> connection_;  // of the thread alone
   std::thread thread_;
   std::mutex mutex_;
   std::condition_variable wake_, settled_;
   Schedule schedule_;
   Time wakes_at_ = Time::min();  // when the sleeping thread will look again
+  Time tidy_at_ = never;
   const Hold* telling_ = nullptr;
   bool stopping_ = false;
 };
