@@ -89,7 +89,6 @@ class Connection {
 
   /// Sends a release, and leaves its reply to be read with the next exchange.
   void defer(DeferredRelease release) {
-    if (deferred_.size() >= most_deferred) settle_deferred();
     deferred_.push_back(std::move(release));
     Commands commands;
     add_call(commands, deferred_.back().call(), true);
@@ -98,6 +97,7 @@ class Connection {
     owes_replies_ = false;
   }
   [[nodiscard]] bool has_deferred() const noexcept { return !deferred_.empty(); }
+  [[nodiscard]] bool may_defer() const noexcept { return deferred_.size() < most_deferred; }
   void settle_deferred() { (void)exchange(Commands{}); }
   /// What was sent on a connection that failed before it was answered.
   [[nodiscard]] DeferredReleases take_deferred() { return std::exchange(deferred_, {}); }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <ctime>
 
 namespace redis_lock::detail {
 
@@ -13,6 +14,19 @@ inline constexpr Time never = Time::max();
 /// Whatever is longer than this is for ever: far beyond any uptime, and small enough to add to any
 /// time_point of the steady clock.
 inline constexpr std::chrono::hours longest{24 * 365 * 100};
+
+/// What the steady clock showed at the latest tick of the kernel's timer, at most coarse_error ago:
+/// for hot paths, where reading the clock itself would be the greater part of the work.
+[[nodiscard]] inline Time coarse_now() noexcept {
+#if defined(__linux__)
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return Time{std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec}};
+#else
+  return Time::clock::now();
+#endif
+}
+inline constexpr milliseconds coarse_error{20};
 
 /// `from` + `duration`, without overflow and never early; a duration that is too long gives `never`.
 /// A NaN counts as no time at all.

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <deque>
 #include <mutex>
+#include <utility>
 
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/deadline.hpp>
@@ -11,34 +14,38 @@
 namespace redis_lock::detail {
 
 /// Where the threads that share one Lock queue, so that one of them at a time talks to Redis. A
-/// timed mutex that lets them in in order of arrival, that any thread may open, and whose waiters can
-/// be cancelled. Entering happens after the leaving before it, as with std::mutex.
+/// timed mutex that any thread may open, and whose waiters can be cancelled. Entering happens after
+/// the leaving before it, as with std::mutex.
+///
+/// leave() lets the waiters in in order of arrival. open() lets in whoever comes first, which spares the
+/// switch to another thread: it is for passing on what the thread that leaves has got.
 class Gate {
  public:
-  [[nodiscard]] bool try_enter() {
-    const std::lock_guard guard{mutex_};
-    if (closed_) return false;
-    closed_ = true;
-    return true;
+  [[nodiscard]] bool try_enter() noexcept {
+    bool open = false;
+    return closed_.compare_exchange_strong(open, true);
   }
 
   /// Blocks until this thread is let in (true), or until the deadline or the cancellation (false).
   [[nodiscard]] bool enter(Time deadline, const Cancellation* cancellation = nullptr) {
-    std::unique_lock guard{mutex_};
-    if (!closed_) {
-      closed_ = true;
-      return true;
-    }
+    if (try_enter()) return true;
     Waiter waiter;
+    std::unique_lock guard{mutex_};
     queue_.push_back(&waiter);
-    const auto done = [&] { return waiter.let_in || (cancellation && cancellation->requested()); };
-    if (deadline == never) {
-      waiter.wake.wait(guard, done);
-    } else {
-      waiter.wake.wait_until(guard, deadline, done);
+    waiters_ = queue_.size();
+    while (!look(waiter)) {
+      const bool timed_out = deadline != never && Time::clock::now() >= deadline;
+      if (timed_out || (cancellation && cancellation->requested())) {
+        remove(waiter);
+        return try_enter();  // the thread that opened the gate may have counted on this one
+      }
+      if (deadline == never) {
+        waiter.wake.wait(guard);
+      } else {
+        waiter.wake.wait_until(guard, deadline);
+      }
     }
-    if (!waiter.let_in) queue_.erase(std::find(queue_.begin(), queue_.end(), &waiter));
-    return waiter.let_in;
+    return true;
   }
 
   /// Lets the first waiter in, or leaves the gate open. By the thread that entered, or any other.
@@ -49,9 +56,17 @@ class Gate {
       return;
     }
     const auto next = queue_.front();
-    queue_.pop_front();
+    remove(*next);
     next->let_in = true;
     next->wake.notify_one();  // under the mutex: `next` is gone as soon as its thread wakes
+  }
+
+  /// Lets in whoever comes first, if anybody waits; says so. Otherwise the caller stays inside.
+  [[nodiscard]] bool open() {
+    if (waiters_ == 0) return false;
+    closed_ = false;
+    if (!calling_) call();
+    return waiters_ != 0 || !try_enter();  // the last waiter may have gone meanwhile
   }
 
   /// Makes the waiters look at their cancellation.
@@ -64,11 +79,43 @@ class Gate {
   struct Waiter {
     std::condition_variable wake;
     bool let_in = false;
+    bool called = false;
   };
 
+  /// Is this waiter in? All that follow need the mutex.
+  [[nodiscard]] bool look(Waiter& waiter) {
+    if (waiter.let_in) return true;
+    answer(waiter);
+    if (!try_enter()) return false;
+    remove(waiter);
+    return true;
+  }
+
+  /// From here on the next open() calls a waiter again.
+  void answer(Waiter& waiter) {
+    if (std::exchange(waiter.called, false)) calling_ = false;
+  }
+
+  void remove(Waiter& waiter) {
+    answer(waiter);
+    queue_.erase(std::find(queue_.begin(), queue_.end(), &waiter));
+    waiters_ = queue_.size();
+  }
+
+  void call() {
+    const std::lock_guard guard{mutex_};
+    if (queue_.empty() || calling_) return;
+    calling_ = queue_.front()->called = true;
+    queue_.front()->wake.notify_one();
+  }
+
+  // Sequentially consistent, all three: who opens sees the last waiter go, or is seen by it.
+  std::atomic<bool> closed_{false};
+  std::atomic<std::size_t> waiters_{0};
+  std::atomic<bool> calling_{
+      false};  // a waiter was woken and has not looked yet: it is no use to wake more
   std::mutex mutex_;
   std::deque<Waiter*> queue_;
-  bool closed_ = false;
 };
 
 }  // namespace redis_lock::detail

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -55,9 +56,9 @@ class Holder {
 
   /// What is held, or was lost and not released yet.
   [[nodiscard]] std::shared_ptr<Hold> current() const noexcept {
-    if (!is_here()) return nullptr;
+    if (!is_here() || !state_->held) return nullptr;
     const std::lock_guard guard{state_->mutex};
-    return state_->held ? state_->latest : nullptr;
+    return state_->latest;
   }
 
   [[nodiscard]] std::string id() const {
@@ -73,51 +74,36 @@ class Holder {
   [[nodiscard]] bool acquire(const char* operation, Time deadline, Time retry_deadline,
                              Cancellation* cancellation = nullptr) {
     auto& state = *state_;
-    if (deadline == never && is_held_by_this_thread(state)) {
+    if (deadline == never && state.is_held_by_this_thread()) {
       throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
                               describe(operation, name_) + "this thread holds it");
     }
-    const bool entered = deadline <= Time::clock::now() ? state.gate.try_enter()
-                                                        : state.gate.enter(deadline, cancellation);
+    const bool entered = state.gate.try_enter() || (deadline > Time::clock::now() &&
+                                                    state.gate.enter(deadline, cancellation));
     if (!entered) return false;
     LeaveGate leave{&state.gate};
-    const auto hold = acquire_from_redis(operation, state, deadline,
-                                         {core_->terms().retry_for, retry_deadline, cancellation});
-    if (!hold) return false;
+    if (!std::exchange(state.passed_on, false) || !take_over(state)) {
+      const Terms terms{core_->terms().retry_for, retry_deadline, cancellation};
+      const auto hold = acquire_from_redis(operation, state, deadline, terms);
+      if (!hold) return false;
+      const std::lock_guard guard{state.mutex};
+      state.latest = hold;
+      state.handoffs = 0;
+    }
     leave.gate = nullptr;
-    const std::lock_guard guard{state.mutex};
-    state.latest = hold;
-    state.held = true;
-    state.thread = std::this_thread::get_id();
+    state.thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    state.held.store(true, std::memory_order_release);
     return true;
   }
 
   void release() {
-    const auto hold = take_current();
-    if (!hold) throw error("unlock", errc::not_owned, "it is not held");
-    const LeaveGate leave{&state_->gate};
-    if (!core_->is_borrowed()) core_->renewer().forget(*hold);
-
-    const bool lost = !hold->owned();
-    if (options_.deferred_unlock && !lost &&
-        core_->defer({name_, keys_, hold->id, signal_expire_, options_.on_error}))
-      return;
-    bool freed = false;
-    if (!hold->refused) {
-      bool may_have_run = false;
-      const Terms terms{lost ? milliseconds::zero() : core_->terms().retry_for, hold->expires_at};
-      try {
-        freed = core_->perform(terms, [&](Connection& connection) {
-          const bool in_doubt = std::exchange(may_have_run, true);
-          return detail::release(connection, keys_, hold->id, signal_expire_) || in_doubt;
-        });
-      } catch (const Fault& fault) {
-        // What a frozen server has in its buffers may not be enough: it may have to be told the script.
-        if (fault.code() == errc::timed_out) core_->give_up(keys_, hold->id, signal_expire_);
-        if (!lost) throw error_of("unlock", name_, fault);
-      }
+    if (!is_here() || !state_->held.exchange(false, std::memory_order_acq_rel)) {
+      throw error("unlock", errc::not_owned, "it is not held");
     }
-    if (lost || !freed) throw error("unlock", errc::lease_lost, "it was lost before");
+    auto& state = *state_;
+    if (state.handoffs < options_.local_handoffs && pass_on(state)) return;
+    const LeaveGate leave{&state.gate};
+    release_to_redis(*state.latest);
   }
 
   void extend(milliseconds lease) {
@@ -164,10 +150,17 @@ class Holder {
   struct State {
     Gate gate;
     IdSource ids;
-    std::mutex mutex;  // guards the rest
+    bool passed_on = false;         // guarded by the gate: whoever enters takes `latest` over
+    unsigned handoffs = 0;          // guarded by the gate: how often `latest` was passed on
+    std::atomic<bool> held{false};  // `latest` is not released yet
+    std::atomic<std::thread::id> thread{};  // that holds it
+    std::mutex mutex;                       // guards `latest`, where the gate does not
     std::shared_ptr<Hold> latest;
-    bool held = false;       // `latest` is not released yet
-    std::thread::id thread;  // that made it
+
+    [[nodiscard]] bool is_held_by_this_thread() const noexcept {
+      return held.load(std::memory_order_relaxed) &&
+             thread.load(std::memory_order_relaxed) == std::this_thread::get_id();
+    }
   };
 
   struct LeaveGate {
@@ -235,16 +228,53 @@ class Holder {
     }
   }
 
-  [[nodiscard]] static bool is_held_by_this_thread(State& state) {
-    const std::lock_guard guard{state.mutex};
-    return state.held && state.thread == std::this_thread::get_id();
+  /// Leaves the lock, as it is held in Redis, to the next thread of this process, if one waits.
+  [[nodiscard]] static bool pass_on(State& state) {
+    ++state.handoffs;
+    state.passed_on = true;
+    if (state.gate.open()) return true;
+    state.passed_on = false;
+    return false;
   }
 
-  /// What was held is not any more, for whoever asks from now on.
-  [[nodiscard]] std::shared_ptr<Hold> take_current() {
-    if (!is_here()) return nullptr;
-    const std::lock_guard guard{state_->mutex};
-    return std::exchange(state_->held, false) ? state_->latest : nullptr;
+  /// Is what was passed on still worth having? If not, it goes back to Redis.
+  [[nodiscard]] bool take_over(State& state) {
+    const auto& hold = *state.latest;
+    const auto now = coarse_now() + coarse_error;  // not before now
+    const auto end = hold.expires_at.load(std::memory_order_relaxed);
+    const auto least = options_.auto_renewal ? hold.expire / 3 : hold.expire;
+    const bool in_time = end == never || end - now >= least;
+    if (!hold.lost && in_time && (!options_.auto_renewal || now < hold.renewed_until)) return true;
+    try {
+      release_to_redis(*state.latest);
+    } catch (const Error&) {  // nobody held it: there is nobody whom it concerns
+    }
+    return false;
+  }
+
+  void release_to_redis(Hold& hold) {
+    if (!core_->is_borrowed()) core_->renewer().forget(hold);
+    const bool lost = !hold.owned();
+    if (options_.deferred_unlock && !lost &&
+        core_->defer({name_, keys_, hold.id, signal_expire_, options_.on_error})) {
+      return;
+    }
+    bool freed = false;
+    if (!hold.refused) {
+      bool may_have_run = false;
+      const Terms terms{lost ? milliseconds::zero() : core_->terms().retry_for, hold.expires_at};
+      try {
+        freed = core_->perform(terms, [&](Connection& connection) {
+          const bool in_doubt = std::exchange(may_have_run, true);
+          return detail::release(connection, keys_, hold.id, signal_expire_) || in_doubt;
+        });
+      } catch (const Fault& fault) {
+        // What a frozen server has in its buffers may not be enough: it may have to be told the script.
+        if (fault.code() == errc::timed_out) core_->give_up(keys_, hold.id, signal_expire_);
+        if (!lost) throw error_of("unlock", name_, fault);
+      }
+    }
+    if (lost || !freed) throw error("unlock", errc::lease_lost, "it was lost before");
   }
 
   [[nodiscard]] Error error(const char* operation, errc code, const char* text) const {

@@ -89,10 +89,14 @@ class Pool {
     }
   }
 
-  /// Sends a release on an idle connection, without waiting for the reply. False: there is none.
+  /// Sends a release on an idle connection, without waiting for the reply. False: there is none, or
+  /// too many replies are to come on it.
   [[nodiscard]] bool defer(DeferredRelease release) {
     auto connection = take_idle();
-    if (!connection) return false;
+    if (!connection || !connection->may_defer()) {
+      keep(std::move(connection));
+      return false;
+    }
     try {
       connection->defer(std::move(release));
       keep(std::move(connection));
