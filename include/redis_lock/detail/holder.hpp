@@ -229,7 +229,8 @@ class Holder {
   }
 
   /// Leaves the lock, as it is held in Redis, to the next thread of this process, if one waits.
-  [[nodiscard]] static bool pass_on(State& state) {
+  [[nodiscard]] bool pass_on(State& state) const {
+    if (!is_surely_good(*state.latest)) return false;
     ++state.handoffs;
     state.passed_on = true;
     if (state.gate.open()) return true;
@@ -239,17 +240,21 @@ class Holder {
 
   /// Is what was passed on still worth having? If not, it goes back to Redis.
   [[nodiscard]] bool take_over(State& state) {
-    const auto& hold = *state.latest;
-    const auto now = coarse_now() + coarse_error;  // not before now
-    const auto end = hold.expires_at.load(std::memory_order_relaxed);
-    const auto least = options_.auto_renewal ? hold.expire / 3 : hold.expire;
-    const bool in_time = end == never || end - now >= least;
-    if (!hold.lost && in_time && (!options_.auto_renewal || now < hold.renewed_until)) return true;
+    if (is_surely_good(*state.latest)) return true;
     try {
       release_to_redis(*state.latest);
     } catch (const Error&) {  // nobody held it: there is nobody whom it concerns
     }
     return false;
+  }
+
+  /// Can the next holder count on this lease as on one of its own?
+  [[nodiscard]] bool is_surely_good(const Hold& hold) const {
+    const auto now = coarse_now() + coarse_error;  // not before now
+    const auto end = hold.expires_at.load(std::memory_order_relaxed);
+    const auto least = options_.auto_renewal ? hold.expire / 3 : hold.expire;
+    const bool in_time = end == never || end - now >= least;
+    return in_time && !hold.lost && (!options_.auto_renewal || now < hold.renewed_until);
   }
 
   void release_to_redis(Hold& hold) {
