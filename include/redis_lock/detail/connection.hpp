@@ -91,7 +91,7 @@ class Connection {
   void defer(DeferredRelease release) {
     deferred_.push_back(std::move(release));
     Commands commands;
-    add_call(commands, deferred_.back().call(), true);
+    add_call(commands, deferred_.back().call(), std::exchange(has_sent_script_, true));
     owes_replies_ = true;
     transmit(commands);
     owes_replies_ = false;
@@ -181,6 +181,7 @@ class Connection {
   redisContext* context_;
   std::array<timeval, 2> timeouts_{};
   DeferredReleases deferred_;
+  bool has_sent_script_ = false;  // the first time as text: what comes next finds the lock free
   Cancellation* cancellation_ = nullptr;
   bool owes_replies_ = false;
   bool answered_ = false;
