@@ -1,10 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <random>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -14,6 +14,7 @@
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/deferred_release.hpp>
 #include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/random_id.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
@@ -24,14 +25,13 @@ class Backoff {
  public:
   [[nodiscard]] milliseconds next() {
     const auto longest_pause = std::exchange(pause_, std::min(pause_ * 2, milliseconds{500}));
-    return milliseconds{std::uniform_int_distribution<milliseconds::rep>{
-        longest_pause.count() / 2, longest_pause.count()}(random_)};
+    const auto now = static_cast<std::uint64_t>(Time::clock::now().time_since_epoch().count());
+    const auto cut = mix(now) % static_cast<std::uint64_t>(longest_pause.count() / 2 + 1);
+    return longest_pause - milliseconds{cut};
   }
 
  private:
   milliseconds pause_{5};
-  std::minstd_rand random_{
-      static_cast<std::minstd_rand::result_type>(Time::clock::now().time_since_epoch().count())};
 };
 
 /// How long one operation may go on, and what may end it.

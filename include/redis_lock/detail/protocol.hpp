@@ -119,7 +119,7 @@ bool release(Link& link, const Keys& keys, std::string_view id, std::string_view
 
 enum class Extension { extended, not_ours, not_expirable };
 
-[[nodiscard]] inline ScriptCall extend_call(const std::string& key, std::string_view id,
+[[nodiscard]] inline ScriptCall extend_call(std::string_view key, std::string_view id,
                                             std::string_view expire) {
   return {&extend_script, {key, id, expire, {}}};
 }

@@ -1,11 +1,22 @@
 #pragma once
 
+#include <sys/random.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
-#include <random>
 #include <string>
+#include <system_error>
 
 namespace redis_lock::detail {
+
+/// The finalizer of splitmix64: one to one, and each bit of the result depends on all of `z`.
+[[nodiscard]] constexpr std::uint64_t mix(std::uint64_t z) noexcept {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
 
 /// Gives ids that no other source, in this process or any other, gives too: 128 random bits, stepped
 /// on for each id. Safe to share between threads; must not be shared with a forked child.
@@ -23,16 +34,13 @@ class IdSource {
  private:
   static constexpr std::uint64_t odd = 0x9e3779b97f4a7c15;  // 2^64 over the golden ratio
 
+  /// From the kernel. Not by <random>, which takes as long to compile as all else that Lock includes.
   [[nodiscard]] static std::uint64_t random() {
-    std::random_device device;
-    return (std::uint64_t{device()} << 32) | device();
-  }
-
-  /// The finalizer of splitmix64: one to one, so different steps never give the same half.
-  [[nodiscard]] static std::uint64_t mix(std::uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
+    std::uint64_t bits = 0;
+    if (::getentropy(&bits, sizeof bits) != 0) {
+      throw std::system_error(errno, std::generic_category(), "getentropy");
+    }
+    return bits;
   }
 
   static void append_hexadecimal(std::string& text, std::uint64_t value) {
