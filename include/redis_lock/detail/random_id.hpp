@@ -24,10 +24,9 @@ class IdSource {
  public:
   [[nodiscard]] std::string next() {
     const auto step = step_.fetch_add(1, std::memory_order_relaxed);
-    std::string id;
-    id.reserve(32);
-    append_hexadecimal(id, mix(high_ + step * odd));
-    append_hexadecimal(id, mix(low_ + step * odd));
+    std::string id(32, '0');
+    write_hexadecimal(&id[0], mix(high_ + step * odd));
+    write_hexadecimal(&id[16], mix(low_ + step * odd));
     return id;
   }
 
@@ -43,8 +42,9 @@ class IdSource {
     return bits;
   }
 
-  static void append_hexadecimal(std::string& text, std::uint64_t value) {
-    for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[(value >> shift) & 15];
+  static void write_hexadecimal(char* text, std::uint64_t value) {
+    for (int shift = 60; shift >= 0; shift -= 4)
+      *text++ = "0123456789abcdef"[(value >> shift) & 15];
   }
 
   std::uint64_t high_ = random();
