@@ -52,12 +52,13 @@ class Pool {
   template <class Work>
   auto perform(const Terms& terms, Work&& work) {
     std::optional<Time> outage;  // since when this operation gets no answers
+    Time connect_by = never;     // the first new connection has all of its timeouts
     Backoff backoff;
     auto connection = take_idle();
     for (;;) {
       const bool is_new = !connection;
       try {
-        if (is_new) connection = std::make_unique<Connection>(endpoint_, connect_by(terms, outage));
+        if (is_new) connection = std::make_unique<Connection>(endpoint_, connect_by);
         connection->expect_answer();
         connection->set_cancellation(terms.cancellation);
         auto result = work(*connection);
@@ -74,11 +75,12 @@ class Pool {
         const bool silent = fault.code() == errc::timed_out && is_new && !answered;
         const bool cancelled = terms.cancellation && terms.cancellation->requested();
         // What failed on an old connection gets one new one in any case.
-        const bool out_of_time =
-            is_new && now >= std::min(terms.deadline, after(*outage, terms.retry_for));
+        const auto give_up_at = std::min(terms.deadline, after(*outage, terms.retry_for));
+        if (is_new) connect_by = give_up_at;
+        const bool out_of_time = is_new && now >= give_up_at;
         if (!fault.passing() || silent || cancelled || out_of_time) {
+          if (connection && !connection->usable()) give_up(connection->take_deferred(), fault);
           if (!fault.passing()) keep(std::move(connection));
-          if (connection) give_up(connection->take_deferred(), fault);
           throw;
         }
       }
@@ -204,10 +206,6 @@ class Pool {
 
   static void give_up(const DeferredReleases& releases, const Fault& fault) {
     for (const auto& release : releases) release.fail(fault);
-  }
-
-  [[nodiscard]] static Time connect_by(const Terms& terms, const std::optional<Time>& outage) {
-    return outage ? std::min(terms.deadline, after(*outage, terms.retry_for)) : never;
   }
 
   static void pause(milliseconds time, const Terms& terms) {
