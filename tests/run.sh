@@ -13,6 +13,7 @@ needed_packages=(
   cmake ninja-build pkg-config
   redis-server
   libhiredis-dev libgtest-dev libgmock-dev catch2
+  valgrind  # counts the instructions of a lock and unlock
 )
 
 heading() { printf '\n=== %s\n' "$*"; }

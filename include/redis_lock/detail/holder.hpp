@@ -204,6 +204,8 @@ class Holder {
     hold->id = options_.id.empty() ? state.ids.next() : options_.id;
     hold->expire = options_.expire;
     hold->expire_text = expire_;
+    // Locks that were taken together drift apart, so that their renewals do not come in bursts.
+    hold->advance = hold->expire / 30 / (1 + static_cast<unsigned char>(hold->id.back()) % 16);
     hold->on_lost = options_.on_lost;
 
     Acquisition<> acquisition{keys_, hold->id, options_.expire, signal_expire_, deadline};

@@ -11,11 +11,12 @@ namespace redis_lock::detail {
 
 /// How many forks lie between the first process and this one: changes in the child, before fork()
 /// returns there. A load from memory, where getpid() would be a system call for each question.
+struct ForkCounter {
+  static inline std::atomic<unsigned> forks{0};
+  static inline const int registered = ::pthread_atfork(nullptr, nullptr, [] { ++forks; });
+};
 [[nodiscard]] inline unsigned process_generation() noexcept {
-  static std::atomic<unsigned> generation{0};
-  static const int registered = ::pthread_atfork(nullptr, nullptr, [] { ++generation; });
-  (void)registered;
-  return generation.load(std::memory_order_relaxed);
+  return ForkCounter::forks.load(std::memory_order_relaxed);
 }
 
 /// State that a forked child must not share with its parent: mutexes that a thread which does not

@@ -26,6 +26,7 @@ struct Hold {
   std::string key, id;
   milliseconds expire{};  // milliseconds::max(): none
   std::string expire_text;
+  milliseconds advance{};  // by how much it is renewed before a third of its lease is over
   Time renewed_until = Time::min();  // not renewed at all, unless set
   std::function<void(std::error_code)> on_lost;
 
@@ -165,7 +166,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   [[nodiscard]] static Time renewal_due(const Hold& hold) {
     const auto end = hold.expires_at.load();
     if (hold.paused || end == never) return never;
-    const auto due = std::max(end - hold.expire + hold.expire / 3, hold.retry_at);
+    const auto interval = hold.expire / 3 - hold.advance;
+    const auto due = std::max(end - hold.expire + interval, hold.retry_at);
     return due < hold.renewed_until ? due : never;
   }
 

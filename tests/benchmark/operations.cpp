@@ -1,0 +1,158 @@
+/// Single operations of one thread, each against its floor: a few of the two by turns, so that what slows
+/// the machine slows both. A sample is the ratio of the medians of one repetition.
+
+#include <iostream>
+
+#include <benchmark/benchmark.h>
+#include <redis_lock/lock.hpp>
+
+#include "floor.hpp"
+#include "measure.hpp"
+#include "support/no_lock_analysis.hpp"
+
+namespace {
+
+using namespace redis_lock_benchmark;
+using redis_lock::Client;
+using redis_lock::Lock;
+using redis_lock::Options;
+
+constexpr int repetitions = 41;
+constexpr int rounds = 50;      // in a repetition
+constexpr int operations = 10;  // of each of the two in a round
+
+/// Times each operation by itself: the median of many is what an undisturbed one takes, also where the
+/// machine has other things to do.
+template <class Operation>
+void time_operations(Operation& operation, Samples& times, void (*pause)()) {
+  for (int i = 0; i < operations; ++i) {
+    pause();
+    const auto start = Clock::now();
+    operation();
+    times.push_back(microseconds(Clock::now() - start));
+  }
+}
+
+void no_pause() {}
+void work_for_100_us() {
+  for (const auto end = Clock::now() + 100us; Clock::now() < end;) {
+  }
+}
+
+/// `pause` comes before each operation, and is not timed.
+template <class Floor, class Library>
+void compare(benchmark::State& state, const std::string& figure, const std::string& where,
+             Floor floor, Library library, void (*pause)() = no_pause) {
+  Samples ratios;
+  for (auto _ : state) {
+    Samples floor_times, library_times;
+    for (int round = 0; round < rounds; ++round) {
+      time_operations(floor, floor_times, pause);
+      time_operations(library, library_times, pause);
+    }
+    ratios.push_back(median(library_times) / median(floor_times));
+    state.SetIterationTime(median(library_times) / 1e6);
+    state.counters["floor_us"] = median(floor_times);
+  }
+  state.counters["ratio"] = median(ratios);
+  report(figure, where, ratios);
+}
+
+Options deferred() {
+  Options options;
+  options.deferred_unlock = true;
+  return options;
+}
+
+/// Registers one comparison; `make` gets the server's endpoint, and makes the pair when it is run.
+template <class Make>
+void add(const std::string& figure, const RedisServer& server, Transport transport, Make make) {
+  const std::string where = name_of(transport);
+  benchmark::RegisterBenchmark((figure + "/" + where).c_str(),
+                               [=, endpoint = server.endpoint()](benchmark::State& state) {
+                                 make(state, figure, where, endpoint);
+                               })
+      ->UseManualTime()
+      ->Iterations(repetitions)
+      ->Unit(benchmark::kMicrosecond);
+}
+
+template <class Locking>
+void cycle(Locking& lock) {
+  lock.lock();
+  lock.unlock();
+}
+
+void add_all(const RedisServer& server, Transport transport) {
+  using redis_lock::Endpoint;
+  using State = benchmark::State;
+  using Text = std::string;
+  add("uncontended", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}};
+    Lock lock{Client{at}, "floor-2"};
+    compare(
+        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+  });
+  add("uncontended_same_commands", server, transport,
+      [](State& state, Text figure, Text where, Endpoint at) {
+        RawLock floor{at, RawTerms{"floor-1"}, true};
+        Lock lock{Client{at}, "floor-2"};
+        compare(
+            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+      });
+  add("deferred", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}};
+    Lock lock{Client{at}, "floor-2", deferred()};
+    compare(
+        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+  });
+  add("deferred_raw", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}};
+    RawDeferredLock lock{at, RawTerms{"floor-2"}};
+    compare(
+        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+  });
+  add("deferred_spaced", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}};
+    Lock lock{Client{at}, "floor-2", deferred()};
+    compare(
+        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); }, work_for_100_us);
+  });
+  add("borrowed", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}};
+    const auto context = redis_lock_test::connect_hiredis(at);
+    Lock lock{context.get(), "floor-2"};
+    compare(
+        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+  });
+  add("try_lock_busy", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-3"}};
+    Lock holder{Client{at}, "floor-3"}, lock{Client{at}, "floor-3"};
+    holder.lock();
+    compare(
+        state, figure, where, [&] { (void)floor.try_lock(); }, [&] { (void)lock.try_lock(); });
+  });
+  add("extend", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}};
+    Lock lock{Client{at}, "floor-2"};
+    floor.lock();
+    lock.lock();
+    compare(
+        state, figure, where, [&] { floor.extend(); }, [&] { lock.extend(); });
+    floor.unlock();
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  const RedisServer unix_server{Transport::unix_socket}, tcp_server{Transport::tcp};
+  add_all(unix_server, Transport::unix_socket);
+  add_all(tcp_server, Transport::tcp);
+  benchmark::ConsoleReporter reporter{
+      benchmark::ConsoleReporter::OO_None};  // the standard output is for report()
+  reporter.SetOutputStream(&std::cerr);
+  reporter.SetErrorStream(&std::cerr);
+  benchmark::RunSpecifiedBenchmarks(&reporter);
+}

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Measures everything that docs/performance.md tells, and prints one table:
+#   tests/benchmark/run.sh                    all of it, about six minutes
+#   tests/benchmark/run.sh handoff shared     these programs only, and what was measured before of the rest
+#   tests/benchmark/run.sh --publish …        and writes the figures and plots into docs/
+# Results are in build/benchmark: results.json, *.svg. The servers are private ones, on a Unix socket and on TCP.
+# On Debian 12 it installs what is missing first (as root, or through sudo). Best on a machine with nothing
+# else to do: every figure is a ratio within one run, but a core that is taken away shows in hand-offs.
+set -euo pipefail
+
+cd "$(dirname "$0")/../.."
+source_folder=tests/benchmark
+results=build/benchmark
+binaries=build/gcc/tests/benchmark
+all_parts=(operations handoff fairness commands idle shared renewal instructions profile compile_time)
+needed_packages=(
+  g++ cmake ninja-build pkg-config libhiredis-dev redis-server libgtest-dev libgmock-dev catch2
+  libbenchmark-dev valgrind strace gnuplot-nox python3
+)
+
+heading() { printf '\n=== %s\n' "$*"; }
+
+install_what_is_missing() {
+  local missing=() as_root=() package
+  if ! command -v dpkg-query >/dev/null; then
+    echo "This is not Debian: make sure that there are the equivalents of ${needed_packages[*]}"
+    return
+  fi
+  for package in "${needed_packages[@]}"; do
+    if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
+      missing+=("$package")
+    fi
+  done
+  if ((${#missing[@]} == 0)); then
+    return
+  fi
+  heading "Installing what is missing: ${missing[*]}"
+  if ((EUID != 0)); then
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get update -q
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# One line as the programs print them: result <figure> <case> <sample>...
+result() {
+  local figure=$1 case=$2 samples
+  shift 2
+  samples=$(printf ', %s' "$@")
+  printf '{"figure": "%s", "case": "%s", "samples": [%s]}\n' "$figure" "$case" "${samples:2}"
+}
+
+# CPU seconds of compiling one file, as g++ and its children count them.
+compile_seconds() {
+  local TIMEFORMAT='%U %S'
+  { time g++ -std=c++17 -O2 -I include -c -o /dev/null "$1"; } 2>&1 | awk '{ print $1 + $2 }'
+}
+
+# What <redis_lock/lock.hpp> costs over the headers that its users have anyway, by turns.
+compile_time() {
+  local floor=$results/floor.cpp ours=$results/ours.cpp ratios=() before after
+  printf '#include <%s>\n' hiredis/hiredis.h chrono functional mutex string thread >"$floor"
+  echo '#include <redis_lock/lock.hpp>' >"$ours"
+  for ((i = 0; i < 15; ++i)); do
+    before=$(compile_seconds "$floor")
+    after=$(compile_seconds "$ours")
+    ratios+=("$(awk "BEGIN { print $after / $before }")")
+  done
+  result compile_time 'g++ -O2' "${ratios[@]}"
+}
+
+# Where the microseconds of one lock+unlock go, as the kernel, the server and strace count them.
+profile() {
+  local cycles=4000 folder uri server kind status=0
+  folder=$(mktemp -d)
+  uri=unix://$folder/socket
+  redis-server --port 0 --unixsocket "$folder/socket" --save '' --dir "$folder" --logfile "$folder/log" &
+  server=$!
+  until redis-cli -s "$folder/socket" ping >/dev/null 2>&1; do sleep 0.05; done
+  for ((i = 0; i < 15; ++i)); do
+    for kind in floor library deferred; do
+      "$binaries/cycle" "$uri" "$kind" $cycles profile || status=1
+    done
+  done
+  for kind in floor library deferred; do
+    strace -f -c -o "$folder/strace" "$binaries/cycle" "$uri" "$kind" $cycles || status=1
+    while read -r calls name; do
+      result syscalls "$kind: $name" "$calls"
+    done < <(awk -v n=$cycles '
+      $1 ~ /^[0-9.]+$/ && $NF != "total" && $4 / n >= 0.01 { printf "%.2f %s\n", $4 / n, $NF }' "$folder/strace")
+  done
+  kill "$server"
+  wait "$server" || true
+  rm -r "$folder"
+  return $status
+}
+
+measure() {
+  case $1 in
+    compile_time | profile) "$1" ;;
+    operations) "$binaries/operations" --benchmark_out="$results/operations.json" ;;
+    *) "$binaries/$1" ;;
+  esac
+}
+
+publish=()
+parts=()
+for argument in "$@"; do
+  if [[ $argument == --publish ]]; then
+    publish=(--publish docs)
+  elif [[ " ${all_parts[*]} " == *" $argument "* ]]; then
+    parts+=("$argument")
+  else
+    echo "unknown: $argument; there are: --publish ${all_parts[*]}" >&2
+    exit 2
+  fi
+done
+if ((${#parts[@]} == 0)); then
+  parts=("${all_parts[@]}")
+fi
+
+install_what_is_missing
+heading "Build: g++, Release"
+cmake --preset gcc -D REDIS_LOCK_BUILD_EXAMPLES=OFF
+cmake --build --preset gcc --target redis_lock_benchmarks
+mkdir -p "$results"
+for part in "${parts[@]}"; do
+  heading "Measure: $part"
+  measure "$part" >"$results/$part.new"
+  mv "$results/$part.new" "$results/$part.jsonl"
+done
+heading "Figures"
+python3 "$source_folder/report.py" "$results" "${publish[@]}"
