@@ -15,8 +15,8 @@ using ::testing::HasSubstr;
 using ::testing::Values;
 using namespace std::string_literals;
 
-const auto any_fault = Values(Fault::lose_request, Fault::lose_reply, Fault::lose_reply_and_stall,
-                              Fault::cut_reply);
+const auto any_fault =
+    Values(Fault::lose_request, Fault::lose_reply, Fault::lose_reply_and_stall, Fault::cut_reply);
 
 /// A client behind a proxy. After each test: the fault has met its command, and the lock is free.
 class Doubt : public OnOwnServer {
@@ -49,7 +49,8 @@ std::string name_of_case(const ::testing::TestParamInfo<DoubtOf::ParamType>& tes
 }
 
 using DoubtInAcquire = DoubtOf;
-INSTANTIATE_TEST_SUITE_P(, DoubtInAcquire, Combine(Values("SET"s, "PTTL"s), any_fault), name_of_case);
+INSTANTIATE_TEST_SUITE_P(, DoubtInAcquire, Combine(Values("SET"s, "PTTL"s), any_fault),
+                         name_of_case);
 
 TEST_P(DoubtInAcquire, IsResolvedOnAConnectionThatWasIdle) {
   Lock lock{client, name, leased_for(60s)};
@@ -180,8 +181,9 @@ TEST_F(UnheardGrant, IsGivenBackWhenTheServerRefusesToTellMore) {
   lock.lock();
   release(lock);
   proxy.inject("SET", Fault::lose_reply_and_stall);
-  auto acquirer = std::async(
-      std::launch::async, [&] { return message_of<Error>([&] { return lock.try_lock_for(soon); }); });
+  auto acquirer = std::async(std::launch::async, [&] {
+    return message_of<Error>([&] { return lock.try_lock_for(soon); });
+  });
   ASSERT_TRUE(eventually([this] { return redis.exists(key); }));
   redis.command("CONFIG", "SET", "maxmemory", "1");
   EXPECT_THAT(acquirer.get(), HasSubstr("OOM"));
@@ -210,7 +212,8 @@ TEST_P(DoubtInConfirmation, IsResolved) {
 }
 
 using DoubtInScript = DoubtOf;
-INSTANTIATE_TEST_SUITE_P(, DoubtInScript, Combine(Values("EVALSHA"s, "EVAL"s), any_fault), name_of_case);
+INSTANTIATE_TEST_SUITE_P(, DoubtInScript, Combine(Values("EVALSHA"s, "EVAL"s), any_fault),
+                         name_of_case);
 
 /// EVAL comes after an EVALSHA of a script that the server does not know.
 TEST_P(DoubtInScript, OfReleaseIsSuccess) {

@@ -35,7 +35,9 @@ void PrintTo(const Nonsense& nonsense, std::ostream* stream) {
 const std::vector<Nonsense> all_nonsense{
     {"Http", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", {errc::protocol_error}},
     {"SshBanner", "SSH-2.0-OpenSSH_9.2\r\n", {errc::protocol_error}},
-    {"BinaryNoise", std::string("\x16\x03\x01\x00\xff\xfe\x80\x7f", 8) + "\r\n", {errc::protocol_error}},
+    {"BinaryNoise",
+     std::string("\x16\x03\x01\x00\xff\xfe\x80\x7f", 8) + "\r\n",
+     {errc::protocol_error}},
     {"Zeros", std::string(64, '\0'), {errc::protocol_error}},
     {"IntegersForEverything", ":1\r\n:1\r\n", {errc::protocol_error}},
     {"StatusOfItsOwn", "+PONG\r\n+PONG\r\n", {errc::protocol_error}},
@@ -48,7 +50,9 @@ const std::vector<Nonsense> all_nonsense{
     {"EmptyErrors", "-\r\n-\r\n", {errc::server_error}},
     {"Resp3", "#t\r\n#t\r\n", {errc::protocol_error}},
     {"Resp3Map", "%1\r\n+key\r\n:1\r\n%1\r\n+key\r\n:1\r\n", {errc::protocol_error}},
-    {"NestedArrays", repeated("*1\r\n", 64) + ":1\r\n" + repeated("*1\r\n", 64) + ":1\r\n", {errc::protocol_error}},
+    {"NestedArrays",
+     repeated("*1\r\n", 64) + ":1\r\n" + repeated("*1\r\n", 64) + ":1\r\n",
+     {errc::protocol_error}},
     {"HugeString", "$9223372036854775807\r\nabc", {errc::protocol_error, errc::timed_out}},
     {"HugerString", "$99999999999999999999999\r\nabc", {errc::protocol_error}},
     {"HugeArray", "*99999999999999\r\n", {errc::protocol_error}},
@@ -224,12 +228,13 @@ TEST(PeerThat, SendsOneByteAtATimeIsGivenUpOnInTime) {
 
 /// A reply that nobody asked for must not pass for the answer to the next command.
 TEST(PeerThat, SaysMoreThanItWasAskedIsNotMisunderstood) {
-  FakeServer peer{FakeServer::each_command([](const Command& command) -> std::optional<std::string> {
-    if (command.front() == "SET") return "+OK\r\n";
-    if (command.front() == "PTTL") return ":60000\r\n+more\r\n";
-    if (command.front() == "GET") return "$5\r\nowner\r\n";
-    return ":0\r\n";
-  })};
+  FakeServer peer{
+      FakeServer::each_command([](const Command& command) -> std::optional<std::string> {
+        if (command.front() == "SET") return "+OK\r\n";
+        if (command.front() == "PTTL") return ":60000\r\n+more\r\n";
+        if (command.front() == "GET") return "$5\r\nowner\r\n";
+        return ":0\r\n";
+      })};
   Lock lock{peer.uri(), "name", leased_for(60s)};
   lock.lock();
   EXPECT_EQ(lock.owner(), "owner");
@@ -237,10 +242,12 @@ TEST(PeerThat, SaysMoreThanItWasAskedIsNotMisunderstood) {
 
 /// Of a held lock: the largest and the least that a reply can say of its lease.
 TEST(PeerThat, TellsAnAbsurdLeaseIsWaitedForNoLongerThanAsked) {
-  for (const char* const lease : {"9223372036854775806", "9223372036854775807", "-9223372036854775808", "-1", "-2"}) {
+  for (const char* const lease :
+       {"9223372036854775806", "9223372036854775807", "-9223372036854775808", "-1", "-2"}) {
     SCOPED_TRACE(lease);
     FakeServer peer{FakeServer::each_command([&](const Command& command) {
-      if (command.front() == "PTTL") return std::optional<std::string>{":" + std::string(lease) + "\r\n"};
+      if (command.front() == "PTTL")
+        return std::optional<std::string>{":" + std::string(lease) + "\r\n"};
       return std::optional<std::string>{"$-1\r\n"};
     })};
     Lock lock{peer.uri("command_timeout=500"), "name", leased_for(60s)};

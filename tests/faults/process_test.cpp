@@ -119,7 +119,8 @@ TEST_F(KilledHolder, LetsItsWaitersInOneAfterAnother) {
     waiters.emplace_back([&] {
       Lock lock{server.uri(), name, renewed(60s)};
       lock.lock();
-      const bool alone = redis.string("SET", "inside", "1", "NX") == "OK" && redis.integer("DEL", "inside") == 1;
+      const bool alone =
+          redis.string("SET", "inside", "1", "NX") == "OK" && redis.integer("DEL", "inside") == 1;
       lock.unlock();
       return alone ? 0 : 2;
     });

@@ -43,7 +43,8 @@ TEST_F(KilledServer, ThatIsRestartedLetsAWaiterGoOn) {
     return ends_well([this] {
       Lock lock{patient_uri, name, leased_for(60s)};
       lock.lock();
-      if (!lock.owns_lock() || redis.string("GET", key) != lock.id()) throw std::runtime_error("not held");
+      if (!lock.owns_lock() || redis.string("GET", key) != lock.id())
+        throw std::runtime_error("not held");
     });
   }};
   ASSERT_TRUE(are_waiting(1));
@@ -212,13 +213,15 @@ class FrozenServer : public OnOwnServer {
   const Client client{server.uri("command_timeout=300&retry_for=1000")};
 };
 
-class FrozenServerUnderLeaseOf : public FrozenServer, public ::testing::WithParamInterface<milliseconds> {
+class FrozenServerUnderLeaseOf : public FrozenServer,
+                                 public ::testing::WithParamInterface<milliseconds> {
  protected:
   const Options options = leased_for(GetParam());
 };
 INSTANTIATE_TEST_SUITE_P(, FrozenServerUnderLeaseOf, Values(3000ms, redis_lock::no_expiry),
                          [](const auto& test) {
-                           return std::string(test.param == redis_lock::no_expiry ? "NoExpiry" : "3s");
+                           return std::string(test.param == redis_lock::no_expiry ? "NoExpiry"
+                                                                                  : "3s");
                          });
 
 TEST_P(FrozenServerUnderLeaseOf, IsAnErrorForAWaiter) {
@@ -314,7 +317,8 @@ TEST_F(FrozenServer, ThatThawsInTimeIsNotNoticed) {
 /// Each new connection of the renewal thread owes an answer to SELECT first.
 TEST_F(FrozenServer, IsTheLossOfTheLockBeforeItsLeaseEnds) {
   bool in_time = false;
-  for (int attempt = 0; attempt < 3 && !in_time; ++attempt) {  // a busy machine may wake the thread late
+  for (int attempt = 0; attempt < 3 && !in_time;
+       ++attempt) {  // a busy machine may wake the thread late
     Complaints losses;
     std::atomic<steady_clock::time_point> told_at{steady_clock::time_point::max()};
     Options options;
@@ -341,7 +345,8 @@ TEST_F(FrozenServer, IsTheLossOfTheLockBeforeItsLeaseEnds) {
 
 class PassingState : public OnOwnServer {
  protected:
-  explicit PassingState(std::vector<std::string> arguments = {}) : OnOwnServer(std::move(arguments)) {}
+  explicit PassingState(std::vector<std::string> arguments = {})
+      : OnOwnServer(std::move(arguments)) {}
 
   /// While the server is in that state, which `end` ends.
   template <class End>
@@ -479,7 +484,8 @@ TEST_F(ReplicaServer, IsReportedByUnlockWhenItLasts) {
 class StateOf : public ::testing::TestWithParam<const char*> {
  protected:
   /// Answers with this error the first `times` times that somebody tries, and then as a free lock does.
-  static FakeServer::Answer answers(const std::string& error, std::shared_ptr<std::atomic<int>> times) {
+  static FakeServer::Answer answers(const std::string& error,
+                                    std::shared_ptr<std::atomic<int>> times) {
     return FakeServer::each_command([=](const Command& command) -> std::optional<std::string> {
       if (command.front() == "SET" && (*times)-- > 0) return "-" + error + "\r\n";
       if (command.front() == "SET") return "+OK\r\n";
@@ -490,7 +496,8 @@ class StateOf : public ::testing::TestWithParam<const char*> {
   const std::string error = std::string(GetParam()) + " in the server's own words";
 };
 INSTANTIATE_TEST_SUITE_P(, StateOf,
-                         Values("LOADING", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "BUSY"),
+                         Values("LOADING", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN", "READONLY",
+                                "BUSY"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST_P(StateOf, IsRiddenOut) {
@@ -595,8 +602,7 @@ TEST_F(Administrator, WhoKillsTheConnectionOfAWaiterDoesNotLoseIt) {
     ASSERT_TRUE(are_waiting(1));
     const auto connections = redis.info("total_connections_received");
     EXPECT_EQ(redis.integer("CLIENT", "KILL", "TYPE", "normal"), 1);
-    ASSERT_TRUE(
-        eventually([&] { return redis.info("total_connections_received") > connections; }));
+    ASSERT_TRUE(eventually([&] { return redis.info("total_connections_received") > connections; }));
   }
   ASSERT_TRUE(are_waiting(1));
   released_by_somebody();
@@ -623,21 +629,28 @@ TEST_F(Administrator, WhoKillsTheConnectionsOfAHolderDoesNotTakeItsLock) {
 }
 
 TEST_F(Administrator, WhoKillsIdleConnectionsIsNotNoticed) {
-  const Client client{server.uri("retry_for=0")};
-  std::vector<std::unique_ptr<Lock>> locks;
-  for (int i = 0; i < 4; ++i) {
-    locks.push_back(std::make_unique<Lock>(client, name + std::to_string(i), leased_for(60s)));
-  }
-  {
-    std::vector<std::future<void>> at_once;  // so that there are several idle connections
-    for (auto& lock : locks) at_once.push_back(std::async(std::launch::async, [&] { lock->lock(); }));
-  }
-  EXPECT_GE(redis.integer("CLIENT", "KILL", "TYPE", "normal"), 1);
-  for (auto& lock : locks) {
-    std::error_code error;
-    lock->unlock(error);
-    EXPECT_FALSE(error) << error.message();
-    EXPECT_TRUE(lock->try_lock());
+  // Even without any retry, and if a new connection owes an answer to SELECT first.
+  for (const char* const parameters : {"retry_for=0", "retry_for=0&db=1"}) {
+    SCOPED_TRACE(parameters);
+    const Client client{server.uri(parameters)};
+    std::vector<std::unique_ptr<Lock>> locks;
+    for (int i = 0; i < 4; ++i) {
+      locks.push_back(std::make_unique<Lock>(client, name + std::to_string(i), leased_for(60s)));
+    }
+    {
+      std::vector<std::future<void>> at_once;  // so that there are several idle connections
+      for (auto& lock : locks) {
+        at_once.push_back(std::async(std::launch::async, [&] { lock->lock(); }));
+      }
+    }
+    EXPECT_GE(redis.integer("CLIENT", "KILL", "TYPE", "normal"), 1);
+    for (auto& lock : locks) {
+      std::error_code error;
+      lock->unlock(error);
+      EXPECT_FALSE(error) << error.message();
+    }
+    redis.command("CLIENT", "KILL", "TYPE", "normal");
+    for (auto& lock : locks) EXPECT_TRUE(lock->try_lock_for(0s));
   }
 }
 
@@ -714,8 +727,9 @@ TEST_F(FullServer, GivesNoLockAndSaysWhy) {
   fill();
   Lock lock{server.uri(), name, leased_for(60s)};
   const Stopwatch watch;
-  for (const auto& operation : std::vector<std::function<void()>>{
-           [&] { lock.lock(); }, [&] { (void)lock.try_lock(); }, [&] { (void)lock.try_lock_for(5s); }}) {
+  for (const auto& operation :
+       std::vector<std::function<void()>>{[&] { lock.lock(); }, [&] { (void)lock.try_lock(); },
+                                          [&] { (void)lock.try_lock_for(5s); }}) {
     EXPECT_EQ(error_of(operation), errc::server_error);
     EXPECT_FALSE(lock.owns_lock());
   }

@@ -1,9 +1,9 @@
 // Writing to a connection that the server has closed raises SIGPIPE. The library must survive that,
 // whatever the application does with the signal, and leave no trace of it.
 
-#include <csignal>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <csignal>
 
 #include <memory>
 #include <ostream>

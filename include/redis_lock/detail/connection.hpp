@@ -155,7 +155,15 @@ class Connection {
   [[nodiscard]] Replies receive_all(std::size_t count, Time deadline, bool may_wait) {
     Replies replies;
     replies.reserve(count);
-    while (replies.size() < count) replies.push_back(receive(*context_, deadline, may_wait));
+    while (replies.size() < count) {
+      try {
+        replies.push_back(receive(*context_, deadline, may_wait));
+      } catch (const Fault&) {
+        // A server that has no room says so before it hangs up.
+        if (!replies.empty() && is_passing_error(replies.back())) throw fault_of(replies.back());
+        throw;
+      }
+    }
     return replies;
   }
 

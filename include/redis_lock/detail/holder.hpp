@@ -273,7 +273,12 @@ class Holder {
       try {
         freed = core_->perform(terms, [&](Connection& connection) {
           const bool in_doubt = std::exchange(may_have_run, true);
-          return detail::release(connection, keys_, hold.id, signal_expire_) || in_doubt;
+          try {
+            return detail::release(connection, keys_, hold.id, signal_expire_) || in_doubt;
+          } catch (const Fault& fault) {
+            if (fault.code() == errc::server_error) may_have_run = in_doubt;  // it was refused
+            throw;
+          }
         });
       } catch (const Fault& fault) {
         // What a frozen server has in its buffers may not be enough: it may have to be told the script.
