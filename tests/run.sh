@@ -16,34 +16,7 @@ needed_packages=(
   valgrind  # counts the instructions of a lock and unlock
 )
 
-heading() { printf '\n=== %s\n' "$*"; }
-
-install_what_is_missing() {
-  local missing=() as_root=()
-  if ! command -v dpkg-query >/dev/null; then
-    echo "This is not Debian: make sure that there are the equivalents of ${needed_packages[*]}"
-    return
-  fi
-  for package in "${needed_packages[@]}"; do
-    if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
-      missing+=("$package")
-    fi
-  done
-  if ((${#missing[@]} == 0)); then
-    return
-  fi
-  heading "Installing what is missing: ${missing[*]}"
-  if ((EUID != 0)); then
-    if ! command -v sudo >/dev/null; then
-      echo "Neither root nor sudo: please install these packages first: ${missing[*]}" >&2
-      exit 1
-    fi
-    as_root=(sudo)
-  fi
-  "${as_root[@]}" apt-get update -q
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -q -y --no-install-recommends "${missing[@]}"
-}
+source tests/support/install_missing.sh
 
 # ThreadSanitizer of clang 14 and of g++ 12 cannot map its memory where the kernel randomises addresses
 # a lot; where a process may ask for fixed addresses, let it.
@@ -99,7 +72,7 @@ if ((${#presets[@]} == 0)); then
   presets=("${all_presets[@]}")
 fi
 
-install_what_is_missing
+install_missing "${needed_packages[@]}"
 for preset in "${presets[@]}"; do
   run_preset "$preset"
 done

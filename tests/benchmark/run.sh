@@ -18,30 +18,7 @@ needed_packages=(
   libbenchmark-dev valgrind strace gnuplot-nox python3
 )
 
-heading() { printf '\n=== %s\n' "$*"; }
-
-install_what_is_missing() {
-  local missing=() as_root=() package
-  if ! command -v dpkg-query >/dev/null; then
-    echo "This is not Debian: make sure that there are the equivalents of ${needed_packages[*]}"
-    return
-  fi
-  for package in "${needed_packages[@]}"; do
-    if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
-      missing+=("$package")
-    fi
-  done
-  if ((${#missing[@]} == 0)); then
-    return
-  fi
-  heading "Installing what is missing: ${missing[*]}"
-  if ((EUID != 0)); then
-    as_root=(sudo)
-  fi
-  "${as_root[@]}" apt-get update -q
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -q -y --no-install-recommends "${missing[@]}"
-}
+source tests/support/install_missing.sh
 
 # One line as the programs print them: result <figure> <case> <sample>...
 result() {
@@ -120,7 +97,7 @@ if ((${#parts[@]} == 0)); then
   parts=("${all_parts[@]}")
 fi
 
-install_what_is_missing
+install_missing "${needed_packages[@]}"
 heading "Build: g++, Release"
 cmake --preset gcc -D REDIS_LOCK_BUILD_EXAMPLES=OFF
 cmake --build --preset gcc --target redis_lock_benchmarks

@@ -1,5 +1,7 @@
 #include "integration.hpp"
 
+#include <malloc.h>
+
 #include <atomic>
 #include <filesystem>
 #include <memory>
@@ -100,6 +102,20 @@ TEST_F(LockRenewal, NeedsOneThreadForEachClient) {
     locks.back()->lock();
   }
   EXPECT_EQ(threads(), before + 1);
+}
+
+/// Taken and dropped again and again: the renewer keeps nothing, and renews nothing that is gone.
+TEST_F(LockRenewal, OfLocksThatAreGoneLeavesNothingBehind) {
+  const RedisServer server;
+  Lock lock{server.uri(), name};
+  const auto take_and_drop = [&](int times) {
+    for (int i = 0; i < times; ++i) const std::lock_guard guard{lock};
+    return ::mallinfo2().uordblks;
+  };
+  const auto before = take_and_drop(100);
+  const auto after = take_and_drop(10'000);
+  EXPECT_LT(after, before + 10'000);  // less than one byte for each
+  EXPECT_EQ(Redis{server.uri()}.calls_of("pexpire"), 10'100) << "one in each release, none to renew";
 }
 
 TEST_F(LockRenewal, EndsItsThreadWithTheClient) {
