@@ -1,7 +1,6 @@
 /// What a waiter costs while it waits behind a long holder: how often its thread wakes up for each slice
 /// (a slice ends with one SET, so the server counts them).
 
-#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,14 +19,8 @@ using namespace redis_lock_benchmark;
 
 /// How often a thread of this process has gone to sleep of its own will.
 double voluntary_switches(pid_t thread) {
-  std::ifstream status{"/proc/self/task/" + std::to_string(thread) + "/status"};
-  for (std::string word; status >> word;) {
-    if (word != "voluntary_ctxt_switches:") continue;
-    double count = 0;
-    status >> count;
-    return count;
-  }
-  return 0;
+  return number_in("/proc/self/task/" + std::to_string(thread) + "/status",
+                   "voluntary_ctxt_switches:");
 }
 
 }  // namespace

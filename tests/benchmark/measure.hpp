@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -55,6 +56,18 @@ inline void report(const std::string& figure, const std::string& where, const Sa
   }
   std::puts("]}");
   std::fflush(stdout);
+}
+
+/// A number out of a status file of /proc, such as "Threads:" of /proc/self/status; 0 if it is not there.
+inline double number_in(const std::string& status_file, const std::string& field) {
+  std::ifstream status{status_file};
+  for (std::string word; status >> word;) {
+    if (word != field) continue;
+    double number = 0;
+    status >> number;
+    return number;
+  }
+  return 0;
 }
 
 }  // namespace redis_lock_benchmark

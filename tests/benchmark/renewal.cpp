@@ -1,7 +1,6 @@
 /// 10,000 locks held by one process under renewal: what that costs the client, and how the renewals spread
 /// over time.
 
-#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -24,16 +23,7 @@ double cpu_microseconds() {
   return microseconds(usage.ru_utime) + microseconds(usage.ru_stime);
 }
 
-double threads_of_this_process() {
-  std::ifstream status{"/proc/self/status"};
-  for (std::string word; status >> word;) {
-    if (word != "Threads:") continue;
-    double count = 0;
-    status >> count;
-    return count;
-  }
-  return 0;
-}
+double threads_of_this_process() { return number_in("/proc/self/status", "Threads:"); }
 
 }  // namespace
 
