@@ -6,17 +6,22 @@ set(redis_lock_headers
   redis_lock/error.hpp
   redis_lock/options.hpp
   redis_lock/endpoint.hpp
+  redis_lock/reply.hpp
   redis_lock/client.hpp
   redis_lock/lock.hpp
   redis_lock/cache.hpp
   redis_lock/detail/acquire.hpp
+  redis_lock/detail/callback.hpp
   redis_lock/detail/cancellation.hpp
+  redis_lock/detail/checked.hpp
   redis_lock/detail/connection.hpp
   redis_lock/detail/core.hpp
   redis_lock/detail/deadline.hpp
   redis_lock/detail/deferred_release.hpp
   redis_lock/detail/gate.hpp
+  redis_lock/detail/guarded_script.hpp
   redis_lock/detail/hiredis.hpp
+  redis_lock/detail/hold.hpp
   redis_lock/detail/holder.hpp
   redis_lock/detail/message.hpp
   redis_lock/detail/pool.hpp

@@ -23,6 +23,7 @@ while(TRUE)
   math(EXPR count "${count} + 1")
   if(NOT snippet MATCHES "int main")
     set(snippet "#include <chrono>
+#include <cstdint>
 #include <iostream>
 #include <mutex>
 #include <string>

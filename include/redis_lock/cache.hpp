@@ -4,7 +4,6 @@
 #include <functional>
 #include <mutex>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,13 +25,13 @@ class Cache {
   /// The value, or nothing if there is none. An empty string is a value.
   [[nodiscard]] std::optional<std::string> get(const std::string& key) {
     const auto name = prefix_ + key;
-    return string_of(ask("get", name, detail::Commands{}.add({"GET", name})), "GET");
+    return detail::string_of(ask("get", name, detail::Commands{}.add({"GET", name})), "GET");
   }
 
   /// Stores the value for `ttl` (`no_expiry`: until it is erased).
   /// Throws std::invalid_argument if ttl is not positive.
   void set(const std::string& key, std::string_view value, std::chrono::milliseconds ttl) {
-    if (ttl <= ttl.zero()) throw std::invalid_argument("redis_lock::Cache: ttl must be positive");
+    detail::require(ttl > ttl.zero(), "ttl must be positive");
     const auto name = prefix_ + key;
     const auto expire = std::to_string(detail::limited(ttl).count());
     detail::Commands command;
@@ -44,7 +43,7 @@ class Cache {
   /// Removes the value; was there one?
   bool erase(const std::string& key) {
     const auto name = prefix_ + key;
-    return integer_of(ask("erase", name, detail::Commands{}.add({"DEL", name})), "DEL") > 0;
+    return detail::integer_of(ask("erase", name, detail::Commands{}.add({"DEL", name})), "DEL") > 0;
   }
 
   /// The lock that guards this value, not locked yet. It is named prefix + key.

@@ -2,17 +2,17 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 #if __has_include(<version>)
 #include <version>
 #endif
@@ -21,7 +21,9 @@
 #endif
 
 #include <redis_lock/client.hpp>
+#include <redis_lock/detail/callback.hpp>
 #include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/checked.hpp>
 #include <redis_lock/detail/core.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/holder.hpp>
@@ -29,6 +31,7 @@
 #include <redis_lock/detail/thread_safety.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/options.hpp>
+#include <redis_lock/reply.hpp>
 
 namespace redis_lock {
 
@@ -64,7 +67,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// Checks its arguments, without I/O: the first operation connects.
   /// Throws std::invalid_argument, which names the argument.
   Lock(Client client, std::string name, Options options = {})
-      : holder_(client.core_, name, checked(client, name, std::move(options))) {}
+      : holder_(client.core_, name,
+                detail::checked(name, std::move(options), client.core_->is_borrowed())) {}
 
   /// Works over a blocking hiredis connection of the caller, who keeps it, and keeps it alive: it is
   /// never freed, reconnected or left with unread replies, and its timeouts are put back. While an
@@ -120,16 +124,13 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// Options::on_error (errc::not_owned, errc::lease_lost, or as for lock()), and then the lease frees
   /// the lock. Whatever happens, this object does not hold it any more.
   void unlock() noexcept REDIS_LOCK_RELEASE {
-    std::optional<Error> error;
     try {
       holder_.release();
-      return;
-    } catch (const Error& thrown) {
-      error = thrown;
-    } catch (const std::exception& thrown) {
-      error.emplace(errc::connection_failed, thrown.what());
+    } catch (const Error& error) {
+      detail::call_back(holder_.options().on_error, error);
+    } catch (const std::exception& error) {
+      detail::call_back(holder_.options().on_error, Error{errc::connection_failed, error.what()});
     }
-    report(*error);
   }
 
   /// The same without exceptions: `error` says what the other would throw. It is cleared on success.
@@ -184,9 +185,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// The same with a lease of its own. With auto_renewal the next renewals return to Options::expire.
   /// Throws std::invalid_argument if it is not positive, or no_expiry.
   void extend(std::chrono::milliseconds lease) {
-    if (lease <= lease.zero() || lease == no_expiry) {
-      throw std::invalid_argument("redis_lock::Lock::extend: lease must be positive and finite");
-    }
+    detail::require(lease > lease.zero() && lease != no_expiry,
+                    "lease must be positive and finite");
     holder_.extend(detail::limited(lease));
   }
 
@@ -202,6 +202,41 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   [[nodiscard]] std::chrono::steady_clock::time_point expires_at() const noexcept {
     const auto hold = holder_.current();
     return hold ? hold->expires_at.load() : detail::Time::min();
+  }
+
+  /// The number of the present or latest acquisition, with Options::fencing: greater than that of every
+  /// earlier one of this name by anyone with fencing on, for as long as Redis keeps the key of the fence.
+  /// A store that refuses what comes with a lower number than it has seen is safe from holders that were
+  /// paused and come late. No I/O. Throws Error (errc::not_owned) if there was no acquisition with fencing.
+  [[nodiscard]] std::uint64_t fencing_token() const { return holder_.fencing_token(); }
+
+  /// Runs a Lua script in Redis if this acquisition still holds the lock, checked and done in one
+  /// atomic step: what a holder that was paused and comes late would write, is not written. The script
+  /// sees KEYS and ARGV as with EVAL; keys, arguments and answers are any bytes. One round trip.
+  ///
+  /// Throws Error: errc::not_owned; errc::lease_lost, and nothing was written; errc::server_error with
+  /// the script's own error; or as for lock(). It is never sent twice: where the answer was lost
+  /// (errc::connection_failed, errc::timed_out), the script may have run, or may still run until this
+  /// acquisition is released. Rejections that pass (LOADING, READONLY, BUSY and their like) are
+  /// retried: a script must not make up errors with these codes.
+  Reply guarded_eval(std::string_view script, const std::vector<std::string>& keys = {},
+                     const std::vector<std::string>& arguments = {}) {
+    return holder_.evaluate("guarded_eval", script, keys, arguments);
+  }
+
+  /// Stores a value on the same terms, until it is overwritten.
+  void guarded_set(const std::string& key, std::string_view value) {
+    holder_.evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1])", {key},
+                     {std::string(value)});
+  }
+
+  /// Stores a value on the same terms, for `ttl`.
+  /// Throws std::invalid_argument if ttl is not positive; `no_expiry` is as without it.
+  void guarded_set(const std::string& key, std::string_view value, std::chrono::milliseconds ttl) {
+    detail::require(ttl > ttl.zero(), "ttl must be positive");
+    if (ttl == no_expiry) return guarded_set(key, value);
+    holder_.evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])", {key},
+                     {std::string(value), std::to_string(detail::limited(ttl).count())});
   }
 
   /// Asks Redis whether anyone holds the lock. Throws Error.
@@ -225,31 +260,9 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   [[nodiscard]] std::string id() const { return holder_.id(); }
 
  private:
-  [[nodiscard]] static Options checked(const Client& client, const std::string& name,
-                                       Options options) {
-    const auto require = [](bool good, const char* complaint) {
-      if (!good) throw std::invalid_argument(std::string("redis_lock::Lock: ") + complaint);
-    };
-    const auto zero = std::chrono::milliseconds::zero();
-    require(!name.empty(), "name must not be empty");
-    require(options.expire > zero, "expire must be positive");
-    require(options.signal_expire > zero, "signal_expire must be positive");
-    require(options.max_hold > zero, "max_hold must be positive");
-    require(options.key_prefix != options.signal_prefix,
-            "key_prefix and signal_prefix must differ");
-    require(!options.deferred_unlock || !client.core_->is_borrowed(),
-            "deferred_unlock is not possible over a borrowed context");
-    if (options.auto_renewal) {
-      require(options.expire != no_expiry, "auto_renewal needs an expire that is not no_expiry");
-      require(!client.core_->is_borrowed(), "auto_renewal is not possible over a borrowed context");
-    }
-    return options;
-  }
-
   [[nodiscard]] static std::shared_ptr<detail::Core> borrow(redisContext* context) {
-    if (!context) throw std::invalid_argument("redis_lock::Lock: context must not be null");
-    if (!(context->flags & REDIS_BLOCK))
-      throw std::invalid_argument("redis_lock::Lock: context must be a blocking one");
+    detail::require(context != nullptr, "context must not be null");
+    detail::require((context->flags & REDIS_BLOCK) != 0, "context must be a blocking one");
     return std::make_shared<detail::Core>(context);
   }
 
@@ -262,14 +275,6 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
                                   [this](detail::Connection& connection) {
                                     return detail::owner(connection, holder_.keys().lock);
                                   });
-  }
-
-  void report(const Error& error) const noexcept {
-    if (!holder_.options().on_error) return;
-    try {
-      holder_.options().on_error(error);
-    } catch (...) {  // there is nobody left to tell: Options says so
-    }
   }
 
   template <class Work>
@@ -298,8 +303,7 @@ std::size_t reset_all(Client client, const std::string& key_prefix = "lock:",
 
 inline std::size_t reset_all(Client client, const std::string& key_prefix,
                              const std::string& signal_prefix) {
-  if (key_prefix.empty())
-    throw std::invalid_argument("redis_lock::reset_all: key_prefix must not be empty");
+  detail::require(!key_prefix.empty(), "key_prefix must not be empty");
   const auto signal_expire = std::to_string(Options{}.signal_expire.count());
   auto& core = *client.core_;
   const auto perform = [&](auto&& work) {

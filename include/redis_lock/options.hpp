@@ -50,6 +50,13 @@ struct Options {
   /// What the names of the two keys in Redis begin with. Both sides of a lock must agree on them.
   std::string key_prefix = "lock:", signal_prefix = "lock-signal:";
 
+  /// Each acquisition also takes the next number of a counter in Redis, in the same atomic step and round
+  /// trip: see Lock::fencing_token(). Holders with and without fencing exclude each other. The counter
+  /// is the key `fence_prefix` + name; it has no expiry, and must not be evicted or deleted while a
+  /// store relies on the numbers. Default off. Not together with local_handoffs.
+  bool fencing = false;
+  std::string fence_prefix = "lock-fence:";
+
   /// Told once for each acquisition that was lost while it was held (errc::lease_lost): the key has
   /// another owner or is gone, or the lease is about to end without contact. Called from the
   /// Client's background thread, also without auto_renewal, with no internal mutex held; renewals of

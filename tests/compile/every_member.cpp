@@ -29,7 +29,9 @@ redis_lock::Options options() {
   options.auto_renewal = true;
   options.max_hold = redis_lock::no_expiry;
   options.signal_expire = 1s;
-  options.id = options.key_prefix = options.signal_prefix = "text";
+  options.fencing = options.deferred_unlock = true;
+  options.local_handoffs = 0;
+  options.id = options.key_prefix = options.signal_prefix = options.fence_prefix = "text";
   options.on_lost = [](std::error_code) {};
   options.on_error = [](const redis_lock::Error&) {};
   return options;
@@ -51,6 +53,17 @@ void lock_and_unlock(redis_lock::Lock& lock, redis_lock::Lock& other) {
   condition.wait(timed);
   std::lock(lock, other);
   lock.unlock();
+}
+
+std::uint64_t write_under_guard(redis_lock::Lock& lock) {
+  const redis_lock::Reply reply = lock.guarded_eval("return 1");
+  lock.guarded_eval("return 1", {"key"});
+  lock.guarded_eval("return 1", {"key", "key"}, {"argument", std::string("argument")});
+  lock.guarded_set("key", "value");
+  lock.guarded_set("key", std::string("value"), 1s);
+  return reply.kind == redis_lock::Reply::Kind::integer && !reply.is_nil() && !reply.is_error()
+             ? lock.fencing_token()
+             : 0;
 }
 
 bool try_to_lock(redis_lock::Lock& lock) {

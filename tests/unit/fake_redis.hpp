@@ -70,6 +70,7 @@ class FakeRedis {
   const redis_lock::detail::Keys keys{"lock:n", "lock-signal:n"};
 
   // The server.
+  bool knows_scripts = true;     // false: after SCRIPT FLUSH
   bool knows_fractions = true;   // of seconds, as Redis 6.0 and later do
   bool tells_missing = true;     // PTTL of a missing key is -2, as in Redis 2.8 and later; else -1
   milliseconds blocks_longer{};  // than it was asked to
@@ -246,6 +247,8 @@ class FakeRedis {
     const auto calls = [&](const Script& script) {
       return command.at(1) == (command[0] == "EVAL" ? script.text : script.digest);
     };
+    if (command[0] == "EVAL") knows_scripts = true;
+    if (!knows_scripts) return error("NOSCRIPT No matching script. Please use EVAL.");
     const auto key = command.at(3);
     if (calls(release_script)) {
       if (get(key).text != command.at(5)) return integer(1);
@@ -253,6 +256,15 @@ class FakeRedis {
                                 FakeClock::time + milliseconds{std::stoll(command.at(6))}};
       values_.erase(key);
       return integer(0);
+    }
+    if (calls(acquire_script)) {
+      if (find(key)) return nil();
+      const auto count = std::stoll(std::max<std::string>(get(command.at(4)).text, "0")) + 1;
+      put(command.at(4), string(std::to_string(count)));
+      (void)set(command.at(6).empty()
+                    ? Command{"SET", key, command.at(5), "NX"}
+                    : Command{"SET", key, command.at(5), "NX", "PX", command.at(6)});
+      return integer(count);
     }
     if (!calls(extend_script)) return error("NOSCRIPT No matching script. Please use EVAL.");
     if (get(key).text != command.at(4)) return integer(1);

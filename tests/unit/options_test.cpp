@@ -20,6 +20,7 @@ TEST(Options, DefaultToARenewedLeaseOfThirtySeconds) {
   EXPECT_EQ(options.max_hold, no_expiry);
   EXPECT_EQ(options.signal_expire, 1s);
   EXPECT_EQ(options.id, "");
+  EXPECT_FALSE(options.fencing);
   EXPECT_FALSE(options.on_lost);
   EXPECT_FALSE(options.on_error);
 }
@@ -27,6 +28,7 @@ TEST(Options, DefaultToARenewedLeaseOfThirtySeconds) {
 TEST(Options, DefaultToTheKeysOfPythonRedisLock) {
   EXPECT_EQ(Options{}.key_prefix, "lock:");
   EXPECT_EQ(Options{}.signal_prefix, "lock-signal:");
+  EXPECT_EQ(Options{}.fence_prefix, "lock-fence:");
 }
 
 TEST(Options, WithoutRenewalDifferInNothingElse) {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +28,8 @@ namespace redis_lock::detail {
 ///   waiting:  BLPOP signal, SET NX PX, PTTL   in one write: the server runs the SET in the moment in
 ///                                             which the BLPOP ends, before it reads any other client
 ///
+/// Where the Keys have a fence, the acquire script is in the place of SET.
+///
 /// run() throws Fault when its connection fails. Call it again with a new one to go on: from then on
 /// each attempt also asks for the holder's id, as a SET whose reply was lost may have run.
 ///
@@ -47,7 +51,7 @@ class Acquisition {
       : keys_(keys),
         id_(id),
         expire_(expire),
-        expire_text_(std::to_string(expire.count())),
+        expire_text_(expire == without_end ? std::string{} : std::to_string(expire.count())),
         signal_expire_(signal_expire),
         deadline_(deadline) {}
 
@@ -78,6 +82,12 @@ class Acquisition {
   /// May a command have run whose reply was lost, so that the lock may be held under this id?
   [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
 
+  /// May Redis still come upon an extension whose reply was lost?
+  [[nodiscard]] bool extension_in_doubt() const noexcept { return extension_in_doubt_; }
+
+  /// Greater than those of all acquisitions before; 0 without a fence.
+  [[nodiscard]] std::uint64_t fencing_token() const noexcept { return fencing_token_; }
+
  private:
   static constexpr milliseconds without_end = milliseconds::max();
 
@@ -88,7 +98,7 @@ class Acquisition {
 
   /// Waits up to `slice` for the lock to come free, tries to take it, and asks how long it is held.
   template <class Link>
-  [[nodiscard]] Answer attempt(Link& link, milliseconds slice) {
+  [[nodiscard]] Answer attempt(Link& link, milliseconds slice, bool by_digest = true) {
     if (link.whole_seconds && slice > milliseconds::zero()) {
       const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
       if (whole == milliseconds::zero()) link.pause(std::min(slice, pause_between_tries));
@@ -99,9 +109,16 @@ class Acquisition {
     const bool asks_for_id = in_doubt_;
     Commands commands;
     if (waits) commands.add({"BLPOP", keys_.signal, timeout});
-    commands.add({"SET", keys_.lock, id_, "NX"});
-    if (expire_ != without_end) commands.append("PX").append(expire_text_);
+    if (is_fenced()) {
+      add_call(commands, {&acquire_script, {keys_.lock, keys_.fence, id_, expire_text_}},
+               by_digest);
+    } else {
+      commands.add({"SET", keys_.lock, id_, "NX"});
+      if (expire_ != without_end) commands.append("PX").append(expire_text_);
+    }
     commands.add({"PTTL", keys_.lock});
+    // If the lock is ours after it was asked for, the fence was ours, too.
+    if (asks_for_id && is_fenced()) commands.add({"GET", keys_.fence});
     if (asks_for_id) commands.add({"GET", keys_.lock});
 
     const auto sent = Clock::now();
@@ -114,13 +131,24 @@ class Acquisition {
     const auto& set = *reply++;
     const auto& ttl = *reply++;
 
-    in_doubt_ = asks_for_id || set.is_ok();
-    expect(set, set.is_ok() || set.is_nil(), "SET");
+    if (by_digest && set.is_error("NOSCRIPT")) {
+      in_doubt_ = asks_for_id;
+      if (wake_up) check_wake_up(link, *wake_up);
+      return attempt(link, milliseconds::zero(), false);
+    }
+    const bool granted = is_fenced() ? set.kind == Reply::Kind::integer : set.is_ok();
+    in_doubt_ = asks_for_id || granted;
+    expect(set, granted || set.is_nil(), is_fenced() ? "the acquire script" : "SET");
     const milliseconds lease_left{integer_of(ttl, "PTTL")};
     Answer answer;
-    if (set.is_ok()) {
+    if (granted) {
+      if (is_fenced()) fencing_token_ = token_of(set.integer);
       answer.lease_end = lease_from(sent, expire_);
-    } else if (asks_for_id && string_of(*reply, "GET") == id_) {
+    } else if (asks_for_id && string_of(replies.back(), "GET") == id_) {
+      if (is_fenced()) {
+        const auto fence = string_of(*reply, "GET").value_or("");
+        fencing_token_ = token_of(std::strtoll(fence.c_str(), nullptr, 10));
+      }
       answer.lease_end = lease_from(sent, lease_left.count() < 0 ? expire_ : lease_left);
     } else {
       // -2: freed in between. -1: no expiry, or on Redis 2.6 either of the two.
@@ -143,6 +171,13 @@ class Acquisition {
     }
   }
 
+  [[nodiscard]] bool is_fenced() const noexcept { return !keys_.fence.empty(); }
+
+  [[nodiscard]] static std::uint64_t token_of(long long count) {
+    if (count <= 0) throw Fault{errc::protocol_error, "the fence does not count acquisitions"};
+    return static_cast<std::uint64_t>(count);
+  }
+
   [[nodiscard]] static Time lease_from(Time sent, milliseconds lease) {
     return lease == without_end ? never : after(sent, lease);
   }
@@ -154,7 +189,10 @@ class Acquisition {
     const auto sent = Clock::now();
     if (lease_end == never || lease_end - sent >= expire_ - expire_ / 3) return lease_end;
     if (lease_end <= sent) return std::nullopt;
-    if (extend(link, keys_.lock, id_, expire_text_) != Extension::extended) return std::nullopt;
+    const bool in_doubt_before = std::exchange(extension_in_doubt_, true);
+    const auto extension = extend(link, keys_.lock, id_, expire_text_);
+    extension_in_doubt_ = in_doubt_before;
+    if (extension != Extension::extended) return std::nullopt;
     return lease_from(sent, expire_);
   }
 
@@ -175,6 +213,8 @@ class Acquisition {
   std::string_view signal_expire_;
   Time deadline_;
   bool in_doubt_ = false;
+  bool extension_in_doubt_ = false;
+  std::uint64_t fencing_token_ = 0;
   bool type_is_known_ = false;
 };
 

@@ -87,6 +87,15 @@ class Connection {
     return replies;
   }
 
+  /// Before a command that must not be sent twice: finds out what can be known to be wrong without it.
+  void make_sure() {
+    if (has_deferred()) settle_deferred();
+    if (owned_ && stale()) {
+      throw Fault{errc::connection_failed, "the server closed the connection",
+                  Fault::Kind::passing};
+    }
+  }
+
   /// Sends a release, and leaves its reply to be read with the next exchange.
   void defer(DeferredRelease release) {
     deferred_.push_back(std::move(release));

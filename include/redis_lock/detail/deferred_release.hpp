@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/callback.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/error.hpp>
@@ -34,11 +35,7 @@ struct DeferredRelease {
   }
 
   void fail(const Fault& fault) const noexcept {
-    if (!on_error) return;
-    try {
-      on_error(error_of("unlock", name, fault));
-    } catch (...) {  // there is nobody left to tell: Options says so
-    }
+    call_back(on_error, error_of("unlock", name, fault));
   }
 };
 

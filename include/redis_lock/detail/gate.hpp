@@ -118,4 +118,17 @@ class Gate {
   std::deque<Waiter*> queue_;
 };
 
+/// Leaves the gate at the end of a scope, unless it is to stay entered: then `gate` is set to null.
+struct LeaveGate {
+  explicit LeaveGate(Gate* entered) : gate(entered) {}
+  LeaveGate(const LeaveGate&) = delete;
+  LeaveGate(LeaveGate&&) = delete;
+  LeaveGate& operator=(const LeaveGate&) = delete;
+  LeaveGate& operator=(LeaveGate&&) = delete;
+  ~LeaveGate() {
+    if (gate) gate->leave();
+  }
+  Gate* gate;
+};
+
 }  // namespace redis_lock::detail

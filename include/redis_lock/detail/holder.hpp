@@ -1,21 +1,25 @@
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <redis_lock/detail/acquire.hpp>
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/core.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/gate.hpp>
+#include <redis_lock/detail/guarded_script.hpp>
+#include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/process_local.hpp>
 #include <redis_lock/detail/protocol.hpp>
@@ -26,11 +30,6 @@
 
 namespace redis_lock::detail {
 
-/// A time that can be added to any other.
-[[nodiscard]] inline milliseconds limited(milliseconds time) {
-  return std::min<milliseconds>(time, longest);
-}
-
 /// What stands behind one Lock object: the acquisitions that it makes, one after another, from the gate
 /// in the process to Redis and back. Throws Error, and what Lock says of each operation.
 class Holder {
@@ -39,11 +38,10 @@ class Holder {
       : core_(std::move(core)),
         name_(std::move(name)),
         options_(std::move(options)),
-        keys_{options_.key_prefix + name_, options_.signal_prefix + name_},
-        expire_(std::to_string(limited(options_.expire).count())),
-        signal_expire_(std::to_string(limited(options_.signal_expire).count())) {
-    if (options_.expire != no_expiry) options_.expire = limited(options_.expire);
-  }
+        keys_{options_.key_prefix + name_, options_.signal_prefix + name_,
+              options_.fencing ? options_.fence_prefix + name_ : std::string{}},
+        expire_(std::to_string(options_.expire.count())),
+        signal_expire_(std::to_string(options_.signal_expire.count())) {}
 
   [[nodiscard]] Core& core() const noexcept { return *core_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
@@ -107,11 +105,10 @@ class Holder {
   }
 
   void extend(milliseconds lease) {
-    const auto hold = current();
-    if (!hold) throw error("extend", errc::not_owned, "it is not held");
+    const auto hold = held("extend");
     if (options_.expire == no_expiry)
       throw error("extend", errc::not_expirable, "it has no expiry");
-    const PauseRenewal pause{*core_, hold};
+    const PauseRenewal pause{core_->is_borrowed() ? nullptr : &core_->renewer(), hold};
     auto sent = Time::min();
     auto result = Extension::not_ours;
     if (hold->owned()) {
@@ -119,19 +116,47 @@ class Holder {
       const Terms terms{core_->terms().retry_for, hold->expires_at};
       result = core_->perform("extend", name_, terms, [&](Connection& connection) {
         sent = Time::clock::now();
-        return detail::extend(connection, keys_.lock, hold->id, text);
+        try {
+          return detail::extend(connection, keys_.lock, hold->id, text);
+        } catch (const Fault& fault) {
+          if (fault.code() != errc::server_error) hold->extension_in_doubt(lease);
+          throw;
+        }
       });
       hold->refused = result == Extension::not_ours;
     }
     if (result == Extension::not_expirable)
       throw error("extend", errc::not_expirable, "its expiry was taken away");
     if (result == Extension::extended && !hold->lost) {
-      hold->expires_at = after(sent, lease);
+      hold->extended(sent, lease);
       return;
     }
-    const bool known = hold->lost.exchange(true);
-    if (core_->is_borrowed() && !known) hold->tell_loss();  // otherwise the renewal thread does
-    throw error("extend", errc::lease_lost, "it was lost before");
+    throw lost("extend", hold);
+  }
+
+  /// Runs a script if the lock is still held by this acquisition, checked and done in one atomic step.
+  Reply evaluate(const char* operation, std::string_view script,
+                 const std::vector<std::string>& keys, const std::vector<std::string>& arguments) {
+    const auto hold = held(operation);
+    const GuardedScript guarded{script, keys, arguments, keys_.lock, hold->id};
+    if (hold->owned()) {
+      const Terms terms{core_->terms().retry_for, hold->expires_at};
+      auto reply = core_->perform(operation, name_, terms, [&](Connection& connection) {
+        return guarded.run_once(connection);
+      });
+      if (reply) return *std::move(reply);
+      hold->refused = true;
+    }
+    throw lost(operation, hold);
+  }
+
+  [[nodiscard]] std::uint64_t fencing_token() const {
+    if (is_here()) {
+      const std::lock_guard guard{state_->mutex};
+      if (state_->latest && state_->latest->fencing_token != 0)
+        return state_->latest->fencing_token;
+    }
+    throw error("fencing_token", errc::not_owned, "it was not acquired with fencing");
   }
 
   /// Lets the background thread tell the loss of `hold`.
@@ -163,37 +188,6 @@ class Holder {
     }
   };
 
-  struct LeaveGate {
-    explicit LeaveGate(Gate* entered) : gate(entered) {}
-    LeaveGate(const LeaveGate&) = delete;
-    LeaveGate(LeaveGate&&) = delete;
-    LeaveGate& operator=(const LeaveGate&) = delete;
-    LeaveGate& operator=(LeaveGate&&) = delete;
-    ~LeaveGate() {
-      if (gate) gate->leave();
-    }
-    Gate* gate;
-  };
-
-  /// An extension and a renewal of the same lock never cross: the one that Redis saw last would count.
-  class PauseRenewal {
-   public:
-    PauseRenewal(Core& core, const std::shared_ptr<Hold>& hold) : core_(core), hold_(hold) {
-      if (!core_.is_borrowed()) core_.renewer().pause(*hold_);
-    }
-    PauseRenewal(const PauseRenewal&) = delete;
-    PauseRenewal(PauseRenewal&&) = delete;
-    PauseRenewal& operator=(const PauseRenewal&) = delete;
-    PauseRenewal& operator=(PauseRenewal&&) = delete;
-    ~PauseRenewal() {
-      if (!core_.is_borrowed()) core_.renewer().resume(hold_);
-    }
-
-   private:
-    Core& core_;
-    const std::shared_ptr<Hold>& hold_;
-  };
-
   [[nodiscard]] std::shared_ptr<Hold> acquire_from_redis(const char* operation, State& state,
                                                          Time deadline, const Terms& terms) {
     const bool watched = !core_->is_borrowed() && (options_.auto_renewal || options_.on_lost);
@@ -217,6 +211,8 @@ class Holder {
           terms, [&](Connection& connection) { return acquisition.run(connection); });
       if (!lease_end) return nullptr;
       hold->expires_at = *lease_end;
+      hold->fencing_token = acquisition.fencing_token();
+      if (acquisition.extension_in_doubt()) hold->extension_in_doubt(options_.expire);
       if (options_.auto_renewal) hold->renewed_until = after(Time::clock::now(), options_.max_hold);
       if (watched) core_->renewer().watch(hold);
       return hold;
@@ -287,6 +283,23 @@ class Holder {
       }
     }
     if (lost || !freed) throw error("unlock", errc::lease_lost, "it was lost before");
+  }
+
+  [[nodiscard]] std::shared_ptr<Hold> held(const char* operation) const {
+    auto hold = current();
+    if (!hold) throw error(operation, errc::not_owned, "it is not held");
+    return hold;
+  }
+
+  /// The error of an operation that finds the lock lost, which is told now.
+  [[nodiscard]] Error lost(const char* operation, const std::shared_ptr<Hold>& hold) const {
+    const bool known = hold->lost.exchange(true);
+    if (!core_->is_borrowed()) {
+      core_->renewer().resume(hold);
+    } else if (!known) {
+      hold->tell_loss();
+    }
+    return error(operation, errc::lease_lost, "it was lost before");
   }
 
   [[nodiscard]] Error error(const char* operation, errc code, const char* text) const {

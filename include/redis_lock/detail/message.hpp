@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <redis_lock/error.hpp>
+#include <redis_lock/reply.hpp>
 
 namespace redis_lock::detail {
 
@@ -95,25 +96,7 @@ class Commands {
   std::vector<std::size_t> ends_;
 };
 
-/// One answer of the server.
-struct Reply {
-  enum class Kind { nil, status, string, integer, error, array, other };
-
-  Kind kind = Kind::nil;
-  long long integer = 0;
-  std::string text;
-  std::vector<Reply> elements;
-
-  [[nodiscard]] bool is_nil() const noexcept { return kind == Kind::nil; }
-  [[nodiscard]] bool is_error() const noexcept { return kind == Kind::error; }
-  [[nodiscard]] bool is_ok() const noexcept { return kind == Kind::status && text == "OK"; }
-  /// Is it an error whose first word, the server's error code, is this?
-  [[nodiscard]] bool is_error(std::string_view code) const {
-    return is_error() && text.compare(0, code.size(), code) == 0 &&
-           (text.size() == code.size() || text[code.size()] == ' ');
-  }
-};
-
+using redis_lock::Reply;
 using Replies = std::vector<Reply>;
 
 /// The fault that an error reply stands for.

@@ -15,10 +15,11 @@
 /// one write and returns as many replies.
 namespace redis_lock::detail {
 
-/// The two keys of one lock.
+/// The keys of one lock.
 struct Keys {
-  std::string lock;    // string: the holder's id
-  std::string signal;  // list: one element, "the lock was just freed"
+  std::string lock;     // string: the holder's id
+  std::string signal;   // list: one element, "the lock was just freed"
+  std::string fence{};  // string: the latest fencing token; empty where there are none
 };
 
 struct Script {
@@ -52,6 +53,19 @@ redis.call('PEXPIRE', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[1])
 return held and 1 or 0)",
                                      "4bcc030ebcd03d00b606f07b8a624d30bdee2a7a", "2", 3};
+
+// Takes the lock and counts. What can fail comes before what cannot: INCR refuses a key that is no
+// counter, or a server that is out of memory, and then the lock is as it was.
+inline constexpr Script acquire_script{
+    R"(if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+local token = redis.call('INCR', KEYS[2])
+if ARGV[2] == '' then
+  redis.call('SET', KEYS[1], ARGV[1])
+else
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return token)",
+    "5a52b7e34318fce290f227ab99399e1515ae27de", "2", 4};
 
 struct ScriptCall {
   const Script* script;

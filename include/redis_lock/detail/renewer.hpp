@@ -1,68 +1,23 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <condition_variable>
 #include <csignal>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
-
-/// One acquisition while it lasts: shared by its Lock and the renewal thread.
-struct Hold {
-  const void* holder = nullptr;  // whose acquisition it is
-  std::string key, id;
-  milliseconds expire{};  // milliseconds::max(): none
-  std::string expire_text;
-  milliseconds advance{};  // by how much it is renewed before a third of its lease is over
-  Time renewed_until = Time::min();  // not renewed at all, unless set
-  std::function<void(std::error_code)> on_lost;
-
-  std::atomic<Time> expires_at{Time::min()};
-  std::atomic<bool> lost{false};
-  std::atomic<bool> refused{false};  // lost by the server's word: the key is not ours
-
-  /// Of whoever asked for a token that tells the loss; guarded by `mutex`.
-  std::mutex mutex;
-  std::shared_ptr<void> token_source;
-  std::function<void()> request_stop;
-
-  /// Of the Renewer, guarded by its mutex.
-  Time due{}, retry_at = Time::min();
-  bool scheduled = false, in_flight = false, paused = false, forgotten = false;
-
-  [[nodiscard]] bool owned() const noexcept {
-    return !lost.load() && Time::clock::now() < expires_at.load();
-  }
-
-  /// Tells those who want to know, with no mutex held that others wait for.
-  void tell_loss() noexcept {
-    lost = true;
-    std::function<void()> stop;
-    {
-      const std::lock_guard guard{mutex};
-      stop = request_stop;
-    }
-    if (stop) stop();
-    if (!on_lost) return;
-    try {
-      on_lost(make_error_code(errc::lease_lost));
-    } catch (...) {  // there is nobody to tell: Options says so
-    }
-  }
-};
 
 /// Renews the leases of all locks that are held through one Client, and tells those that are lost: one
 /// thread, started by the first lock that needs it, with a connection of its own.
@@ -116,7 +71,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     if (tidy_at_ < wakes_at_) wake_.notify_all();
   }
 
-  /// No renewal of this lock is under way when this returns, or sent before resume().
+  /// No renewal of this lock is under way when this returns, or sent before resume(). After a loss that
+  /// somebody else found out, resume() makes it known.
   void pause(Hold& hold) {
     std::unique_lock guard{mutex_};
     pause(guard, hold);
@@ -160,14 +116,15 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   /// The last instant at which loss can be told before the lease is over.
   [[nodiscard]] static Time last_instant(const Hold& hold) {
     const auto end = hold.expires_at.load();
-    return end == never ? never : end - std::min(hold.expire / 10, milliseconds{100});
+    return end == never ? never : end - std::min(hold.renewal() / 10, milliseconds{100});
   }
 
   [[nodiscard]] static Time renewal_due(const Hold& hold) {
     const auto end = hold.expires_at.load();
     if (hold.paused || end == never) return never;
-    const auto interval = hold.expire / 3 - hold.advance;
-    const auto due = std::max(end - hold.expire + interval, hold.retry_at);
+    const auto lease = hold.renewal();
+    const auto interval = lease / 3 - std::min(hold.advance, lease / 30);
+    const auto due = std::max(end - lease + interval, hold.retry_at);
     return due < hold.renewed_until ? due : never;
   }
 
@@ -227,7 +184,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
            batch.size() < largest_batch) {
       const auto hold = (next++)->second;
       const bool is_lost = hold->lost || last_instant(*hold) <= now;
-      const bool is_early = hold->due > now && hold->due - now > hold->expire / 30;
+      const bool is_early = hold->due > now && hold->due - now > hold->renewal() / 30;
       if (!is_lost && is_early) continue;
       if (!is_lost && renewal_due(*hold) == never) {  // paused or extended since it was scheduled
         if (hold->due <= now) reschedule(hold);
@@ -270,12 +227,13 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   void settle(const std::shared_ptr<Hold>& hold, const Reply& reply, Time sent) {
     hold->in_flight = false;
     if (reply.kind != Reply::Kind::integer) {
-      const auto pause = std::min(hold->expire / 20, longest_retry_pause);
+      if (!reply.is_error()) hold->extension_in_doubt(hold->expire);
+      const auto pause = std::min(hold->renewal() / 20, longest_retry_pause);
       hold->retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
     } else if (extension_of(reply) == Extension::not_ours) {
       hold->refused = hold->lost = true;
     } else {
-      hold->expires_at = after(sent, hold->expire);
+      hold->extended(sent, hold->expire);
     }
     schedule(hold);
   }
@@ -320,6 +278,28 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   Time tidy_at_ = never;
   const Hold* telling_ = nullptr;
   bool stopping_ = false;
+};
+
+/// While it lives, no renewal of this lock is sent: an extension and a renewal must not cross, as the one
+/// that Redis saw last would count.
+class PauseRenewal {
+ public:
+  /// `renewer` may be null: then there is nothing to pause.
+  PauseRenewal(Renewer* renewer, const std::shared_ptr<Hold>& hold)
+      : renewer_(renewer), hold_(hold) {
+    if (renewer_) renewer_->pause(*hold_);
+  }
+  PauseRenewal(const PauseRenewal&) = delete;
+  PauseRenewal(PauseRenewal&&) = delete;
+  PauseRenewal& operator=(const PauseRenewal&) = delete;
+  PauseRenewal& operator=(PauseRenewal&&) = delete;
+  ~PauseRenewal() {
+    if (renewer_) renewer_->resume(hold_);
+  }
+
+ private:
+  Renewer* const renewer_;
+  const std::shared_ptr<Hold>& hold_;
 };
 
 }  // namespace redis_lock::detail

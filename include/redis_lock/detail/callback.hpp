@@ -1,0 +1,16 @@
+#pragma once
+
+namespace redis_lock::detail {
+
+/// Calls back the application, if it wants to be. What the callback throws is swallowed, as Options
+/// says: there is nobody left to tell.
+template <class Callback, class Argument>
+void call_back(const Callback& callback, const Argument& argument) noexcept {
+  if (!callback) return;
+  try {
+    callback(argument);
+  } catch (...) {
+  }
+}
+
+}  // namespace redis_lock::detail

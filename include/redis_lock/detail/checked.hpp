@@ -1,0 +1,77 @@
+#pragma once
+
+#include <sys/un.h>
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/endpoint.hpp>
+#include <redis_lock/options.hpp>
+
+/// The arguments of constructors, refused or put right before anything is done with them.
+namespace redis_lock::detail {
+
+/// Throws std::invalid_argument, unless it is good.
+inline void require(bool good, const char* complaint) {
+  if (!good) throw std::invalid_argument(std::string("redis_lock: ") + complaint);
+}
+
+/// A time that can be added to any other.
+[[nodiscard]] inline milliseconds limited(milliseconds time) {
+  return std::min<milliseconds>(time, longest);
+}
+
+[[nodiscard]] inline Endpoint checked(Endpoint endpoint) {
+  const auto has_nul = [](const std::string& text) { return text.find('\0') != text.npos; };
+  if (endpoint.unix_socket.empty()) {
+    require(!endpoint.host.empty() && !has_nul(endpoint.host),
+            "host must not be empty or contain NUL");
+    require(endpoint.port != 0, "port must not be 0");
+  } else {
+    require(!has_nul(endpoint.unix_socket) &&
+                endpoint.unix_socket.size() < sizeof(sockaddr_un::sun_path),
+            "unix_socket is longer than the system allows, or contains NUL");
+  }
+  require(endpoint.database >= 0, "database must not be negative");
+  require(endpoint.connect_timeout > milliseconds::zero(), "connect_timeout must be positive");
+  require(endpoint.command_timeout > milliseconds::zero(), "command_timeout must be positive");
+  require(endpoint.retry_for >= milliseconds::zero(), "retry_for must not be negative");
+  for (const char c : endpoint.client_name) {
+    require(c > ' ' && c <= '~', "client_name must not contain spaces or special characters");
+  }
+  for (const auto time :
+       {&Endpoint::connect_timeout, &Endpoint::command_timeout, &Endpoint::retry_for}) {
+    endpoint.*time = limited(endpoint.*time);
+  }
+  return endpoint;
+}
+
+[[nodiscard]] inline Options checked(const std::string& name, Options options, bool is_borrowed) {
+  require(!name.empty(), "name must not be empty");
+  require(options.expire > milliseconds::zero(), "expire must be positive");
+  require(options.signal_expire > milliseconds::zero(), "signal_expire must be positive");
+  require(options.max_hold > milliseconds::zero(), "max_hold must be positive");
+  require(options.key_prefix != options.signal_prefix, "key_prefix and signal_prefix must differ");
+  require(!options.deferred_unlock || !is_borrowed,
+          "deferred_unlock is not possible over a borrowed context");
+  if (options.fencing) {
+    require(options.fence_prefix != options.signal_prefix &&
+                options.fence_prefix.compare(0, options.key_prefix.size(), options.key_prefix) != 0,
+            "fence_prefix must not begin with key_prefix, or be signal_prefix");
+    require(options.local_handoffs == 0,
+            "fencing needs local_handoffs of 0: what is passed on has no token of its own");
+  }
+  if (options.auto_renewal) {
+    require(options.expire != no_expiry, "auto_renewal needs an expire that is not no_expiry");
+    require(!is_borrowed, "auto_renewal is not possible over a borrowed context");
+  }
+  if (options.expire != no_expiry) options.expire = limited(options.expire);
+  options.signal_expire = limited(options.signal_expire);
+  return options;
+}
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,108 @@
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <redis_lock/detail/guarded_script.hpp>
+
+#include "fake_redis.hpp"
+
+namespace redis_lock_test {
+namespace {
+
+using redis_lock::errc;
+using redis_lock::detail::Fault;
+using redis_lock::detail::GuardedScript;
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+/// A connection that answers all commands alike.
+struct OneAnswer {
+  Replies answer;
+  std::optional<Fault> fault{};
+  bool is_closed = false;
+  std::vector<Command> sent{};
+
+  void make_sure() const {
+    if (is_closed) throw Fault{errc::connection_failed, "closed", Fault::Kind::passing};
+  }
+  [[nodiscard]] Replies exchange(const Commands& commands) {
+    sent.emplace_back(commands.begin(0), commands.end(0));
+    if (fault) throw *fault;
+    return answer;
+  }
+};
+
+const std::vector<std::string> keys{"k1", "k2"}, arguments{"a1"};
+
+std::string text_of(std::string_view script) {
+  OneAnswer link{{nil()}};
+  EXPECT_TRUE(GuardedScript(script, keys, arguments, "lock:n", "mine").run_once(link));
+  return link.sent.front().at(1);
+}
+
+Fault fault_of(OneAnswer link) {
+  try {
+    (void)GuardedScript{"return 1", keys, arguments, "lock:n", "mine"}.run_once(link);
+  } catch (const Fault& fault) {
+    return fault;
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return {errc::not_owned, ""};
+}
+
+TEST(GuardedScript, PutsTheLockBehindTheKeysAndTheIdBehindTheArguments) {
+  OneAnswer link{{integer(5)}};
+  const GuardedScript script{"return 5", keys, arguments, "lock:n", "mine"};
+  EXPECT_EQ(script.run_once(link)->integer, 5);
+  ASSERT_EQ(link.sent.size(), 1U);
+  auto& sent = link.sent.front();
+  EXPECT_EQ(sent.front(), "EVAL");
+  sent.erase(sent.begin(), sent.begin() + 2);
+  EXPECT_THAT(sent, ElementsAre("3", "k1", "k2", "lock:n", "a1", "mine"));
+}
+
+TEST(GuardedScript, KeepsTheNumbersOfTheLines) {
+  EXPECT_THAT(text_of("one\ntwo"), EndsWith(" end one\ntwo"));
+  EXPECT_THAT(text_of("one\ntwo"), StartsWith("if redis.call('GET', "));
+  EXPECT_THAT(text_of("#!lua flags=no-writes\ntwo"), StartsWith("#!lua flags=no-writes\nif "));
+  EXPECT_THAT(text_of("#!lua flags=no-writes\ntwo"), EndsWith(" end two"));
+  EXPECT_THAT(text_of("#!lua"), StartsWith("#!lua"));
+}
+
+TEST(GuardedScript, OfAnotherHolderHasNoAnswer) {
+  OneAnswer link{{error("LEASELOST the lock is not held under this id")}};
+  EXPECT_FALSE(GuardedScript("return 1", keys, arguments, "lock:n", "mine").run_once(link));
+}
+
+TEST(GuardedScript, ThatFailsIsTheServersError) {
+  const auto fault = fault_of({{error("ERR Error compiling script")}});
+  EXPECT_EQ(fault.code(), errc::server_error);
+  EXPECT_STREQ(fault.what(), "ERR Error compiling script");
+  EXPECT_FALSE(fault.passing());
+}
+
+TEST(GuardedScript, ThatWasRejectedMayBeSentAgain) {
+  EXPECT_TRUE(fault_of({{error("LOADING Redis is loading the dataset in memory")}}).passing());
+}
+
+TEST(GuardedScript, WhoseAnswerIsLostIsNotSentAgain) {
+  for (const auto code : {errc::connection_failed, errc::timed_out}) {
+    const auto fault = fault_of({{}, Fault{code, "lost", Fault::Kind::passing}});
+    EXPECT_EQ(fault.code(), code);
+    EXPECT_FALSE(fault.passing());
+    EXPECT_STREQ(fault.what(), "lost; the script may have run");
+  }
+}
+
+TEST(GuardedScript, ThatWasNotSentMayBeSentOnAnotherConnection) {
+  EXPECT_TRUE(fault_of({{nil()}, {}, true}).passing());
+}
+
+}  // namespace
+}  // namespace redis_lock_test
