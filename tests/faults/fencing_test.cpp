@@ -124,6 +124,7 @@ TEST_F(GuardedFault, OfADeferredReleaseBeforeItDoesNotMatter) {
   for (int i = 1; i <= 20; ++i) {
     other.lock();
     other.unlock();
+    std::this_thread::sleep_for(2ms);  // its reply comes
     EXPECT_FALSE(error_of_an_increment());
     EXPECT_EQ(count(), i);
   }
