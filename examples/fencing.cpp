@@ -62,6 +62,8 @@ int main(int argc, char** argv) try {
   const auto kept =
       second.guarded_eval("return redis.call('GET', KEYS[1])", {"example:fencing:data"});
   std::cout << "Redis keeps \"" << kept.text << "\", the store keeps \"" << store.value << "\"\n";
+  second.unlock();
+  first.unlock();  // still due, although there is nothing left to free
 } catch (const std::exception& error) {
   std::cerr << "fencing: " << error.what() << '\n';
   return 1;

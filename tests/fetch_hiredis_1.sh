@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks hiredis 1.2, as Debian 13 (trixie) packages it, under build/trixie/root: the CMake preset
-# "hiredis-1" builds against it. Nothing is installed.
+# "clang" builds against it. Nothing is installed.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
