@@ -91,6 +91,7 @@ class UriParser {
     }
     auto shown = uri_.substr(quoted.size());
     if (const auto at = shown.rfind('@'); at != std::string_view::npos) {
+      if (at > shown.find('?')) return quoted + "***";  // in a password, or in a parameter
       quoted += "***@";
       shown.remove_prefix(at + 1);
     }

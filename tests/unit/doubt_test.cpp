@@ -65,6 +65,15 @@ TEST_F(Doubt, EndsWithTheOwnIdOfALockWithoutExpiry) {
   EXPECT_EQ(redis.exchanges.size(), 2U);
 }
 
+TEST_F(Doubt, OfALockWithoutExpiryEndsWithTheLeaseThatSomebodyGaveIt) {
+  redis.lose_next_reply = true;
+  auto one = acquisition(no_expiry);
+  fault_of_run([&] { return one.run(redis); });
+  redis.hold("mine", 500ms);
+  EXPECT_EQ(ms(one.run(redis)), 500);
+  EXPECT_EQ(redis.count(extend_script), 0U) << "there is no lease to ask for";
+}
+
 TEST_F(Doubt, EndsWithAFreshGrantWhereTheCommandWasLost) {
   redis.lose_next_command = true;
   auto one = acquisition(30s);

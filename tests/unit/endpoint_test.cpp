@@ -207,6 +207,7 @@ TEST(MalformedUri, IsQuotedWithoutItsParameters) {
   EXPECT_THAT(complaint("redis://h:x?client_name=s3cr3t"), Not(HasSubstr("s3cr3t")));
   EXPECT_THAT(complaint("redis://h?password=s3cr3t"), Not(HasSubstr("s3cr3t")));
   EXPECT_THAT(complaint("redis://h?client_name=s3cr3t%"), Not(HasSubstr("s3cr3t")));
+  EXPECT_THAT(complaint("redis://h?client_name=a@b&c=s3cr3t"), Not(HasSubstr("s3cr3t")));
 }
 
 /// Passwords that are, or are not, fit to stand in a URI as they are.

@@ -204,6 +204,9 @@ TEST_F(Answers, OfAnotherKindAreProtocolErrorsThatNameTheCommand) {
   EXPECT_THAT(words([&] { return scan(redis, "k", "0"); }), HasSubstr("SCAN"));
   answer({array({string("0"), string("no array")})});
   EXPECT_THAT(words([&] { return scan(redis, "k", "0"); }), HasSubstr("SCAN"));
+  answer({array({string("0"), array({string("j")})})});
+  EXPECT_THAT(words([&] { return scan(redis, "k", "0"); }), HasSubstr("SCAN"))
+      << "what does not match was not asked for";
 }
 
 TEST_F(Answers, OfOwnerAreTheIdOrNothing) {

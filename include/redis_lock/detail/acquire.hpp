@@ -187,7 +187,7 @@ class Acquisition {
   template <class Link>
   [[nodiscard]] std::optional<Time> confirm(Link& link, Time lease_end) {
     const auto sent = Clock::now();
-    if (lease_end == never || lease_end - sent >= expire_ - expire_ / 3) return lease_end;
+    if (expire_ == without_end || lease_end - sent >= expire_ - expire_ / 3) return lease_end;
     if (lease_end <= sent) return std::nullopt;
     const bool in_doubt_before = std::exchange(extension_in_doubt_, true);
     const auto extension = extend(link, keys_.lock, id_, expire_text_);

@@ -218,29 +218,32 @@ class Connection {
   return commands;
 }
 
-inline void Connection::greet(const Endpoint& endpoint, Time deadline) {
+/// Servers quote the arguments of a command that they do not know.
+[[nodiscard]] inline std::string without_secrets(std::string text, const Endpoint& endpoint) {
+  for (const auto& secret : {endpoint.password, endpoint.username}) {
+    if (secret.empty()) continue;
+    for (auto at = text.find(secret); at != text.npos; at = text.find(secret, at + 3)) {
+      text.replace(at, secret.size(), "***");
+    }
+  }
+  return text;
+}
+
+inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
   const auto database = std::to_string(endpoint.database);
   const auto commands = greeting(endpoint, database);
   if (commands.empty()) return;
-  auto replies = exchange_within(
+  const auto replies = exchange_within(
       commands, std::min(command_timeout_, left_until(deadline, Time::clock::now())));
-  const bool authenticated = !endpoint.username.empty() || !endpoint.password.empty();
-  for (std::size_t i = 0; i < replies.size(); ++i) {
-    auto& text = replies[i].text;
-    // Servers quote the arguments of a command that they do not know.
-    for (const auto& secret : {endpoint.password, endpoint.username}) {
-      if (secret.empty()) continue;
-      for (auto at = text.find(secret); at != text.npos; at = text.find(secret, at + 3)) {
-        text.replace(at, secret.size(), "***");
-      }
-    }
-    if (i == 0 && authenticated && replies[i].is_error()) {
-      const auto fault = fault_of(replies[i]);
-      throw fault.passing() ? fault : Fault{errc::authentication_failed, text};
-    }
-    expect(replies[i], replies[i].is_ok(), "the greeting");
+  const bool authenticates = !endpoint.username.empty() || !endpoint.password.empty();
+  if (authenticates && replies.front().is_error() && !is_passing_error(replies.front())) {
+    throw Fault{errc::authentication_failed, replies.front().text};
   }
+  for (const auto& reply : replies) expect(reply, reply.is_ok(), "the greeting");
   answered_ = false;
+} catch (const Fault& fault) {
+  throw Fault{fault.code(), without_secrets(fault.what(), endpoint),
+              fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
 }
 
 }  // namespace redis_lock::detail

@@ -188,7 +188,10 @@ template <class Link>
   auto reply = ask(link, Commands{}.add({"SCAN", cursor, "MATCH", pattern, "COUNT", "1000"}));
   expect(reply, reply.elements.size() == 2 && reply.elements[1].kind == Reply::Kind::array, "SCAN");
   Scanned scanned{reply.elements[0].text, {}};
-  for (auto& key : reply.elements[1].elements) scanned.keys.push_back(std::move(key.text));
+  for (auto& key : reply.elements[1].elements) {
+    expect(key, key.text.compare(0, prefix.size(), prefix) == 0, "SCAN");
+    scanned.keys.push_back(std::move(key.text));
+  }
   return scanned;
 }
 
