@@ -1,6 +1,7 @@
 #include <atomic>
 #include <limits>
 #include <mutex>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -40,6 +41,25 @@ TEST_F(LocalHandoffs, KeepThreadsApart) {
   EXPECT_EQ(counter, 8000);
   EXPECT_FALSE(overlap);
   EXPECT_FALSE(lock.locked());
+}
+
+/// A thread that passes the lock on may be overtaken, before its unlock() returns, by the next one's whole turn.
+TEST_F(LocalHandoffs, LoseNothingWhenTheNextHolderIsFasterThanTheLast) {
+  Lock lock{client, name, handing_on(4)};
+  std::atomic<int> lost{0};
+  std::atomic<unsigned> seed{0};
+  contend(lock, 3, [&] {
+    std::minstd_rand random{++seed};
+    for (int i = 0; i < 20'000; ++i) {
+      lock.lock();
+      std::error_code error;
+      lock.unlock(error);
+      if (error) ++lost;
+      // Now and then nobody waits.
+      if (random() % 4 == 0) std::this_thread::sleep_for(std::chrono::microseconds{random() % 200});
+    }
+  });
+  EXPECT_EQ(lost, 0);
 }
 
 TEST_F(LocalHandoffs, SpareTheServerMostOfTheWork) {

@@ -232,8 +232,10 @@ class Holder {
     ++state.handoffs;
     state.passed_on = true;
     if (state.gate.open()) return true;
-    state.passed_on = false;
-    return false;
+    // Inside again: nobody took it, or somebody did and has left by now.
+    if (std::exchange(state.passed_on, false)) return false;
+    state.gate.leave();
+    return true;
   }
 
   /// Is what was passed on still worth having? If not, it goes back to Redis.
