@@ -44,7 +44,8 @@ struct Options {
   unsigned local_handoffs = 0;
 
   /// The value that marks the holder in Redis; any bytes. Default empty: a fresh and random one for
-  /// each acquisition. A fixed id must not be used by two holders: each could free the other's lock.
+  /// each acquisition. A fixed id must not be used by two holders: each could free the other's lock. And
+  /// a release under it that the network delays may free what the same holder has acquired since.
   std::string id;
 
   /// What the names of the two keys in Redis begin with. Both sides of a lock must agree on them.

@@ -336,5 +336,29 @@ TEST_F(DroppedConnections, EndATimedWaitAtItsDeadline) {
   released_by_somebody();
 }
 
+using DoubtInGivingBack = Doubt;
+
+/// A grant came too late, and so did the word that it was given back: Redis may still free that id at
+/// any time, so that another grant under it would be none.
+TEST_F(DoubtInGivingBack, IsResolvedUnderAFreshId) {
+  load_scripts();
+  Lock lock{client, name, leased_for(200ms)};
+  lock.lock();
+  release(lock);
+  proxy.forget_commands();
+  const auto attempts = proxy.seen("SET");
+  proxy.delay_replies(250ms);
+  proxy.inject("EVALSHA", Fault::lose_reply);
+  std::thread acquires{[&] { lock.lock(); }};
+  EXPECT_TRUE(eventually([&] { return proxy.seen("SET") > attempts; }));
+  proxy.delay_replies(0ms);
+  acquires.join();
+  const auto first = proxy.commands().front();
+  ASSERT_EQ(first.front(), "SET");
+  EXPECT_NE(lock.id(), first.at(2));
+  EXPECT_EQ(redis.string("GET", key), lock.id());
+  release(lock);
+}
+
 }  // namespace
 }  // namespace redis_lock_test

@@ -154,6 +154,23 @@ TEST_F(Doubt, IsThereWhenGivingBackIsLost) {
   auto one = acquisition(900ms);
   fault_of_run([&] { return one.run(redis); });
   EXPECT_TRUE(one.in_doubt());
+  EXPECT_TRUE(one.id_is_spent()) << "Redis may come upon the release later";
+}
+
+TEST_F(Doubt, OfGivingBackEndsWithAFreshId) {
+  redis.delay_next_reply = 1s;
+  redis.instead = [&](const Exchange& exchange) -> std::optional<Replies> {
+    redis.lose_next_command = exchange.tries();  // the one behind it, which gives back
+    return {};
+  };
+  auto one = acquisition(900ms);
+  fault_of_run([&] { return one.run(redis); });
+  redis.instead = nullptr;
+  one.go_on_as("fresh");
+  EXPECT_FALSE(one.in_doubt());
+  EXPECT_TRUE(one.run(redis));
+  EXPECT_EQ(redis.holder(), "fresh");
+  EXPECT_FALSE(one.id_is_spent());
 }
 
 TEST_F(Doubt, GivesBackALeaseThatIsOverByThen) {

@@ -66,7 +66,9 @@ class Acquisition {
         const auto lease_end = confirm(link, *answer.lease_end);
         if (lease_end && Clock::now() < *lease_end) return lease_end;
         // The lease was over before anybody knew of it, so it was none: it goes back.
+        id_is_spent_ = true;
         release(link, keys_, id_, signal_expire_);
+        id_is_spent_ = false;
         answer.held_for = milliseconds::zero();
       } else if (answer.held_for == without_end && !type_is_known_) {
         // A key of another type looks like a lock that is never freed; GET tells.
@@ -81,6 +83,14 @@ class Acquisition {
 
   /// May a command have run whose reply was lost, so that the lock may be held under this id?
   [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
+
+  /// May Redis still come upon a release of this id? It would free a later grant under it: go on under
+  /// another one.
+  [[nodiscard]] bool id_is_spent() const noexcept { return id_is_spent_; }
+  void go_on_as(std::string_view fresh_id) noexcept {
+    id_ = fresh_id;
+    in_doubt_ = extension_in_doubt_ = id_is_spent_ = false;
+  }
 
   /// May Redis still come upon an extension whose reply was lost?
   [[nodiscard]] bool extension_in_doubt() const noexcept { return extension_in_doubt_; }
@@ -214,6 +224,7 @@ class Acquisition {
   Time deadline_;
   bool in_doubt_ = false;
   bool extension_in_doubt_ = false;
+  bool id_is_spent_ = false;
   std::uint64_t fencing_token_ = 0;
   bool type_is_known_ = false;
 };

@@ -207,8 +207,13 @@ class Holder {
       if (acquisition.in_doubt()) core_->give_up(keys_, hold->id, signal_expire_);
     };
     try {
-      const auto lease_end = core_->perform(
-          terms, [&](Connection& connection) { return acquisition.run(connection); });
+      const auto lease_end = core_->perform(terms, [&](Connection& connection) {
+        if (acquisition.id_is_spent() && options_.id.empty()) {
+          hold->id = state.ids.next();
+          acquisition.go_on_as(hold->id);
+        }
+        return acquisition.run(connection);
+      });
       if (!lease_end) return nullptr;
       hold->expires_at = *lease_end;
       hold->fencing_token = acquisition.fencing_token();
