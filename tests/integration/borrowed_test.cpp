@@ -55,6 +55,17 @@ TEST_F(BorrowedContext, LocksAndUnlocks) {
   EXPECT_EQ(redis.integer("LLEN", signal), 1);
 }
 
+TEST_F(BorrowedContext, WithCommandsOfItsOwnerUnderWayIsRefused) {
+  redisAppendCommand(context.get(), "PING");
+  Lock lock{context.get(), name};
+  EXPECT_EQ(error_of([&] { lock.lock(); }), errc::protocol_error);
+  redisReply* reply = nullptr;
+  ASSERT_EQ(redisGetReply(context.get(), reinterpret_cast<void**>(&reply)), REDIS_OK);
+  EXPECT_STREQ(reply->str, "PONG") << "its owner finds it as it was";
+  freeReplyObject(reply);
+  lock.lock();
+}
+
 TEST_F(BorrowedContext, ReleasesInTheDestructorAndStaysOpen) {
   {
     Lock lock{context.get(), name};

@@ -90,6 +90,18 @@ TEST_F(DeferredUnlock, ReportsALostLeaseFromTheIdleClient) {
   EXPECT_EQ(redis.string("GET", key), "somebody");
 }
 
+TEST_F(DeferredUnlock, ReportsWhatTheServerRefuses) {
+  std::atomic<int> reports{0};
+  auto options = deferred();
+  options.on_error = [&](const Error& error) { reports += error.code() == errc::server_error; };
+  Lock lock{client, name, options};
+  lock.lock();
+  redis.command("DEL", key);
+  redis.command("LPUSH", key, "no lock");
+  lock.unlock();
+  EXPECT_TRUE(eventually([&] { return reports == 1; }));
+}
+
 TEST_F(DeferredUnlock, IsFinishedByTheDestructorOfTheClient) {
   int reports = 0;
   {
@@ -140,6 +152,29 @@ TEST_F(DeferredUnlock, IsRepeatedWhenTheConnectionBreaks) {
     lock.unlock();
     EXPECT_TRUE(eventually([this] { return !redis.exists(key); }));
   }
+}
+
+/// So that it cannot even be sent.
+TEST_F(DeferredUnlock, IsRepeatedWhenTheConnectionIsClosedAlready) {
+  Proxy proxy{redis_lock::Endpoint::parse(test_uri())};
+  Lock lock{proxy.uri(), name, deferred()};
+  lock.lock();
+  proxy.drop_connections();
+  ASSERT_TRUE(eventually([&] { return proxy.open() == 0; }));
+  lock.unlock();
+  EXPECT_FALSE(redis.exists(key));
+}
+
+TEST_F(DeferredUnlock, ReportsAServerThatIsGone) {
+  RedisServer server;
+  std::error_code code;
+  auto options = deferred();
+  options.on_error = [&](const Error& error) { code = error.code(); };
+  Lock lock{server.uri("retry_for=0"), name, options};
+  lock.lock();
+  server.kill();
+  lock.unlock();
+  EXPECT_EQ(code, errc::connection_failed);
 }
 
 TEST_F(DeferredUnlock, ReportsAServerThatNeverAnswers) {
