@@ -25,8 +25,8 @@ namespace redis_lock::detail {
 /// One acquisition of one lock: the waiting algorithm, over any kind of connection.
 ///
 ///   first:    SET NX PX, PTTL                 mine, or busy and at most this long
-///   waiting:  BLPOP signal, SET NX PX, PTTL   in one write: the server runs the SET in the moment in
-///                                             which the BLPOP ends, before it reads any other client
+///   waiting:  BLPOP signal, SET NX PX, PTTL   in one write: the server runs the SET when the BLPOP ends,
+///                                             before it waits for what other clients send next
 ///
 /// Where the Keys have a fence, the acquire script is in the place of SET.
 ///
