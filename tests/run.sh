@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
-# Builds and runs every test, once for each CMake preset, and sums up:
-#   tests/run.sh                all of: gcc clang asan tsan
+# Builds and runs every test, once for each CMake preset, then some of them in other ways, and sums up:
+#   tests/run.sh                all of: gcc clang asan tsan valgrind valkey
 #   tests/run.sh gcc asan       these only
+# valgrind and valkey run the integration tests of gcc: under memcheck, with the unit tests, and on
+# another server. Longer runs and more servers: tests/faults/campaign/run.sh, tests/matrix.sh; what the
+# tests cover: tests/coverage.sh.
 # On Debian 12 it installs what is missing first (as root, or through sudo). The tests start their
 # own redis-servers; a service that the package redis-server may have started is not used.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-all_presets=(gcc clang asan tsan)
+all_stages=(gcc clang asan tsan valgrind valkey)
 needed_packages=(
   g++ clang libclang-rt-14-dev  # compilers, and clang's sanitizers
   cmake ninja-build pkg-config
   redis-server
   libhiredis-dev libgtest-dev libgmock-dev catch2
-  valgrind  # counts the instructions of a lock and unlock
+  spin      # checks the model of the protocol
+  valgrind  # counts the instructions of a lock and unlock, and looks at memory
 )
 
 source tests/support/install_missing.sh
@@ -67,17 +71,31 @@ run_preset() {
   failed=$((failed + preset_failed))
 }
 
-presets=("$@")
-if ((${#presets[@]} == 0)); then
-  presets=("${all_presets[@]}")
+# Runs one script, which counts as one test.
+run_script() {
+  if "$@"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    broken+=("$*")
+  fi
+}
+
+stages=("$@")
+if ((${#stages[@]} == 0)); then
+  stages=("${all_stages[@]}")
 fi
 
 install_missing "${needed_packages[@]}"
-for preset in "${presets[@]}"; do
-  run_preset "$preset"
+for stage in "${stages[@]}"; do
+  case $stage in
+    valgrind) run_script tests/valgrind.sh ;;
+    valkey) run_script tests/matrix.sh valkey ;;
+    *) run_preset "$stage" ;;
+  esac
 done
 
-heading "All presets: ${presets[*]}"
+heading "All of: ${stages[*]}"
 if ((${#broken[@]} > 0)); then
   printf 'failed: %s\n' "${broken[@]}"
 fi

@@ -115,7 +115,8 @@ TEST_F(LockRenewal, OfLocksThatAreGoneLeavesNothingBehind) {
   const auto before = take_and_drop(100);
   const auto after = take_and_drop(10'000);
   EXPECT_LT(after, before + 10'000);  // less than one byte for each
-  EXPECT_EQ(Redis{server.uri()}.calls_of("pexpire"), 10'100) << "one in each release, none to renew";
+  EXPECT_EQ(Redis{server.uri()}.calls_of("pexpire"), 10'100)
+      << "one in each release, none to renew";
 }
 
 TEST_F(LockRenewal, EndsItsThreadWithTheClient) {

@@ -1,0 +1,175 @@
+// Processes and threads contend for a few locks while a nemesis does harm to them, their network and
+// their server; then a checker reads what each of them wrote down.
+//   campaign [--seconds N] [--seed S] [--keep FOLDER]
+//   campaign --check FOLDER     looks once more at a history that was kept
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+#include <optional>
+#include <random>
+#include <stdexcept>
+#include <string>
+
+#include "checker.hpp"
+#include "nemesis.hpp"
+#include "worker.hpp"
+
+namespace {
+
+using namespace redis_lock_test::campaign;
+
+std::atomic<bool> interrupted{false};
+
+struct Arguments {
+  std::chrono::seconds time{100};
+  std::uint64_t seed = std::random_device{}();
+  std::string keep;   ///< where the history stays; empty: nowhere, unless something was found
+  std::string check;  ///< a history to check; empty: make one
+};
+
+Arguments read(int argc, char** argv) {
+  Arguments arguments;
+  for (int i = 1; i < argc; i += 2) {
+    const std::string option = argv[i];
+    if (i + 1 == argc) throw std::invalid_argument(option + " needs a value");
+    const std::string value = argv[i + 1];
+    if (option == "--seconds") {
+      arguments.time = std::chrono::seconds{std::stoul(value)};
+    } else if (option == "--seed") {
+      arguments.seed = std::stoull(value);
+    } else if (option == "--keep") {
+      arguments.keep = value;
+    } else if (option == "--check") {
+      arguments.check = value;
+    } else {
+      throw std::invalid_argument("there is no " + option +
+                                  ", but --seconds N, --seed S, --keep FOLDER and --check FOLDER");
+    }
+  }
+  return arguments;
+}
+
+void run(const Arguments& arguments, const std::string& folder) {
+  const std::string preloaded = REDIS_LOCK_WALL_CLOCK_LIBRARY;
+  WallClock servers_clock{folder + "/servers-clock"}, workers_clock{folder + "/workers-clock"};
+  SharedFile<Board> board{folder + "/board"};
+  const HistoryFile history{folder + "/0.history"};
+  Server server{preloaded, servers_clock};
+  redis_lock_test::Proxy first{server.endpoint()};
+  redis_lock_test::Proxy second{server.tcp_endpoint(), redis_lock_test::Transport::tcp};
+  Ledgers ledgers{server.redis(), history};
+  Fleet fleet{{folder,
+               {server.uri(), server.tcp_uri(), first.uri(), second.uri()},
+               preloaded,
+               workers_clock.path(),
+               arguments.seed},
+              history,
+              *board};
+  {
+    Nemesis nemesis{{server, fleet, {&first, &second}, ledgers, *board, workers_clock},
+                    history,
+                    arguments.seed};
+    nemesis.rage_until(std::chrono::steady_clock::now() + arguments.time, interrupted);
+    if (interrupted) return;
+    fleet.finish();
+  }
+  ledgers.read();
+}
+
+void print(const Report& report, std::size_t cut_lines) {
+  const auto line = [](const std::string& what, const auto& value) {
+    std::cout << "  " << std::left << std::setw(44) << what << value << '\n';
+  };
+  std::cout << std::fixed << std::setprecision(1);
+  line("acquisitions", report.acquisitions);
+  line("waits (lock, try_lock_for)", report.waits);
+  line("refused (busy, or not in time)", report.refusals);
+  for (const auto& [error, count] : report.errors) line("error of " + error, count);
+  std::size_t faults = 0;
+  for (const auto& [kind, count] : report.faults) {
+    line("fault " + kind, count);
+    if (!fault_kind(kind).noticed_only) faults += count;
+  }
+  line("faults", faults);
+  line("faults that free locks (data or time lost)", report.losses);
+  line("  of which let two hold one lock: excused", report.excused_losses);
+  line("  overlaps: excused", report.excused_overlaps);
+  line("fencing tokens compared", report.tokens_compared);
+  line("  not compared, as the fence was lost then", report.tokens_not_compared);
+  line("guarded updates", report.updates);
+  line("  refused", report.updates_refused);
+  line("  in doubt", report.updates_in_doubt);
+  line("  acknowledged while a ledger was lost", report.updates_with_data_lost);
+  for (const auto& [name, time] : report.undisturbed) {
+    line("seconds in which \"" + name + "\" was undisturbed",
+         std::chrono::duration<double>(time).count());
+  }
+  line("records cut by SIGKILL", cut_lines);
+  for (std::size_t i = 0; i <= static_cast<std::size_t>(Violation::unexpected_error); ++i) {
+    const auto violation = static_cast<Violation>(i);
+    line("VIOLATIONS: " + std::string{name_of(violation)}, report.count_of(violation));
+  }
+  std::size_t shown = 0;
+  for (const auto& finding : report.findings) {
+    if (++shown > 20) break;
+    std::cout << name_of(finding.violation) << ": " << finding.text << '\n';
+  }
+}
+
+/// Says what the history of `folder` tells. Was everything as it should be?
+bool is_clean(const std::string& folder) {
+  const auto history = read_history(folder);
+  const auto report = check(history.records);
+  print(report, history.cut_lines);
+  if (report.acquisitions == 0) throw std::runtime_error("nobody acquired anything");
+  std::cout << report.findings.size() << " violations\n";
+  return report.findings.empty();
+}
+
+bool campaign(const Arguments& arguments) {
+  std::cout << "seed " << arguments.seed << ", " << arguments.time.count() << " s" << std::endl;
+  const auto folder =
+      arguments.keep.empty() ? redis_lock_test::make_temporary_folder() : arguments.keep;
+  std::filesystem::create_directories(folder);
+  if (!std::filesystem::is_empty(folder)) throw std::invalid_argument(folder + " is not empty");
+  std::error_code ignored;
+  try {
+    run(arguments, folder);
+    if (interrupted) throw std::runtime_error("interrupted");
+    if (is_clean(folder)) {
+      if (arguments.keep.empty()) std::filesystem::remove_all(folder, ignored);
+      return true;
+    }
+  } catch (const std::exception&) {
+    if (interrupted && arguments.keep.empty()) std::filesystem::remove_all(folder, ignored);
+    throw;
+  }
+  std::cout << "The history is in " << folder << ": --check " << folder
+            << "\nOnce more, with the same choices of the nemesis: --seconds "
+            << arguments.time.count() << " --seed " << arguments.seed << '\n';
+  return false;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    if (argc == 7 && std::string{argv[1]} == "--worker") {
+      work({std::stoi(argv[2]), std::stoi(argv[3]), argv[4], argv[5], std::stoull(argv[6])});
+      return 0;
+    }
+    std::signal(SIGINT, [](int) { interrupted = true; });
+    std::signal(SIGTERM, [](int) { interrupted = true; });
+    std::signal(SIGPIPE, SIG_IGN);
+    const auto arguments = read(argc, argv);
+    const bool good = arguments.check.empty() ? campaign(arguments) : is_clean(arguments.check);
+    return good ? 0 : 1;
+  } catch (const std::exception& error) {
+    std::cerr << "campaign: " << error.what() << '\n';
+    return 2;
+  }
+}

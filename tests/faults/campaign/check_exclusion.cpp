@@ -1,0 +1,92 @@
+// Nobody acquires a lock that another one certainly holds, and nobody loses one before its lease is over.
+
+#include <algorithm>
+#include <set>
+
+#include "checker.hpp"
+
+namespace redis_lock_test::campaign {
+
+namespace {
+
+class Exclusion {
+ public:
+  Exclusion(const Timeline& timeline, const Bounds& bounds, Report& report)
+      : timeline_(timeline), bounds_(bounds), report_(report) {
+    for (const auto& fault : timeline.faults) {
+      if (fault.kind->frees) losses_.push_back(&fault);
+    }
+  }
+
+  void check_overlaps() {
+    std::map<std::string, std::vector<const Hold*>> active;
+    for (const auto& hold : timeline_.holds) {
+      const auto certain = hold.certain();
+      if (certain.end <= certain.begin) continue;  // over before anybody knew of it
+      auto& others = active[hold.acquisition->name];
+      const auto is_over = [&](const Hold* other) { return other->certain().end <= certain.begin; };
+      others.erase(std::remove_if(others.begin(), others.end(), is_over), others.end());
+      for (const auto* const other : others) judge_overlap(*other, hold);
+      others.push_back(&hold);
+    }
+    report_.excused_losses = excuses_.size();
+  }
+
+  void check_early_losses() {
+    std::map<std::pair<int, std::uint64_t>, const Hold*> hold_of;
+    for (const auto& hold : timeline_.holds)
+      hold_of[{hold.acquisition->process, hold.acquisition->number}] = &hold;
+    for (const auto& operation : timeline_.operations) {
+      if (operation.outcome != "lease_lost") continue;
+      const auto found = hold_of.find({operation.process, operation.hold});
+      if (found == hold_of.end()) continue;
+      const auto& hold = *found->second;
+      const auto told = operation.span.end;
+      if (told >= hold.claimed_until - bounds_.loss_told_early) continue;
+      if (loss_between(operation.name, {hold.vouched_from, told})) continue;
+      report_.findings.push_back(
+          {Violation::lost_early, describe(timeline_, operation) + " found the lock lost, that " +
+                                      describe(timeline_, *hold.acquisition) + " had for longer"});
+    }
+  }
+
+ private:
+  void judge_overlap(const Hold& one, const Hold& other) {
+    // Each was there, in Redis, at its own instant: between the two, or before the second was told.
+    const Span meanwhile{
+        std::min(one.vouched_from, other.vouched_from),
+        std::max({one.vouched_from, other.vouched_from, other.acquisition->span.end})};
+    if (const auto* const loss = loss_between(one.acquisition->name, meanwhile)) {
+      ++report_.excused_overlaps;
+      excuses_.insert(loss);
+      return;
+    }
+    report_.findings.push_back(
+        {Violation::overlap, describe(timeline_, *one.acquisition) + " and " +
+                                 describe(timeline_, *other.acquisition) + " held it both"});
+  }
+
+  /// The first fault that may have freed the lock.
+  [[nodiscard]] const Fault* loss_between(const std::string& name, const Span& span) const {
+    for (const auto* const loss : losses_) {
+      if (loss->concerns(name) && loss->span.meets(span)) return loss;
+    }
+    return nullptr;
+  }
+
+  const Timeline& timeline_;
+  const Bounds& bounds_;
+  Report& report_;
+  std::vector<const Fault*> losses_;
+  std::set<const Fault*> excuses_;
+};
+
+}  // namespace
+
+void check_exclusion(const Timeline& timeline, const Bounds& bounds, Report& report) {
+  Exclusion exclusion{timeline, bounds, report};
+  exclusion.check_overlaps();
+  exclusion.check_early_losses();
+}
+
+}  // namespace redis_lock_test::campaign

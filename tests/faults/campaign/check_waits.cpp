@@ -1,0 +1,131 @@
+// No lock stays free while somebody waits for it, and every operation comes to an end.
+
+#include <algorithm>
+#include <map>
+
+#include "checker.hpp"
+
+namespace redis_lock_test::campaign {
+
+namespace {
+
+/// All about one lock.
+class Waits {
+ public:
+  Waits(const Timeline& timeline, const std::string& name, const Bounds& bounds, Report& report)
+      : timeline_(timeline),
+        name_(name),
+        bounds_(bounds),
+        report_(report),
+        disturbances_(timeline.spans_of_faults(name, bounds.settle(), any)),
+        faults_(timeline.spans_of_faults(name, {}, any)) {
+    const auto found = timeline.leases.find(name);
+    if (found != timeline.leases.end()) lease_ = found->second;
+  }
+
+  void check() {
+    for (const auto& operation : timeline_.operations) {
+      if (operation.name == name_) operations_.push_back(&operation);
+    }
+    check_wakeups();
+    check_hangs();
+  }
+
+ private:
+  static bool any(const FaultKind&) { return true; }
+
+  void check_wakeups() {
+    std::vector<Span> busy;
+    report_.undisturbed[name_] =
+        timeline_.whole.length() - disturbances_.shared_with(timeline_.whole);
+    for (const auto& hold : timeline_.holds) {
+      if (hold.acquisition->name == name_) busy.push_back(held(hold));
+    }
+    for (const auto* const operation : operations_) {
+      if (operation->acquires()) add_doubts(*operation, busy);
+    }
+    for (const auto& idle : Spans{std::move(busy)}.gaps(timeline_.whole)) {
+      if (idle.length() > bounds_.idle) check_idle(idle);
+    }
+  }
+
+  /// When the lock was held for an acquisition that succeeded, at most.
+  [[nodiscard]] Span held(const Hold& hold) const {
+    const auto& acquisition = *hold.acquisition;
+    Span span{std::max(acquisition.span.begin, acquisition.span.end - bounds_.latency),
+              timeline_.whole.end};
+    if (!hold.unlock) {
+      // Until its process was gone, and a lease longer: renewals may have been under way.
+      for (const auto& record : timeline_.ended) {
+        if (record.process == acquisition.process) span.end = record.at + lease_;
+      }
+    } else if (hold.unlock->what == "unlock" && hold.unlock->succeeded()) {
+      span.end = hold.unlock->span.end;
+    } else {
+      span.end = hold.unlock->span.end + lease_;
+    }
+    return span;
+  }
+
+  /// When the lock may have been held for an acquisition without its knowledge, as a reply was lost.
+  void add_doubts(const Operation& operation, std::vector<Span>& busy) const {
+    const auto& [begin, end] = operation.span;
+    if (!operation.returned) {
+      busy.push_back({end - bounds_.latency, end + lease_});
+    } else if (!operation.succeeded() && operation.outcome != "busy") {
+      busy.push_back({begin, end + lease_});
+    }
+    const auto limit = operation.succeeded() ? end : end + lease_;
+    disturbances_.visit_those_that_meet(operation.span, [&](const Span& disturbance) {
+      busy.push_back(
+          {disturbance.begin - bounds_.latency, std::min(disturbance.end + lease_, limit)});
+    });
+  }
+
+  void check_idle(const Span& idle) const {
+    for (const auto* const operation : operations_) {
+      if (!operation->waits() || operation->span.shared_with(idle).length() <= bounds_.idle)
+        continue;
+      report_.findings.push_back(
+          {Violation::lost_wakeup,
+           describe(timeline_, *operation) + ": free for " +
+               std::to_string(std::chrono::duration<double>(idle.length()).count()) + " s"});
+    }
+  }
+
+  void check_hangs() const {
+    for (const auto* const operation : operations_) {
+      const auto& span = operation->span;
+      const auto taken = span.length();
+      if (taken <= bound_of(*operation) ||
+          taken - faults_.shared_with(span) <= bound_of(*operation))
+        continue;
+      report_.findings.push_back({Violation::hang, describe(timeline_, *operation)});
+    }
+  }
+
+  /// How long an operation takes, without the time of faults.
+  [[nodiscard]] milliseconds bound_of(const Operation& operation) const {
+    const auto timeouts = 2 * bounds_.command_timeout + bounds_.margin;
+    if (operation.what == "lock") return bounds_.lock;
+    if (operation.what == "try_lock_for") return operation.patience + timeouts;
+    return bounds_.retry_for + timeouts;
+  }
+
+  const Timeline& timeline_;
+  const std::string& name_;
+  const Bounds& bounds_;
+  Report& report_;
+  milliseconds lease_{};
+  std::vector<const Operation*> operations_;
+  Spans disturbances_;  // with what follows from them
+  Spans faults_;
+};
+
+}  // namespace
+
+void check_waits(const Timeline& timeline, const Bounds& bounds, Report& report) {
+  for (const auto& lease : timeline.leases) Waits{timeline, lease.first, bounds, report}.check();
+}
+
+}  // namespace redis_lock_test::campaign

@@ -1,0 +1,239 @@
+#include "worker.hpp"
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include <redis_lock/lock.hpp>
+
+#include "history.hpp"
+#include "roles.hpp"
+#include "shared_file.hpp"
+#include "support/no_lock_analysis.hpp"
+
+namespace redis_lock_test::campaign {
+
+namespace {
+
+using redis_lock::Lock;
+using std::chrono::steady_clock;
+
+std::string name_of(const std::error_code& code) {
+  if (!code) return "ok";
+  if (code.category() != redis_lock::category()) return "exception";
+  switch (static_cast<redis_lock::errc>(code.value())) {
+    case redis_lock::errc::not_owned: return "not_owned";
+    case redis_lock::errc::lease_lost: return "lease_lost";
+    case redis_lock::errc::connection_failed: return "connection_failed";
+    case redis_lock::errc::timed_out: return "timed_out";
+    case redis_lock::errc::authentication_failed: return "authentication_failed";
+    case redis_lock::errc::server_error: return "server_error";
+    case redis_lock::errc::protocol_error: return "protocol_error";
+    case redis_lock::errc::not_expirable: return "not_expirable";
+  }
+  return "exception";
+}
+
+using Locks = std::deque<Lock>;
+
+void add_locks(Locks& locks, const redis_lock::Client& client, const Role& role) {
+  for (const auto& name : role.names) locks.emplace_back(client, name, role.options());
+}
+
+/// What the threads of a worker have in common.
+struct Common {
+  const WorkerPlace& place;
+  const Role& role;
+  const HistoryFile& history;
+  Board& board;
+  std::atomic<std::uint64_t> operations{0};
+};
+
+/// One thread that locks, works and unlocks.
+class Contender {
+ public:
+  Contender(Common& common, int thread, Locks& locks)
+      : common_(common),
+        thread_(thread),
+        locks_(locks),
+        random_(common.place.seed + static_cast<std::uint64_t>(thread)) {}
+
+  void run() {
+    while (!common_.board.finish) {
+      auto& lock = locks_[draw(0, locks_.size() - 1)];
+      doing(Doing::waiting);
+      if (const auto hold = acquire(lock)) {
+        doing(Doing::holding);
+        section(lock, *hold);
+        release(lock, *hold);
+      }
+      doing(Doing::something_else);
+      const bool pauses = common_.role.leisurely && chance(30);
+      sleep(pauses ? milliseconds{draw(2000, 3000)} : milliseconds{draw(0, 8)});
+    }
+  }
+
+ private:
+  [[nodiscard]] std::size_t draw(std::size_t least, std::size_t most) {
+    return std::uniform_int_distribution<std::size_t>{least, most}(random_);
+  }
+  [[nodiscard]] bool chance(std::size_t percent) { return draw(1, 100) <= percent; }
+
+  static void sleep(milliseconds time) { std::this_thread::sleep_for(time); }
+
+  void doing(Doing what) { common_.board.doing[common_.place.slot][thread_] = what; }
+
+  [[nodiscard]] Record record(Event event, const Lock& lock, std::uint64_t hold) const {
+    Record record;
+    record.event = event;
+    record.process = common_.place.process;
+    record.thread = thread_;
+    record.name = lock.name();
+    record.hold = hold;
+    return record;
+  }
+
+  /// Runs one operation between its two records. `work` gives "ok" or "busy" and may complete the
+  /// result, whose time is taken first.
+  template <class Work>
+  std::uint64_t operation(const char* what, const Lock& lock, std::uint64_t hold,
+                          milliseconds patience, Work&& work) {
+    auto invoke = record(Event::invoke, lock, hold);
+    invoke.operation = ++common_.operations;
+    invoke.what = what;
+    invoke.duration = patience;
+    invoke.at = steady_clock::now();
+    common_.history.write(invoke);
+    auto result = invoke;
+    result.event = Event::result;
+    result.duration = common_.role.lease;
+    try {
+      work(result);
+    } catch (const std::system_error& error) {
+      result.at = steady_clock::now();
+      result.outcome = name_of(error.code());
+    }
+    common_.history.write(result);
+    outcome_ = result.outcome;
+    return invoke.operation;
+  }
+
+  /// The number of the hold, if it was acquired.
+  [[nodiscard]] std::optional<std::uint64_t> acquire(Lock& lock) {
+    const auto kind = draw(1, 100);
+    const auto* const what = kind <= 60 ? "lock" : kind <= 70 ? "try_lock" : "try_lock_for";
+    const milliseconds patience{kind <= 70               ? 0
+                                : common_.role.leisurely ? draw(3000, 8000)
+                                                         : draw(0, 2500)};
+    const auto hold = operation(what, lock, 0, patience, [&](Record& result) {
+      bool acquired = true;
+      if (kind <= 60) {
+        lock.lock();
+      } else {
+        acquired = kind <= 70 ? lock.try_lock() : lock.try_lock_for(patience);
+      }
+      result.at = steady_clock::now();
+      result.outcome = acquired ? "ok" : "busy";
+      if (!acquired) return;
+      result.expires_at = lock.expires_at();
+      if (common_.role.fencing) result.token = lock.fencing_token();
+    });
+    if (outcome_ == "ok") return hold;
+    if (outcome_ != "busy") sleep(20ms);
+    return std::nullopt;
+  }
+
+  void section(Lock& lock, std::uint64_t hold) {
+    if (chance(20)) update(lock, hold);
+    const auto kind = draw(1, 200);
+    const bool is_long =
+        kind <= 2;  // past a lease that is not renewed; so most of the time is in these
+    if (is_long) {
+      // What it writes when the lock has been taken from it meanwhile must be refused.
+      const auto end = steady_clock::now() + milliseconds{draw(200, 1500)};
+      while (steady_clock::now() < end) {
+        sleep(milliseconds{draw(10, 80)});
+        if (chance(50)) update(lock, hold);
+      }
+    } else if (common_.role.leisurely) {
+      sleep(milliseconds{draw(200, 500)});
+    } else {
+      sleep(milliseconds{kind <= 8 ? draw(5, 60) : draw(0, 3)});
+    }
+    const bool owned = claim(lock, hold);
+    if (chance(3)) {
+      operation("extend", lock, hold, 0ms, [&](Record& result) {
+        lock.extend();
+        result.at = steady_clock::now();
+        result.outcome = "ok";
+        result.expires_at = lock.expires_at();
+      });
+    }
+    // Above all when it is not owned any more, or may not be: that is what the guard is for.
+    if (!owned || is_long || chance(40)) update(lock, hold);
+    if (chance(10)) claim(lock, hold);
+  }
+
+  /// Writes down what the library says; says whether it owns the lock.
+  bool claim(const Lock& lock, std::uint64_t hold) const {
+    auto claim = record(Event::claim, lock, hold);
+    claim.at = steady_clock::now();
+    const bool owned = lock.owns_lock();
+    claim.expires_at = lock.expires_at();
+    claim.duration = common_.role.lease;
+    if (owned) common_.history.write(claim);
+    return owned;
+  }
+
+  void update(Lock& lock, std::uint64_t hold) {
+    operation("guarded_eval", lock, hold, 0ms, [&](Record& result) {
+      if (common_.role.fencing) result.token = lock.fencing_token();
+      const auto entry = std::to_string(result.process) + ' ' + std::to_string(result.operation) +
+                         ' ' + std::to_string(result.token);
+      lock.guarded_eval("return redis.call('RPUSH', KEYS[1], ARGV[1])", {ledger_of(lock.name())},
+                        {entry});
+      result.at = steady_clock::now();
+      result.outcome = "ok";
+    });
+  }
+
+  void release(Lock& lock, std::uint64_t hold) {
+    const auto* const what = common_.role.deferred_unlock ? "deferred_unlock" : "unlock";
+    operation(what, lock, hold, 0ms, [&](Record& result) {
+      std::error_code error;
+      lock.unlock(error);
+      result.at = steady_clock::now();
+      result.outcome = name_of(error);
+    });
+  }
+
+  Common& common_;
+  int thread_;
+  Locks& locks_;
+  std::mt19937_64 random_;
+  std::string outcome_;  ///< of the latest operation
+};
+
+}  // namespace
+
+void work(const WorkerPlace& place) {
+  const auto& role = roles().at(static_cast<std::size_t>(place.slot));
+  const HistoryFile history{place.folder + '/' + std::to_string(place.process) + ".history"};
+  const SharedFile<Board> board{place.folder + "/board"};
+  Common common{place, role, history, *board};
+  const redis_lock::Client client{place.uri};
+  std::deque<Locks> locks(role.share_locks ? 1 : static_cast<std::size_t>(role.threads));
+  for (auto& of_thread : locks) add_locks(of_thread, client, role);
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < role.threads; ++thread) {
+    auto& own = locks[role.share_locks ? 0 : static_cast<std::size_t>(thread)];
+    threads.emplace_back([&common, &own, thread] { Contender{common, thread, own}.run(); });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
+}  // namespace redis_lock_test::campaign
