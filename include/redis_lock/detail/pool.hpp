@@ -84,9 +84,7 @@ class Pool {
           throw;
         }
       }
-      const auto unanswered = connection ? connection->take_deferred() : DeferredReleases{};
-      connection.reset();
-      for (const auto& release : unanswered) repeat(release, terms.retry_for);
+      close(std::move(connection), terms.retry_for);
       if (is_new) pause(backoff.next(), terms);
     }
   }
@@ -103,9 +101,7 @@ class Pool {
       connection->defer(std::move(release));
       keep(std::move(connection));
     } catch (const Fault&) {
-      const auto unanswered = connection->take_deferred();
-      connection.reset();
-      for (const auto& unsettled : unanswered) repeat(unsettled, endpoint_.retry_for);
+      close(std::move(connection), endpoint_.retry_for);
     }
     return true;
   }
@@ -142,10 +138,10 @@ class Pool {
     for (auto& idle : all) settle(std::move(idle.connection));
   }
 
+ private:
   /// How long a connection with a deferred release must have been idle to be settled.
   static constexpr milliseconds settle_after{50};
 
- private:
   struct Idle {
     std::unique_ptr<Connection> connection;
     Time since;
@@ -191,6 +187,13 @@ class Pool {
     } catch (const Fault& fault) {
       give_up(connection->take_deferred(), fault);
     }
+  }
+
+  /// Closes a connection that failed, and makes sure of the releases that it has not answered.
+  void close(std::unique_ptr<Connection> connection, milliseconds retry_for) {
+    const auto unanswered = connection ? connection->take_deferred() : DeferredReleases{};
+    connection.reset();
+    for (const auto& release : unanswered) repeat(release, retry_for);
   }
 
   /// Makes sure of a release whose reply was lost: "not mine" is success by then.
