@@ -61,7 +61,7 @@ void check_updates(const Timeline& timeline, Report& report) {
           losses != unread_losses.end() && losses->second.meets(operation.span);
       if (may_be_lost) ++report.updates_with_data_lost;
       if (count == 0 && !may_be_lost) complain(Violation::lost_update);
-    } else if (operation.outcome == "lease_lost" || operation.outcome == "not_owned") {
+    } else if (operation.outcome == "lease_lost" || operation.outcome == "loading") {
       ++report.updates_refused;
       if (count != 0) complain(Violation::refused_update);
     } else {

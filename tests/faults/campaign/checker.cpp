@@ -32,7 +32,8 @@ namespace {
 
 /// Errors that a fault explains; the others mean that something was mixed up.
 bool is_explained(const std::string& error) {
-  return error == "connection_failed" || error == "timed_out" || error == "lease_lost";
+  return error == "connection_failed" || error == "timed_out" || error == "lease_lost" ||
+         error == "loading";
 }
 
 void count_operations(const Timeline& timeline, Report& report) {

@@ -361,13 +361,15 @@ TEST(Update, ThatIsInDoubtIsThereOnceAtMost) {
 }
 
 TEST(Update, ThatWasRefusedIsNotThere) {
-  Story story;
-  const auto hold = story.acquire(1, 0ms, 10ms, 1);
-  const auto update = story.update(1, hold, 1020ms, 1030ms, "lease_lost");
-  EXPECT_THAT(story.found(), IsEmpty());
-  EXPECT_EQ(story.report().updates_refused, 1U);
-  story.applied(1, update, 1);
-  EXPECT_THAT(story.found(), ElementsAre("refused update applied"));
+  for (const auto* const refusal : {"lease_lost", "loading"}) {
+    Story story;
+    const auto hold = story.acquire(1, 0ms, 10ms, 1);
+    const auto update = story.update(1, hold, 1020ms, 1030ms, refusal);
+    EXPECT_THAT(story.found(), IsEmpty());
+    EXPECT_EQ(story.report().updates_refused, 1U);
+    story.applied(1, update, 1);
+    EXPECT_THAT(story.found(), ElementsAre("refused update applied"));
+  }
 }
 
 TEST(Update, BehindOneOfALaterHolderIsFound) {

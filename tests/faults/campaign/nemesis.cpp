@@ -76,8 +76,7 @@ void Nemesis::strike() {
       continue;
     }
     const auto& kind = fault_kinds[draw(0, fault_kinds.size() - 1)];
-    const bool is_rare = kind.wipes && draw(0, 1) == 0;
-    if (!kind.noticed_only && !is_rare && do_harm(std::string{kind.name})) return;
+    if (!kind.noticed_only && do_harm(std::string{kind.name})) return;
   }
 }
 

@@ -47,8 +47,8 @@ struct Role {
   }
 };
 
-/// The leases of "slow" and "steady" are long, so its waiters may sleep for a whole slice, and nobody comes by who takes
-/// what they were not woken for: a wake-up that is lost shows.
+/// The leases of "slow" and "steady" are long, so their waiters may sleep for a whole slice, and nobody
+/// comes by who takes what they were not woken for: a wake-up that is lost shows.
 [[nodiscard]] inline const std::vector<Role>& roles() {
   static const std::vector<Role> all = [] {
     std::vector<Role> made(10);

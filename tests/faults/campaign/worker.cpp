@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <deque>
+#include <iostream>
 #include <memory>
 #include <optional>
 #include <random>
@@ -36,6 +37,15 @@ std::string name_of(const std::error_code& code) {
     case redis_lock::errc::not_expirable: return "not_expirable";
   }
   return "exception";
+}
+
+/// The same; but a server that was still loading its data is told from other refusals.
+std::string outcome_of(const std::system_error& error) {
+  const std::string text = error.what();
+  if (error.code() == redis_lock::errc::server_error && text.find("LOADING") != text.npos)
+    return "loading";
+  std::cerr << text + '\n';  // kept beside the history
+  return name_of(error.code());
 }
 
 using Locks = std::deque<Lock>;
@@ -115,7 +125,7 @@ class Contender {
       work(result);
     } catch (const std::system_error& error) {
       result.at = steady_clock::now();
-      result.outcome = name_of(error.code());
+      result.outcome = outcome_of(error);
     }
     common_.history.write(result);
     outcome_ = result.outcome;
