@@ -24,10 +24,12 @@ set(redis_lock_headers
   redis_lock/detail/hold.hpp
   redis_lock/detail/holder.hpp
   redis_lock/detail/message.hpp
+  redis_lock/detail/openssl_error.hpp
   redis_lock/detail/pool.hpp
   redis_lock/detail/process_local.hpp
   redis_lock/detail/protocol.hpp
   redis_lock/detail/random_id.hpp
   redis_lock/detail/renewer.hpp
   redis_lock/detail/thread_safety.hpp
+  redis_lock/detail/tls.hpp
 )

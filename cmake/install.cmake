@@ -25,5 +25,6 @@ install(
     "${PROJECT_BINARY_DIR}/redis_lock-config.cmake"
     "${PROJECT_BINARY_DIR}/redis_lock-config-version.cmake"
     cmake/Findhiredis.cmake
+    cmake/tls.cmake
   DESTINATION "${package_dir}"
 )

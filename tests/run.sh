@@ -17,6 +17,7 @@ needed_packages=(
   redis-server
   libhiredis-dev libgtest-dev libgmock-dev catch2
   spin      # checks the model of the protocol
+  libssl-dev openssl  # TLS, in the preset clang
   valgrind  # counts the instructions of a lock and unlock, and looks at memory
 )
 

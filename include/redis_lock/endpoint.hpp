@@ -4,12 +4,25 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
 
 namespace redis_lock {
+
+/// How to talk to a server over TLS. Files are in PEM form.
+struct Tls {
+  /// The authorities that are trusted. Default empty: those of the system.
+  std::string ca_file;
+  /// The client's own certificate, with its chain, and its key, where the server asks for one.
+  std::string cert_file, key_file;
+  /// The name or address that the server's certificate must be for. Default empty: Endpoint::host.
+  std::string server_name;
+  /// Takes any certificate, so that anybody may pass for the server. For tests. Default off.
+  bool insecure = false;
+};
 
 /// Where Redis is and how to talk to it. A plain aggregate; a Client checks it when it is made.
 struct Endpoint {
@@ -18,6 +31,8 @@ struct Endpoint {
   std::uint16_t port = 6379;
   /// Path of a Unix socket. Default empty: TCP.
   std::string unix_socket;
+  /// Over TLS, for TCP. Needs the CMake target redis_lock::tls, otherwise the first operation says so.
+  std::optional<Tls> tls;
   /// For AUTH: the password alone, or user name and password (Redis 6 and later). Default none.
   std::string username, password;
   /// For SELECT.
@@ -31,6 +46,8 @@ struct Endpoint {
 
   /// Reads a URI:
   ///   redis://[user[:password]@]host[:port][/db]    IPv6 addresses in brackets
+  ///   rediss://…                                    the same over TLS, also with
+  ///     ?ca_file=…&cert_file=…&key_file=…&server_name=…&insecure=true
   ///   unix://[user[:password]@]/path[?db=n]
   /// both with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…, times in
   /// milliseconds, or with the unit `ms` or `s`. Parts may be percent-encoded (RFC 3986, 2.1).
@@ -49,9 +66,11 @@ class UriParser {
     auto rest = uri_;
     const auto scheme = rest.substr(0, rest.find("://"));
     const bool over_unix_socket = scheme == "unix";
-    if (scheme.size() == rest.size() || (scheme != "redis" && !over_unix_socket)) {
-      fail("the scheme must be redis:// or unix://");
+    const bool over_tls = scheme == "rediss";
+    if (scheme.size() == rest.size() || (scheme != "redis" && !over_tls && !over_unix_socket)) {
+      fail("the scheme must be redis://, rediss:// or unix://");
     }
+    if (over_tls) endpoint_.tls.emplace();
     rest.remove_prefix(scheme.size() + 3);
     const auto query = split_off(rest, '?');
     const auto slash = rest.find('/');
@@ -181,11 +200,31 @@ class UriParser {
         endpoint_.client_name = decode(value, "client_name");
       } else if (name == "db" && over_unix_socket) {
         endpoint_.database = number<int>(value, "db");
+      } else if (endpoint_.tls && read_tls_parameter(*endpoint_.tls, name, value)) {
+        continue;
       } else {
         const bool may_be_secret = uri_.find('@', uri_.find('?')) != std::string_view::npos;
         fail("unknown parameter" + (may_be_secret ? "" : " \"" + std::string(name) + '"'));
       }
     }
+  }
+
+  [[nodiscard]] bool read_tls_parameter(Tls& tls, std::string_view name, std::string_view value) {
+    if (name == "ca_file") {
+      tls.ca_file = decode(value, "ca_file");
+    } else if (name == "cert_file") {
+      tls.cert_file = decode(value, "cert_file");
+    } else if (name == "key_file") {
+      tls.key_file = decode(value, "key_file");
+    } else if (name == "server_name") {
+      tls.server_name = decode(value, "server_name");
+    } else if (name == "insecure") {
+      if (value != "true" && value != "false") fail("insecure must be true or false");
+      tls.insecure = value == "true";
+    } else {
+      return false;
+    }
+    return true;
   }
 
   [[nodiscard]] std::chrono::milliseconds duration(std::string_view text,

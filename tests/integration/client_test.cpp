@@ -6,6 +6,7 @@
 namespace redis_lock_test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 void expect_to_work(const Client& client) {
@@ -162,6 +163,19 @@ TEST(ClientFails, WhenTheHostHasNoAddress) {
   endpoint.retry_for = 0ms;
   Lock lock{endpoint, "x"};
   EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::connection_failed);
+}
+
+TEST(ClientFails, OverTlsThatIsNotBuiltIn) {
+  // This program is linked with redis_lock::redis_lock; tls_test.cpp with redis_lock::tls.
+  for (const auto* parameters : {"", "?insecure=true&retry_for=60s"}) {
+    const auto uri = "rediss://127.0.0.1:" + std::to_string(free_port()) + parameters;
+    const Stopwatch watch;
+    Lock lock{uri, "x"};
+    EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::connection_failed);
+    EXPECT_THAT(message_of<Error>([&] { lock.lock(); }),
+                AllOf(HasSubstr("redis_lock::tls"), HasSubstr("hiredis_ssl")));
+    EXPECT_LT(watch.elapsed(), soon) << "not worth a retry";
+  }
 }
 
 TEST(ClientFails, WhenTheServerIsFrozen) {

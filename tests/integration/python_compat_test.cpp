@@ -290,7 +290,11 @@ TEST_F(APythonPeer, ContendsWithUs) {
 /// The commands as they leave the client.
 class OnTheWire : public ::testing::Test {
  protected:
-  std::vector<Command> sent() { return proxy.commands(); }
+  std::vector<Command> sent() {
+    auto commands = proxy.commands();
+    if (commands.at(0).at(0) == "AUTH") commands.erase(commands.begin());  // as the least user
+    return commands;
+  }
   void forget_what_was_sent() { proxy.forget_commands(); }
 
   RedisServer server;

@@ -43,6 +43,7 @@ class Proxy {
   explicit Proxy(redis_lock::Endpoint server, Transport transport = Transport::unix_socket)
       : server_(std::move(server)), folder_(make_temporary_folder()) {
     endpoint_.port = 0;
+    endpoint_.username = server_.username;
     endpoint_.password = server_.password;
     if (transport == Transport::unix_socket) endpoint_.unix_socket = folder_ + "/socket";
     listener_ = listen_at(endpoint_);
@@ -75,7 +76,8 @@ class Proxy {
 
   [[nodiscard]] const redis_lock::Endpoint& endpoint() const { return endpoint_; }
   [[nodiscard]] std::string uri(const std::string& parameters = {}) const {
-    const auto user = endpoint_.password.empty() ? "" : ":" + endpoint_.password + "@";
+    const auto user =
+        endpoint_.password.empty() ? "" : endpoint_.username + ":" + endpoint_.password + "@";
     const auto query = parameters.empty() ? "" : "?" + parameters;
     if (!endpoint_.unix_socket.empty()) return "unix://" + user + endpoint_.unix_socket + query;
     return "redis://" + user + endpoint_.host + ":" + std::to_string(endpoint_.port) + query;

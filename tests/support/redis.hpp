@@ -15,6 +15,8 @@
 
 #include <redis_lock/endpoint.hpp>
 
+#include "least_rights.hpp"
+
 namespace redis_lock_test {
 
 /// What Redis answered.
@@ -63,8 +65,8 @@ inline Context connect_hiredis(const redis_lock::Endpoint& endpoint) {
 /// when first used, and anew after an error or a fork. For one thread at a time.
 class Redis {
  public:
-  explicit Redis(const std::string& uri) : endpoint_(redis_lock::Endpoint::parse(uri)) {}
-  explicit Redis(redis_lock::Endpoint endpoint) : endpoint_(std::move(endpoint)) {}
+  explicit Redis(const std::string& uri) : Redis(redis_lock::Endpoint::parse(uri)) {}
+  explicit Redis(redis_lock::Endpoint endpoint) : endpoint_(with_all_rights(std::move(endpoint))) {}
 
   /// Sends one command, arguments with their lengths; an error reply is a Reply. Throws
   /// std::runtime_error when the connection fails.

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -20,12 +21,13 @@
 #include <redis_lock/endpoint.hpp>
 
 #include "eventually.hpp"
+#include "least_rights.hpp"
 #include "redis.hpp"
 #include "socket.hpp"
 
 namespace redis_lock_test {
 
-enum class Transport { unix_socket, tcp };
+enum class Transport { unix_socket, tcp, tls };
 
 /// A redis-server of the test's own, in a temporary folder; nothing is written to disk. It is up when
 /// the constructor returns, and gone after the destructor.
@@ -33,19 +35,27 @@ enum class Transport { unix_socket, tcp };
 /// The server dies with the *thread* that started it (PR_SET_PDEATHSIG), so that it survives no
 /// killed test: start it in the main thread, or in one that lives as long.
 ///
-/// The environment variable REDIS_LOCK_TEST_SERVER names another program than redis-server.
+/// The environment variable REDIS_LOCK_TEST_SERVER names another program than redis-server. With
+/// REDIS_LOCK_TEST_ACL, endpoint() and uri() name a user of the least rights: see least_rights.hpp.
 class RedisServer {
  public:
   /// `arguments` go to the server as they are, e.g. {"--requirepass", "secret"}; `password` is
-  /// the one by which the server is asked whether it is up.
+  /// the one by which the server is asked whether it is up. Over TLS they must name the certificate.
   explicit RedisServer(Transport transport = Transport::unix_socket,
                        std::vector<std::string> arguments = {}, std::string password = {})
       : arguments_(std::move(arguments)), folder_(make_temporary_folder()) {
     endpoint_.password = std::move(password);
+    if (as_least_user() && endpoint_.password.empty()) {
+      const auto words = words_of_least_user();
+      arguments_.insert(arguments_.end(), words.begin(), words.end());
+      endpoint_.username = least_user;
+      endpoint_.password = least_password;
+    }
     if (transport == Transport::unix_socket) endpoint_.unix_socket = folder_ + "/socket";
+    if (transport == Transport::tls) endpoint_.tls.emplace();
     // Another process may take the free port before the server does; then with another one.
     for (int attempt = 1;; ++attempt) {
-      if (transport == Transport::tcp) endpoint_.port = free_port();
+      if (transport != Transport::unix_socket) endpoint_.port = free_port();
       try {
         start();
         return;
@@ -70,12 +80,22 @@ class RedisServer {
   [[nodiscard]] const redis_lock::Endpoint& endpoint() const { return endpoint_; }
   [[nodiscard]] pid_t pid() const { return pid_; }
 
+  /// Where the test's own client, which knows no TLS, finds a server that speaks nothing else: it
+  /// listens on a Unix socket too.
+  [[nodiscard]] redis_lock::Endpoint without_tls() const {
+    auto endpoint = endpoint_;
+    if (std::exchange(endpoint.tls, std::nullopt)) endpoint.unix_socket = folder_ + "/socket";
+    return endpoint;
+  }
+
   /// Such as unix:///path or redis://:password@127.0.0.1:port, with `parameters` ("db=1&…") behind.
   [[nodiscard]] std::string uri(const std::string& parameters = {}) const {
-    const auto user = endpoint_.password.empty() ? "" : ":" + endpoint_.password + "@";
+    const auto user =
+        endpoint_.password.empty() ? "" : endpoint_.username + ":" + endpoint_.password + "@";
     const auto query = parameters.empty() ? "" : "?" + parameters;
     if (!endpoint_.unix_socket.empty()) return "unix://" + user + endpoint_.unix_socket + query;
-    return "redis://" + user + endpoint_.host + ":" + std::to_string(endpoint_.port) + query;
+    const auto scheme = std::string(endpoint_.tls ? "rediss" : "redis") + "://";
+    return scheme + user + endpoint_.host + ":" + std::to_string(endpoint_.port) + query;
   }
 
   /// A crash: SIGKILL. All data are lost.
@@ -103,15 +123,16 @@ class RedisServer {
     const char* const named = std::getenv("REDIS_LOCK_TEST_SERVER");
     const std::string program = named != nullptr ? named : "redis-server";
     const auto log = folder_ + "/log";
-    const auto port = std::to_string(endpoint_.unix_socket.empty() ? endpoint_.port : 0);
+    const auto own = without_tls();
+    const auto tcp_port = std::to_string(own.unix_socket.empty() ? endpoint_.port : 0);
     std::vector<std::string> words{program,  "--save",      "",      "--appendonly", "no",
-                                   "--port", port,          "--dir", folder_,        "--logfile",
+                                   "--port", tcp_port,      "--dir", folder_,        "--logfile",
                                    log,      "--daemonize", "no"};
-    if (endpoint_.unix_socket.empty()) {
-      words.insert(words.end(), {"--bind", endpoint_.host});
-    } else {
-      words.insert(words.end(), {"--unixsocket", endpoint_.unix_socket});
+    if (endpoint_.tls) {
+      words.insert(words.end(), {"--tls-port", std::to_string(endpoint_.port)});
     }
+    if (endpoint_.unix_socket.empty()) words.insert(words.end(), {"--bind", endpoint_.host});
+    if (!own.unix_socket.empty()) words.insert(words.end(), {"--unixsocket", own.unix_socket});
     words.insert(words.end(), arguments_.begin(), arguments_.end());
     std::vector<char*> argv;
     for (auto& word : words) argv.push_back(word.data());
@@ -149,7 +170,7 @@ class RedisServer {
         return true;
       }
       try {
-        return Redis{endpoint_}.string("PING") == "PONG";
+        return Redis{without_tls()}.string("PING") == "PONG";
       } catch (const std::exception&) {
         return false;
       }

@@ -110,6 +110,38 @@ TEST(Uri, OfAUnixSocketMayHaveCredentials) {
   EXPECT_EQ(endpoint.unix_socket, "/run/redis.sock");
 }
 
+TEST(Uri, AsksForTlsByItsSchemeAlone) {
+  EXPECT_FALSE(Endpoint::parse("redis://h").tls);
+  EXPECT_FALSE(Endpoint::parse("unix:///s").tls);
+  const auto endpoint = Endpoint::parse("rediss://ann:s3cr3t@h:6380/7");
+  EXPECT_EQ(endpoint.host, "h");
+  EXPECT_EQ(endpoint.port, 6380);
+  EXPECT_EQ(endpoint.username, "ann");
+  EXPECT_EQ(endpoint.password, "s3cr3t");
+  EXPECT_EQ(endpoint.database, 7);
+  ASSERT_TRUE(endpoint.tls);
+  EXPECT_EQ(endpoint.tls->ca_file, "");
+  EXPECT_EQ(endpoint.tls->cert_file, "");
+  EXPECT_EQ(endpoint.tls->key_file, "");
+  EXPECT_EQ(endpoint.tls->server_name, "");
+  EXPECT_FALSE(endpoint.tls->insecure) << "certificates are verified unless told otherwise";
+}
+
+TEST(Uri, NamesTheFilesOfTls) {
+  const auto endpoint = Endpoint::parse(
+      "rediss://[::1]?ca_file=/etc/a%26b.pem&cert_file=c.pem&key_file=k.pem&server_name=x.example"
+      "&insecure=true&retry_for=1");
+  EXPECT_EQ(endpoint.host, "::1");
+  EXPECT_EQ(endpoint.retry_for, 1ms);
+  ASSERT_TRUE(endpoint.tls);
+  EXPECT_EQ(endpoint.tls->ca_file, "/etc/a&b.pem");
+  EXPECT_EQ(endpoint.tls->cert_file, "c.pem");
+  EXPECT_EQ(endpoint.tls->key_file, "k.pem");
+  EXPECT_EQ(endpoint.tls->server_name, "x.example");
+  EXPECT_TRUE(endpoint.tls->insecure);
+  EXPECT_FALSE(Endpoint::parse("rediss://h?insecure=true&insecure=false").tls->insecure);
+}
+
 TEST(Uri, HasTimesInMillisecondsOrWithAUnit) {
   const auto endpoint = Endpoint::parse(
       "redis://h?connect_timeout=250&command_timeout=3s&retry_for=40ms&client_name=web-1");
@@ -133,7 +165,21 @@ TEST(MalformedUri, IsRefusedWithTheReason) {
       {"redis:/h", "scheme"},
       {"://h", "scheme"},
       {"http://h", "scheme"},
-      {"rediss://h", "scheme"},
+      {"redisss://h", "scheme"},
+      {"rediss://", "host is missing"},
+      {"rediss:///0", "host is missing"},
+      {"rediss://h:0", "port must not be 0"},
+      {"rediss://h?insecure", "insecure must be true or false"},
+      {"rediss://h?insecure=1", "insecure must be true or false"},
+      {"rediss://h?ca_file=%", "ca_file: '%'"},
+      {"rediss://h?cert_file=%", "cert_file: '%'"},
+      {"rediss://h?key_file=%", "key_file: '%'"},
+      {"rediss://h?server_name=%", "server_name: '%'"},
+      {"rediss://h?ca_path=/", "unknown parameter"},
+      {"rediss://h?db=1", "unknown parameter"},
+      {"redis://h?ca_file=/f", "unknown parameter"},
+      {"redis://h?insecure=false", "unknown parameter"},
+      {"unix:///s?server_name=h", "unknown parameter"},
       {"REDIS://h", "scheme"},
       {" redis://h", "scheme"},
       {"redis://", "host is missing"},

@@ -187,7 +187,7 @@ using Poison = OverHiredis;
 TEST_F(Sending, SendsTheBytesAsTheyAre) {
   const std::string bytes{"*1\r\n$2\r\n\0%\r\n", 12};
   send_owned(*context, bytes);
-  send_borrowed(*context, bytes);
+  send_through_hiredis(*context, bytes, never);
   std::string got(100, '\0');
   got.resize(static_cast<std::size_t>(::recv(sockets.peer(), got.data(), got.size(), 0)));
   EXPECT_EQ(got, bytes + bytes);
@@ -201,7 +201,7 @@ TEST_F(Sending, ToAPeerThatHasClosedIsAPassingFaultAndNoSignal) {
       return 0;
     });
     const auto borrowed = fault_of_run([&] {
-      send_borrowed(*context, "x");
+      send_through_hiredis(*context, "x", never);
       return 0;
     });
     return owned.code() == errc::connection_failed && owned.passing() &&

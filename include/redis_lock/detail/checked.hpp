@@ -36,6 +36,15 @@ inline void require(bool good, const char* complaint) {
                 endpoint.unix_socket.size() < sizeof(sockaddr_un::sun_path),
             "unix_socket is longer than the system allows, or contains NUL");
   }
+  if (endpoint.tls) {
+    require(endpoint.unix_socket.empty(), "tls is not possible over a unix_socket");
+    require(endpoint.tls->cert_file.empty() == endpoint.tls->key_file.empty(),
+            "cert_file and key_file go together");
+    for (const auto* text : {&endpoint.tls->ca_file, &endpoint.tls->cert_file,
+                             &endpoint.tls->key_file, &endpoint.tls->server_name}) {
+      require(!has_nul(*text), "ca_file, cert_file, key_file and server_name must not contain NUL");
+    }
+  }
   require(endpoint.database >= 0, "database must not be negative");
   require(endpoint.connect_timeout > milliseconds::zero(), "connect_timeout must be positive");
   require(endpoint.command_timeout > milliseconds::zero(), "command_timeout must be positive");

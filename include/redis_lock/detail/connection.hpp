@@ -12,6 +12,7 @@
 #include <redis_lock/detail/deferred_release.hpp>
 #include <redis_lock/detail/hiredis.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/tls.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
@@ -23,12 +24,15 @@ class Connection {
   enum class Greeting { now, with_first_commands };
 
   /// Connects and, unless that is left to the caller, authenticates and selects the database. Blocks
-  /// up to connect_timeout, but not past `deadline`, and then up to command_timeout.
+  /// up to connect_timeout, but not past `deadline`, and then up to command_timeout; over TLS up to twice.
   Connection(const Endpoint& endpoint, Time deadline, Greeting greeting = Greeting::now)
-      : command_timeout_(endpoint.command_timeout),
-        owned_(open_context(endpoint, std::min(endpoint.connect_timeout,
-                                               left_until(deadline, Time::clock::now())))),
-        context_(owned_.get()) {
+      : command_timeout_(endpoint.command_timeout) {
+    if (endpoint.tls) require_tls();
+    const auto start = Time::clock::now();
+    const auto timeout = std::min(endpoint.connect_timeout, left_until(deadline, start));
+    owned_ = open_context(endpoint, timeout);
+    context_ = owned_.get();
+    if (endpoint.tls) start_tls(*context_, endpoint, after(start, timeout), deadline);
     if (greeting == Greeting::now) greet(endpoint, deadline);
   }
 
@@ -154,10 +158,11 @@ class Connection {
 
   void transmit(const Commands& commands) {
     if (commands.empty()) return;
-    if (owned_) {
+    if (owned_ && is_plain(*context_)) {
       send_owned(*context_, commands.encode());
     } else {
-      send_borrowed(*context_, commands.encode());
+      const auto deadline = after(Time::clock::now(), command_timeout_);
+      send_through_hiredis(*context_, commands.encode(), deadline);
     }
   }
 
@@ -195,7 +200,7 @@ class Connection {
 
   milliseconds command_timeout_ = Endpoint{}.command_timeout;
   Context owned_;
-  redisContext* context_;
+  redisContext* context_ = nullptr;
   std::array<timeval, 2> timeouts_{};
   DeferredReleases deferred_;
   bool has_sent_script_ = false;  // the first time as text: what comes next finds the lock free

@@ -12,6 +12,7 @@
 #include <redis_lock/detail/process_local.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/detail/tls.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
@@ -19,7 +20,9 @@ namespace redis_lock::detail {
 /// What all copies of a Client share; or the stand-in for one over a borrowed context.
 class Core {
  public:
-  explicit Core(Endpoint endpoint) : endpoint_(std::move(endpoint)) {}
+  explicit Core(Endpoint endpoint) : endpoint_(std::move(endpoint)) {
+    if (endpoint_.tls) prepare_tls();
+  }
   explicit Core(redisContext* borrowed) : borrowed_(borrowed) {}
 
   [[nodiscard]] bool is_borrowed() const noexcept { return borrowed_ != nullptr; }

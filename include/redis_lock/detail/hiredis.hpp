@@ -21,6 +21,7 @@
 
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/openssl_error.hpp>
 #include <redis_lock/endpoint.hpp>
 
 /// All that the library knows of hiredis: its handles, its errors, and its lack of MSG_NOSIGNAL.
@@ -94,6 +95,18 @@ class SigpipeBlock {
   return {errc::connection_failed, text, Fault::Kind::passing};
 }
 
+/// The fault behind something that TLS could not go on with. What the other end refuses, our certificate
+/// for one, it will refuse again.
+[[nodiscard]] inline Fault fault_of(const OpensslError& error) {
+  if (error.hung_up) {
+    return {errc::connection_failed, "TLS: the server closed the connection", Fault::Kind::passing};
+  }
+  if (!error.from_peer) {
+    return {errc::connection_failed, "TLS: " + error.text, Fault::Kind::passing};
+  }
+  return {errc::connection_failed, "TLS: refused by the server: " + error.text};
+}
+
 /// Opens a connection, over TCP or a Unix socket. Blocks up to `timeout`.
 [[nodiscard]] inline Context open_context(const Endpoint& endpoint, milliseconds timeout) {
   const auto limit = to_timeval(std::max(timeout, milliseconds{1}));
@@ -110,19 +123,54 @@ class SigpipeBlock {
   return context;
 }
 
+/// Does hiredis read and write on the bare socket? Otherwise through TLS.
+[[nodiscard]] inline bool is_plain(const redisContext& context) {
+#if HIREDIS_MAJOR >= 1
+  return context.privctx == nullptr;
+#else
+  (void)context;
+  return true;
+#endif
+}
+
+/// Waits until one can go on with a connection, or throws timed_out at the deadline.
+inline void wait_for(const redisContext& context, short events, Time deadline,
+                     const char* complaint = "no answer within the timeout") {
+  for (;;) {
+    const auto left = left_until(deadline, Time::clock::now());
+    if (left <= milliseconds::zero()) {
+      throw Fault{errc::timed_out, complaint, Fault::Kind::passing};
+    }
+    const auto most = milliseconds{std::numeric_limits<int>::max()};
+    pollfd socket{context.fd, events, 0};
+    if (::poll(&socket, 1, static_cast<int>(std::min(left, most).count())) > 0) return;
+  }
+}
+
+/// Lets hiredis write, or read where that may write, as with TLS.
+template <class Call>
+void call_hiredis(redisContext& context, const Call& call) {
+  const SigpipeBlock sigpipe;
+  clear_openssl_errors();
+  errno = 0;
+  const int result = call();
+  const int error = errno;
+  if (result == REDIS_OK && is_plain(context)) return;
+  sigpipe.take_back();
+  if (result == REDIS_OK) return;
+  const auto complaint = take_openssl_error();
+  throw complaint.text.empty() ? fault_of(context, error) : fault_of(complaint);
+}
+
 /// Sends the bytes through hiredis, which may have its own way of writing (TLS).
-inline void send_borrowed(redisContext& context, const std::string& bytes) {
+inline void send_through_hiredis(redisContext& context, const std::string& bytes, Time deadline) {
   if (::redisAppendFormattedCommand(&context, bytes.data(), bytes.size()) != REDIS_OK) {
     throw fault_of(context, 0);
   }
-  const SigpipeBlock sigpipe;
-  for (int done = 0; done == 0;) {
-    errno = 0;
-    if (::redisBufferWrite(&context, &done) != REDIS_OK) {
-      const int error = errno;
-      sigpipe.take_back();
-      throw fault_of(context, error);
-    }
+  for (int done = 0;;) {
+    call_hiredis(context, [&] { return ::redisBufferWrite(&context, &done); });
+    if (done != 0) return;
+    wait_for(context, POLLOUT, deadline);
   }
 }
 
@@ -159,19 +207,6 @@ inline void send_owned(const redisContext& context, std::string_view bytes) {
   return reply;
 }
 
-/// Waits until there is something to read, or throws timed_out at the deadline.
-inline void wait_readable(const redisContext& context, Time deadline) {
-  for (;;) {
-    const auto left = left_until(deadline, Time::clock::now());
-    if (left <= milliseconds::zero()) {
-      throw Fault{errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
-    }
-    const auto most = milliseconds{std::numeric_limits<int>::max()};
-    pollfd socket{context.fd, POLLIN, 0};
-    if (::poll(&socket, 1, static_cast<int>(std::min(left, most).count())) > 0) return;
-  }
-}
-
 /// Reads one reply. `may_wait`: the socket's own timeout is too short for it, the deadline rules.
 [[nodiscard]] inline Reply receive(redisContext& context, Time deadline, bool may_wait) {
   for (;;) {
@@ -185,9 +220,14 @@ inline void wait_readable(const redisContext& context, Time deadline) {
       return to_reply(*reply);
     }
     // The check comes before each read: signals and single bytes must not prolong the wait for ever.
-    if (may_wait || Time::clock::now() >= deadline) wait_readable(context, deadline);
-    errno = 0;
-    if (::redisBufferRead(&context) != REDIS_OK) throw fault_of(context, errno);
+    const bool blocks = (context.flags & REDIS_BLOCK) != 0;
+    if (may_wait || !blocks || Time::clock::now() >= deadline) wait_for(context, POLLIN, deadline);
+    if (is_plain(context)) {
+      errno = 0;
+      if (::redisBufferRead(&context) != REDIS_OK) throw fault_of(context, errno);
+    } else {
+      call_hiredis(context, [&] { return ::redisBufferRead(&context); });
+    }
   }
 }
 
@@ -211,8 +251,13 @@ inline void wait_readable(const redisContext& context, Time deadline) {
 /// Makes a borrowed connection that still owes replies useless to its owner, through hiredis itself:
 /// otherwise a late reply would pass for the answer to the owner's next command.
 inline void poison(redisContext& context) noexcept {
-  ::shutdown(context.fd, SHUT_RDWR);
-  while (::redisBufferRead(&context) == REDIS_OK) {
+  {
+    const SigpipeBlock sigpipe;  // TLS says goodbye where it can no more
+    ::shutdown(context.fd, SHUT_RDWR);
+    while (::redisBufferRead(&context) == REDIS_OK) {
+    }
+    sigpipe.take_back();
+    clear_openssl_errors();
   }
   // What was read before the end would still be handed out.
   void* late = nullptr;
