@@ -3,8 +3,11 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include <sys/prctl.h>
@@ -21,6 +24,29 @@ struct Exit {
   int signal = 0;  ///< 0: not by a signal
 };
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define REDIS_LOCK_TEST_WITH_ASAN
+#endif
+#endif
+
+/// AddressSanitizer of clang 14 does not mind its allocator at a fork: if another thread is in it then, the
+/// child waits for ever. So with it, lets the other threads come to rest first.
+inline void let_threads_rest() {
+#ifdef REDIS_LOCK_TEST_WITH_ASAN
+  const auto all_sleep = [] {
+    for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
+      if (task.path().filename() == std::to_string(::gettid())) continue;
+      std::string line;
+      std::getline(std::ifstream{task.path() / "stat"}, line);
+      if (line.find(") S ") == line.npos) return false;
+    }
+    return true;
+  };
+  static_cast<void>(eventually(all_sleep, std::chrono::seconds{1}));
+#endif
+}
+
 /// A forked process that runs a function and leaves by _exit with what it returned: no destructor
 /// of the test runs twice. An exception is exit code 111. Killed, if it still runs, by the destructor
 /// and with the thread that forked it.
@@ -30,6 +56,7 @@ class Child {
   explicit Child(Function&& function) {
     const auto parent = ::getpid();
     std::fflush(nullptr);
+    let_threads_rest();
     pid_ = ::fork();
     if (pid_ < 0) throw std::runtime_error("fork failed");
     if (pid_ > 0) return;
