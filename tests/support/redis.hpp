@@ -12,6 +12,7 @@
 
 #include <hiredis/hiredis.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <redis_lock/endpoint.hpp>
 

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <random>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -123,6 +125,22 @@ inline std::uint16_t free_port() {
   endpoint.port = 0;
   const auto socket = listen_at(endpoint);
   return endpoint.port;
+}
+
+/// A free loopback port below those that the kernel takes for outgoing connections, and with a free one
+/// 10000 above it, for the bus of a Redis Cluster: one that is still free when its server comes back.
+inline std::uint16_t lasting_port() {
+  std::random_device random;
+  for (;;) {
+    redis_lock::Endpoint service, bus;
+    service.port = std::uniform_int_distribution<std::uint16_t>{10000, 22000}(random);
+    bus.port = static_cast<std::uint16_t>(service.port + 10000);
+    try {
+      const auto first = listen_at(service), second = listen_at(bus);
+      return service.port;
+    } catch (const std::system_error&) {  // somebody has one of them
+    }
+  }
 }
 
 /// A new empty folder, with a path short enough for a Unix socket in it.
