@@ -30,6 +30,8 @@ set(redis_lock_headers
   redis_lock/detail/protocol.hpp
   redis_lock/detail/random_id.hpp
   redis_lock/detail/renewer.hpp
+  redis_lock/detail/servers.hpp
+  redis_lock/detail/slot_map.hpp
   redis_lock/detail/thread_safety.hpp
   redis_lock/detail/tls.hpp
 )

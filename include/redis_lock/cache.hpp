@@ -70,12 +70,13 @@ class Cache {
  private:
   [[nodiscard]] detail::Reply ask(const char* operation, const std::string& name,
                                   const detail::Commands& command) {
-    return client_.core_->perform(operation, name, client_.core_->terms(),
-                                  [&](detail::Connection& connection) {
-                                    auto reply = detail::ask(connection, command);
-                                    detail::expect_no_error(reply);
-                                    return reply;
-                                  });
+    auto& core = *client_.core_;
+    return core.perform(operation, name, core.terms(core.slot_of(name)),
+                        [&](detail::Connection& connection) {
+                          auto reply = detail::ask(connection, command);
+                          detail::expect_no_error(reply);
+                          return reply;
+                        });
   }
 
   Client client_;

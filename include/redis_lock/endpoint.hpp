@@ -9,8 +9,21 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 namespace redis_lock {
+
+/// One server: a name or address (IPv4 or IPv6, without brackets), and its port.
+struct Address {
+  std::string host;
+  std::uint16_t port = 0;
+
+  friend bool operator==(const Address& a, const Address& b) {
+    return a.port == b.port && a.host == b.host;
+  }
+  friend bool operator!=(const Address& a, const Address& b) { return !(a == b); }
+};
 
 /// How to talk to a server over TLS. Files are in PEM form.
 struct Tls {
@@ -24,14 +37,29 @@ struct Tls {
   bool insecure = false;
 };
 
+/// Redis Sentinel, which knows the master of a group of servers.
+struct Sentinel {
+  /// Any of them that answers is asked.
+  std::vector<Address> addresses;
+  /// What the sentinels call the group.
+  std::string master_name;
+  /// For AUTH at the sentinels. Default none; those of the Endpoint are for the master.
+  std::string username, password;
+};
+
 /// Where Redis is and how to talk to it. A plain aggregate; a Client checks it when it is made.
 struct Endpoint {
-  /// Name or address (IPv4 or IPv6, without brackets) for TCP; not used where unix_socket is set.
+  /// Name or address (IPv4 or IPv6, without brackets) for TCP; not used where one of the next three is set.
   std::string host = "127.0.0.1";
   std::uint16_t port = 6379;
   /// Path of a Unix socket. Default empty: TCP.
   std::string unix_socket;
-  /// Over TLS, for TCP. Needs the CMake target redis_lock::tls, otherwise the first operation says so.
+  /// Finds the master through Sentinel, and its successor after a failover.
+  std::optional<Sentinel> sentinel;
+  /// Some servers of a Redis Cluster, which tell of the others. Default empty: not a cluster. On a cluster
+  /// a lock's name without a hash tag gets one, `lock:{name}`, so that its keys are in one slot.
+  std::vector<Address> cluster;
+  /// Over TLS, for TCP, also to the sentinels. Needs the CMake target redis_lock::tls, otherwise the first operation says so.
   std::optional<Tls> tls;
   /// For AUTH: the password alone, or user name and password (Redis 6 and later). Default none.
   std::string username, password;
@@ -41,7 +69,8 @@ struct Endpoint {
   std::string client_name;
   /// How long one attempt to connect, and one answer of a server that is not asked to wait, may take.
   std::chrono::milliseconds connect_timeout{1000}, command_timeout{1000};
-  /// One operation goes on reconnecting this long after it lost its connection. 0: one attempt.
+  /// One operation goes on reconnecting this long after it lost its connection. 0: one attempt. With
+  /// Sentinel or a cluster, it has to be longer than a failover takes.
   std::chrono::milliseconds retry_for{5000};
 
   /// Reads a URI:
@@ -49,7 +78,11 @@ struct Endpoint {
   ///   rediss://…                                    the same over TLS, also with
   ///     ?ca_file=…&cert_file=…&key_file=…&server_name=…&insecure=true
   ///   unix://[user[:password]@]/path[?db=n]
-  /// both with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…, times in
+  ///   redis+sentinel://[user[:password]@]host[:port],…/master-name[/db]    sentinels, by default at port
+  ///     26379; ?sentinel_username=…&sentinel_password=…
+  ///   redis+cluster://[user[:password]@]host[:port],…      some servers of a cluster
+  ///   rediss+sentinel://…, rediss+cluster://…              the same over TLS
+  /// all with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…, times in
   /// milliseconds, or with the unit `ms` or `s`. Parts may be percent-encoded (RFC 3986, 2.1).
   /// Throws std::invalid_argument, which quotes the URI without its password or parameters.
   [[nodiscard]] static Endpoint parse(std::string_view uri);
@@ -65,17 +98,22 @@ class UriParser {
   [[nodiscard]] Endpoint parse() {
     auto rest = uri_;
     const auto scheme = rest.substr(0, rest.find("://"));
+    auto protocol = scheme;
+    const auto kind = split_off(protocol, '+');
     const bool over_unix_socket = scheme == "unix";
-    const bool over_tls = scheme == "rediss";
-    if (scheme.size() == rest.size() || (scheme != "redis" && !over_tls && !over_unix_socket)) {
-      fail("the scheme must be redis://, rediss:// or unix://");
+    const bool is_known = scheme == protocol || kind == "sentinel" || kind == "cluster";
+    if (scheme.size() == rest.size() ||
+        !(over_unix_socket || (is_known && (protocol == "redis" || protocol == "rediss")))) {
+      fail(
+          "the scheme must be redis://, rediss:// or unix://, or one of the former two with "
+          "+sentinel or +cluster, such as redis+cluster://");
     }
-    if (over_tls) endpoint_.tls.emplace();
+    if (protocol == "rediss") endpoint_.tls.emplace();
     rest.remove_prefix(scheme.size() + 3);
     const auto query = split_off(rest, '?');
     const auto slash = rest.find('/');
     auto authority = rest.substr(0, slash);
-    const auto path = slash == std::string_view::npos ? std::string_view{} : rest.substr(slash);
+    auto path = slash == std::string_view::npos ? std::string_view{} : rest.substr(slash);
     if (const auto at = authority.rfind('@'); at != std::string_view::npos) {
       auto user = authority.substr(0, at);
       endpoint_.password = decode(split_off(user, ':'), "password");
@@ -87,7 +125,20 @@ class UriParser {
       if (path.size() < 2) fail("the path of the Unix socket is missing");
       endpoint_.unix_socket = decode(path, "path");
     } else {
-      read_host_and_port(authority);
+      if (kind == "sentinel") {
+        auto& sentinel = endpoint_.sentinel.emplace();
+        sentinel.addresses = addresses(authority, 26379);
+        if (path.size() < 2) fail("the name of the master is missing");
+        const auto name = path.substr(1, path.find('/', 1) - 1);
+        sentinel.master_name = decode(name, "name of the master");
+        path.remove_prefix(1 + name.size());
+      } else if (kind == "cluster") {
+        endpoint_.cluster = addresses(authority, endpoint_.port);
+      } else {
+        auto server = address(authority, endpoint_.port);
+        endpoint_.host = std::move(server.host);
+        endpoint_.port = server.port;
+      }
       if (path.size() > 1) endpoint_.database = number<int>(path.substr(1), "database");
     }
     read_parameters(query, over_unix_socket);
@@ -104,7 +155,7 @@ class UriParser {
   /// the first ':' where somebody forgot the host.
   [[nodiscard]] std::string without_secrets() const {
     std::string quoted;
-    const auto scheme = uri_.find_first_not_of("abcdefghijklmnopqrstuvwxyz");
+    const auto scheme = uri_.find_first_not_of("abcdefghijklmnopqrstuvwxyz+");
     if (scheme != std::string_view::npos && uri_.substr(scheme, 3) == "://") {
       quoted = uri_.substr(0, scheme + 3);
     }
@@ -164,23 +215,36 @@ class UriParser {
     return value;
   }
 
-  void read_host_and_port(std::string_view authority) {
+  [[nodiscard]] Address address(std::string_view text, std::uint16_t default_port) const {
     std::string_view host;
-    if (!authority.empty() && authority.front() == '[') {
-      const auto bracket = authority.find(']');
+    if (!text.empty() && text.front() == '[') {
+      const auto bracket = text.find(']');
       if (bracket == std::string_view::npos) fail("host: the ']' of the IPv6 address is missing");
-      host = authority.substr(1, bracket - 1);
-      authority.remove_prefix(bracket + 1);
-      if (!authority.empty() && authority.front() != ':') fail("host: text after the IPv6 address");
+      host = text.substr(1, bracket - 1);
+      text.remove_prefix(bracket + 1);
+      if (!text.empty() && text.front() != ':') fail("host: text after the IPv6 address");
     } else {
-      host = authority.substr(0, authority.find(':'));
-      authority.remove_prefix(host.size());
+      host = text.substr(0, text.find(':'));
+      text.remove_prefix(host.size());
     }
     if (host.empty()) fail("the host is missing");
-    endpoint_.host = decode(host, "host");
-    if (authority.empty()) return;
-    endpoint_.port = number<std::uint16_t>(authority.substr(1), "port");
-    if (endpoint_.port == 0) fail("port must not be 0");
+    Address address{decode(host, "host"), default_port};
+    if (text.empty()) return address;
+    address.port = number<std::uint16_t>(text.substr(1), "port");
+    if (address.port == 0) fail("port must not be 0");
+    return address;
+  }
+
+  [[nodiscard]] std::vector<Address> addresses(std::string_view list,
+                                               std::uint16_t default_port) const {
+    std::vector<Address> all;
+    for (bool is_last = false; !is_last;) {
+      is_last = list.find(',') == list.npos;
+      const auto others = split_off(list, ',');
+      all.push_back(address(list, default_port));
+      list = others;
+    }
+    return all;
   }
 
   void read_parameters(std::string_view query, bool over_unix_socket) {
@@ -200,6 +264,10 @@ class UriParser {
         endpoint_.client_name = decode(value, "client_name");
       } else if (name == "db" && over_unix_socket) {
         endpoint_.database = number<int>(value, "db");
+      } else if (name == "sentinel_username" && endpoint_.sentinel) {
+        endpoint_.sentinel->username = decode(value, "sentinel_username");
+      } else if (name == "sentinel_password" && endpoint_.sentinel) {
+        endpoint_.sentinel->password = decode(value, "sentinel_password");
       } else if (endpoint_.tls && read_tls_parameter(*endpoint_.tls, name, value)) {
         continue;
       } else {

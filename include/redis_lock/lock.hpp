@@ -249,7 +249,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// its lease lost. For clearing up by hand: it breaks mutual exclusion. Throws Error.
   bool reset() {
     return holder_.core().perform(
-        "reset", holder_.name(), holder_.core().terms(), [this](detail::Connection& connection) {
+        "reset", holder_.name(), holder_.terms(), [this](detail::Connection& connection) {
           return detail::reset(connection, holder_.keys(), holder_.signal_expire());
         });
   }
@@ -271,7 +271,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   }
 
   [[nodiscard]] std::optional<std::string> ask_owner(const char* operation) {
-    return holder_.core().perform(operation, holder_.name(), holder_.core().terms(),
+    return holder_.core().perform(operation, holder_.name(), holder_.terms(),
                                   [this](detail::Connection& connection) {
                                     return detail::owner(connection, holder_.keys().lock);
                                   });
@@ -295,8 +295,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
 
 /// Frees every lock whose key begins with `key_prefix`, whoever holds it, and signals; says how many
 /// were held. Finds them by SCAN (Redis 2.8 and later), and leaves keys alone that are not strings.
-/// Blocks for as long as it takes to walk the keyspace, without blocking the server. For clearing up:
-/// it breaks mutual exclusion. Throws Error; std::invalid_argument if key_prefix is empty, as every
+/// Blocks for as long as it takes to walk the keyspace, of all masters of a cluster, without blocking the
+/// servers. For clearing up: it breaks mutual exclusion. Throws Error; std::invalid_argument if key_prefix is empty, as every
 /// string in the database would go.
 std::size_t reset_all(Client client, const std::string& key_prefix = "lock:",
                       const std::string& signal_prefix = "lock-signal:");
@@ -306,25 +306,28 @@ inline std::size_t reset_all(Client client, const std::string& key_prefix,
   detail::require(!key_prefix.empty(), "key_prefix must not be empty");
   const auto signal_expire = std::to_string(Options{}.signal_expire.count());
   auto& core = *client.core_;
-  const auto perform = [&](auto&& work) {
-    return core.perform("reset_all", key_prefix, core.terms(), work);
+  const auto perform = [&](detail::Slot slot, auto&& work) {
+    return core.perform("reset_all", key_prefix, core.terms(slot), work);
   };
   std::size_t held = 0;
-  std::string cursor = "0";
-  do {
-    const auto found = perform([&](detail::Connection& connection) {
-      return detail::scan(connection, key_prefix, cursor);
-    });
-    for (const auto& key : found.keys) {
-      const detail::Keys keys{key, signal_prefix + key.substr(key_prefix.size())};
-      held += perform([&](detail::Connection& connection) {
-        return detail::reset_if_string(connection, keys, signal_expire);
-      })
-                  ? 1U
-                  : 0U;
-    }
-    cursor = found.next;
-  } while (cursor != "0");
+  for (const auto server : core.one_slot_of_each("reset_all", key_prefix)) {
+    std::string cursor = "0";
+    do {
+      const auto found = perform(server, [&](detail::Connection& connection) {
+        return detail::scan(connection, key_prefix, cursor);
+      });
+      for (const auto& key : found.keys) {
+        const detail::Keys keys{key, signal_prefix + key.substr(key_prefix.size())};
+        const auto slot = core.slot_of(keys.lock);
+        if (core.slot_of(keys.signal) != slot) continue;  // no lock of ours
+        const bool was_held = perform(slot, [&](detail::Connection& connection) {
+          return detail::reset_if_string(connection, keys, signal_expire);
+        });
+        held += was_held ? 1U : 0U;
+      }
+      cursor = found.next;
+    } while (cursor != "0");
+  }
   return held;
 }
 

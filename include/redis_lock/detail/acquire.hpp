@@ -176,6 +176,8 @@ class Acquisition {
     if (reply.is_error() && !link.whole_seconds &&
         reply.text.find("timeout is not an integer") != reply.text.npos) {
       link.whole_seconds = true;
+    } else if (reply.is_error("ASK")) {  // the cluster is moving the keys: not for long
+      link.pause(pause_between_tries);
     } else if (!reply.is_error("UNBLOCKED")) {
       expect(reply, reply.is_nil() || reply.kind == Reply::Kind::array, "BLPOP");
     }

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/options.hpp>
 
@@ -27,11 +29,23 @@ inline void require(bool good, const char* complaint) {
 
 [[nodiscard]] inline Endpoint checked(Endpoint endpoint) {
   const auto has_nul = [](const std::string& text) { return text.find('\0') != text.npos; };
-  if (endpoint.unix_socket.empty()) {
-    require(!endpoint.host.empty() && !has_nul(endpoint.host),
-            "host must not be empty or contain NUL");
-    require(endpoint.port != 0, "port must not be 0");
-  } else {
+  const auto check_address = [&](const std::string& host, std::uint16_t port) {
+    require(!host.empty() && !has_nul(host), "host must not be empty or contain NUL");
+    require(port != 0, "port must not be 0");
+  };
+  const int ways = (endpoint.unix_socket.empty() ? 0 : 1) + (endpoint.sentinel ? 1 : 0) +
+                   (endpoint.cluster.empty() ? 0 : 1);
+  require(ways <= 1, "only one of unix_socket, sentinel and cluster can be set");
+  if (ways == 0) check_address(endpoint.host, endpoint.port);
+  if (endpoint.sentinel) {
+    require(!endpoint.sentinel->addresses.empty(), "sentinel needs addresses");
+    require(!endpoint.sentinel->master_name.empty(), "sentinel needs a master_name");
+    for (const auto& each : endpoint.sentinel->addresses) check_address(each.host, each.port);
+  }
+  for (const auto& each : endpoint.cluster) check_address(each.host, each.port);
+  require(endpoint.cluster.empty() || endpoint.database == 0,
+          "database must be 0: a cluster has no other");
+  if (!endpoint.unix_socket.empty()) {
     require(!has_nul(endpoint.unix_socket) &&
                 endpoint.unix_socket.size() < sizeof(sockaddr_un::sun_path),
             "unix_socket is longer than the system allows, or contains NUL");
@@ -81,6 +95,22 @@ inline void require(bool good, const char* complaint) {
   if (options.expire != no_expiry) options.expire = limited(options.expire);
   options.signal_expire = limited(options.signal_expire);
   return options;
+}
+
+[[nodiscard]] inline Keys keys_of(const std::string& name, const Options& options) {
+  return {options.key_prefix + name, options.signal_prefix + name,
+          options.fencing ? options.fence_prefix + name : std::string{}};
+}
+
+/// The same with a hash tag, the name, unless there is one: so all of them are in one slot.
+[[nodiscard]] inline Keys keys_on_cluster(const std::string& name, const Options& options) {
+  auto keys = keys_of(name, options);
+  if (!hash_tag(keys.lock)) keys = keys_of('{' + name + '}', options);
+  const auto slot = slot_of(keys.lock);
+  require(slot_of(keys.signal) == slot && (keys.fence.empty() || slot_of(keys.fence) == slot),
+          "name: on a cluster it must not begin with '}', and the prefixes must have the same hash "
+          "tag, or none");
+  return keys;
 }
 
 }  // namespace redis_lock::detail

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <utility>
@@ -16,6 +17,16 @@
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
+
+/// What to do about the replies of one server of a cluster that tell of another one.
+class Redirector {
+ public:
+  virtual void redirect(const Address& asked, const Commands& commands, Replies& replies,
+                        Time deadline) = 0;
+
+ protected:
+  ~Redirector() = default;
+};
 
 /// One connection to Redis: commands in, their replies out. After a fault it owes replies that nobody
 /// will read, so it is not usable() any more. For one thread at a time.
@@ -84,11 +95,17 @@ class Connection {
     auto replies = receive_all(commands.size(), deadline, may_wait);
     if (!deferred_.empty()) repeat_unknown_releases(late, deadline);
     owes_replies_ = false;
+    settle(late);
+    if (redirector_) redirector_->redirect(server_, commands, replies, deadline);
     const bool refused = std::any_of(replies.begin(), replies.end(), is_passing_error);
     answered_ = answered_ || !refused;
-    const auto settled = std::exchange(deferred_, {});
-    for (std::size_t i = 0; i < settled.size(); ++i) settled[i].settle(late[i]);
     return replies;
+  }
+
+  /// As exchange(), but its replies are due by `deadline` at all events.
+  [[nodiscard]] Replies exchange_by(const Commands& commands, Time deadline) {
+    const auto left = left_until(deadline, Time::clock::now());
+    return exchange_within(commands, std::min(command_timeout_, left));
   }
 
   /// Before a command that must not be sent twice: finds out what can be known to be wrong without it.
@@ -112,12 +129,24 @@ class Connection {
   [[nodiscard]] bool has_deferred() const noexcept { return !deferred_.empty(); }
   [[nodiscard]] bool may_defer() const noexcept { return deferred_.size() < most_deferred; }
   void settle_deferred() { (void)exchange(Commands{}); }
-  /// What was sent on a connection that failed before it was answered.
-  [[nodiscard]] DeferredReleases take_deferred() { return std::exchange(deferred_, {}); }
+  /// What was sent on a connection that failed before it was answered, or was refused for now.
+  [[nodiscard]] DeferredReleases take_deferred() {
+    auto all = std::exchange(refused_, {});
+    std::move(deferred_.begin(), deferred_.end(), std::back_inserter(all));
+    deferred_.clear();
+    return all;
+  }
+
+  /// Says that it leads to this server, one of several.
+  void belong_to(Address server, Redirector* redirector) {
+    server_ = std::move(server);
+    redirector_ = redirector;
+  }
+  [[nodiscard]] const Address& server() const noexcept { return server_; }
 
   /// May it be used for another operation?
   [[nodiscard]] bool usable() const noexcept {
-    return !owes_replies_ && context_->err == 0 && !has_more(*context_);
+    return !owes_replies_ && refused_.empty() && context_->err == 0 && !has_more(*context_);
   }
   [[nodiscard]] bool stale() const noexcept { return is_stale(*context_); }
   /// Has the server done what it was asked on it since the last call of expect_answer()?
@@ -181,6 +210,18 @@ class Connection {
     return replies;
   }
 
+  void settle(const Replies& late) {
+    const auto settled = std::exchange(deferred_, {});
+    for (std::size_t i = 0; i < settled.size(); ++i) {
+      const bool elsewhere = redirector_ && late[i].is_error();
+      if (elsewhere || is_passing_error(late[i])) {
+        refused_.push_back(settled[i]);
+      } else {
+        settled[i].settle(late[i]);
+      }
+    }
+  }
+
   void repeat_unknown_releases(Replies& replies, Time deadline) {
     struct Link {
       Connection& connection;
@@ -202,7 +243,9 @@ class Connection {
   Context owned_;
   redisContext* context_ = nullptr;
   std::array<timeval, 2> timeouts_{};
-  DeferredReleases deferred_;
+  DeferredReleases deferred_, refused_;
+  Address server_;
+  Redirector* redirector_ = nullptr;
   bool has_sent_script_ = false;  // the first time as text: what comes next finds the lock free
   Cancellation* cancellation_ = nullptr;
   bool owes_replies_ = false;
@@ -238,8 +281,7 @@ inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
   const auto database = std::to_string(endpoint.database);
   const auto commands = greeting(endpoint, database);
   if (commands.empty()) return;
-  const auto replies = exchange_within(
-      commands, std::min(command_timeout_, left_until(deadline, Time::clock::now())));
+  const auto replies = exchange_by(commands, deadline);
   const bool authenticates = !endpoint.username.empty() || !endpoint.password.empty();
   if (authenticates && replies.front().is_error() && !is_passing_error(replies.front())) {
     throw Fault{errc::authentication_failed, replies.front().text};

@@ -6,12 +6,15 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/process_local.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/detail/servers.hpp>
+#include <redis_lock/detail/slot_map.hpp>
 #include <redis_lock/detail/tls.hpp>
 #include <redis_lock/endpoint.hpp>
 
@@ -28,8 +31,15 @@ class Core {
   [[nodiscard]] bool is_borrowed() const noexcept { return borrowed_ != nullptr; }
 
   /// The terms of an operation that is not given another time.
-  [[nodiscard]] Terms terms() const { return {endpoint_.retry_for}; }
+  [[nodiscard]] Terms terms(Slot slot = 0) const {
+    return {endpoint_.retry_for, never, nullptr, slot};
+  }
 
+  [[nodiscard]] bool is_cluster() const noexcept { return !endpoint_.cluster.empty(); }
+  /// The slot of a key: 0 where there are no slots.
+  [[nodiscard]] Slot slot_of(std::string_view key) const {
+    return is_cluster() ? detail::slot_of(key) : Slot{0};
+  }
   /// Runs `work(Connection&)`, on a new connection again where that may help. Throws Fault.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) {
@@ -53,16 +63,25 @@ class Core {
     }
   }
 
+  /// For each server that has keys, one slot that it has.
+  [[nodiscard]] std::vector<Slot> one_slot_of_each(const char* operation, std::string_view name) {
+    if (!is_cluster()) return {0};
+    return perform(operation, name, terms(),
+                   [&](Connection&) { return here_->servers->one_slot_of_each(); });
+  }
+
   /// After an acquisition or a release that was given up on: makes sure that its id does not hold the
   /// lock. Where that cannot be done, the lease does it.
   void give_up(const Keys& keys, std::string_view id, std::string_view signal_expire) noexcept try {
     if (borrowed_) return;
     // All in one write, which needs no answer: so it works, later, on a server that is frozen now.
-    Connection connection{endpoint_, never, Connection::Greeting::with_first_commands};
+    const auto connection = here_->servers->connect(
+        slot_of(keys.lock), after(Time::clock::now(), endpoint_.connect_timeout),
+        Connection::Greeting::with_first_commands);
     const auto database = std::to_string(endpoint_.database);
     auto commands = greeting(endpoint_, database);
     add_call(commands, {&release_script, {keys.lock, keys.signal, id, signal_expire}}, false);
-    (void)connection.exchange_within(commands, std::min(endpoint_.command_timeout, patience));
+    (void)connection->exchange_within(commands, std::min(endpoint_.command_timeout, patience));
   } catch (const std::exception&) {  // the fault that came before this one is what gets reported
   }
 
@@ -82,8 +101,10 @@ class Core {
   /// What belongs to one process.
   struct Here {
     explicit Here(const Endpoint& endpoint)
-        : pool(endpoint),
-          renewer(std::make_shared<Renewer>(endpoint, [this] { return pool.settle_idle(); })) {}
+        : servers(std::make_shared<Servers>(endpoint)),
+          pool(endpoint, servers),
+          renewer(std::make_shared<Renewer>(endpoint, servers,
+                                            [this] { return pool.settle_idle(); })) {}
     ~Here() {
       renewer->stop();
       pool.settle_all();
@@ -93,6 +114,7 @@ class Core {
     Here& operator=(const Here&) = delete;
     Here& operator=(Here&&) = delete;
 
+    std::shared_ptr<Servers> servers;
     Pool pool;
     std::shared_ptr<Renewer> renewer;
     std::mutex borrowed;  // one thread at a time may use the borrowed context

@@ -11,6 +11,7 @@
 
 #include <redis_lock/detail/callback.hpp>
 #include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/slot_map.hpp>
 #include <redis_lock/error.hpp>
 
 namespace redis_lock::detail {
@@ -19,6 +20,7 @@ namespace redis_lock::detail {
 struct Hold {
   const void* holder = nullptr;  // whose acquisition it is
   std::string key, id;
+  Slot slot = 0;          // of the key
   milliseconds expire{};  // milliseconds::max(): none
   std::string expire_text;
   milliseconds advance{};  // by how much it is renewed before a third of its lease is over

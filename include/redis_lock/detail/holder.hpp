@@ -15,6 +15,7 @@
 
 #include <redis_lock/detail/acquire.hpp>
 #include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/checked.hpp>
 #include <redis_lock/detail/core.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/gate.hpp>
@@ -25,6 +26,7 @@
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/random_id.hpp>
 #include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/detail/slot_map.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/options.hpp>
 
@@ -38,8 +40,8 @@ class Holder {
       : core_(std::move(core)),
         name_(std::move(name)),
         options_(std::move(options)),
-        keys_{options_.key_prefix + name_, options_.signal_prefix + name_,
-              options_.fencing ? options_.fence_prefix + name_ : std::string{}},
+        keys_(core_->is_cluster() ? keys_on_cluster(name_, options_) : keys_of(name_, options_)),
+        slot_(core_->slot_of(keys_.lock)),
         expire_(std::to_string(options_.expire.count())),
         signal_expire_(std::to_string(options_.signal_expire.count())) {}
 
@@ -47,6 +49,8 @@ class Holder {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   [[nodiscard]] const Keys& keys() const noexcept { return keys_; }
+  /// The terms of an operation that is not given another time.
+  [[nodiscard]] Terms terms() const { return core_->terms(slot_); }
   [[nodiscard]] const std::string& signal_expire() const noexcept { return signal_expire_; }
 
   /// Is this the process in which the latest acquisition was made, or none yet?
@@ -81,7 +85,7 @@ class Holder {
     if (!entered) return false;
     LeaveGate leave{&state.gate};
     if (!std::exchange(state.passed_on, false) || !take_over(state)) {
-      const Terms terms{core_->terms().retry_for, retry_deadline, cancellation};
+      const Terms terms{core_->terms().retry_for, retry_deadline, cancellation, slot_};
       const auto hold = acquire_from_redis(operation, state, deadline, terms);
       if (!hold) return false;
       const std::lock_guard guard{state.mutex};
@@ -113,7 +117,8 @@ class Holder {
     auto result = Extension::not_ours;
     if (hold->owned()) {
       const auto text = std::to_string(lease.count());
-      const Terms terms{core_->terms().retry_for, hold->expires_at};
+      auto terms = this->terms();
+      terms.deadline = hold->expires_at;
       result = core_->perform("extend", name_, terms, [&](Connection& connection) {
         sent = Time::clock::now();
         try {
@@ -140,7 +145,8 @@ class Holder {
     const auto hold = held(operation);
     const GuardedScript guarded{script, keys, arguments, keys_.lock, hold->id};
     if (hold->owned()) {
-      const Terms terms{core_->terms().retry_for, hold->expires_at};
+      auto terms = this->terms();
+      terms.deadline = hold->expires_at;
       auto reply = core_->perform(operation, name_, terms, [&](Connection& connection) {
         return guarded.run_once(connection);
       });
@@ -195,6 +201,7 @@ class Holder {
     auto hold = std::make_shared<Hold>();
     hold->holder = this;
     hold->key = keys_.lock;
+    hold->slot = slot_;
     hold->id = options_.id.empty() ? state.ids.next() : options_.id;
     hold->expire = options_.expire;
     hold->expire_text = expire_;
@@ -272,7 +279,9 @@ class Holder {
     bool freed = false;
     if (!hold.refused) {
       bool may_have_run = false;
-      const Terms terms{lost ? milliseconds::zero() : core_->terms().retry_for, hold.expires_at};
+      auto terms = this->terms();
+      terms.deadline = hold.expires_at;
+      if (lost) terms.retry_for = milliseconds::zero();
       try {
         freed = core_->perform(terms, [&](Connection& connection) {
           const bool in_doubt = std::exchange(may_have_run, true);
@@ -317,6 +326,7 @@ class Holder {
   std::string name_;
   Options options_;
   Keys keys_;
+  Slot slot_;
   std::string expire_, signal_expire_;
   mutable ProcessLocal<State> state_{[] { return std::make_unique<State>(); }};
 };

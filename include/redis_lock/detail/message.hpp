@@ -111,6 +111,11 @@ using Replies = std::vector<Reply>;
       return {errc::server_error, error.text, Fault::Kind::passing};
     }
   }
+  if (error.is_error("MOVED") || error.is_error("CROSSSLOT")) {
+    return {errc::server_error,
+            error.text +
+                " (a cluster needs redis+cluster://, and all keys of one operation in one slot)"};
+  }
   const bool full = error.text.find("max number of clients") != std::string::npos;
   return {errc::server_error, error.text, full ? Fault::Kind::passing : Fault::Kind::final};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -15,6 +16,8 @@
 #include <redis_lock/detail/deferred_release.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/random_id.hpp>
+#include <redis_lock/detail/servers.hpp>
+#include <redis_lock/detail/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
@@ -39,26 +42,30 @@ struct Terms {
   milliseconds retry_for;  // reconnecting after it lost its connection
   Time deadline = never;   // reconnecting does not go on past this
   Cancellation* cancellation = nullptr;
+  Slot slot = 0;  // of a cluster, where the keys are
 };
 
-/// The idle connections to one endpoint. Safe to share between threads.
+/// The idle connections to the servers of one endpoint. Safe to share between threads.
 class Pool {
  public:
-  explicit Pool(const Endpoint& endpoint) : endpoint_(endpoint) {}
+  Pool(const Endpoint& endpoint, std::shared_ptr<Servers> servers)
+      : endpoint_(endpoint), servers_(std::move(servers)) {}
 
   /// Runs `work(Connection&)` on an idle or a new connection. When it throws a Fault that a new
   /// connection may mend, runs it again on one, until it returns or the terms are used up. A server
-  /// that accepts a new connection but does not answer on it is given up at once.
+  /// that accepts a new connection but does not answer on it is given up at once, unless another server
+  /// may take its place.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) {
     std::optional<Time> outage;  // since when this operation gets no answers
     Time connect_by = never;     // the first new connection has all of its timeouts
     Backoff backoff;
-    auto connection = take_idle();
+    auto connection = take_idle(terms.slot);
     for (;;) {
       const bool is_new = !connection;
+      const auto started = is_new ? Time::clock::now() : Time{};
       try {
-        if (is_new) connection = std::make_unique<Connection>(endpoint_, connect_by);
+        if (is_new) connection = servers_->connect(terms.slot, connect_by);
         connection->expect_answer();
         connection->set_cancellation(terms.cancellation);
         auto result = work(*connection);
@@ -72,8 +79,10 @@ class Pool {
         }
         const auto now = Time::clock::now();
         if (!outage) outage = now;
-        const bool silent = fault.code() == errc::timed_out && is_new && !answered;
+        const bool silent =
+            fault.code() == errc::timed_out && is_new && !answered && !servers_->fail_over();
         const bool cancelled = terms.cancellation && terms.cancellation->requested();
+        if (connection && fault.passing() && !cancelled) servers_->doubt(connection->server());
         // What failed on an old connection gets one new one in any case.
         const auto give_up_at = std::min(terms.deadline, after(*outage, terms.retry_for));
         if (is_new) connect_by = give_up_at;
@@ -85,14 +94,14 @@ class Pool {
         }
       }
       close(std::move(connection), terms.retry_for);
-      if (is_new) pause(backoff.next(), terms);
+      if (is_new) pause_until(after(started, backoff.next()), terms);
     }
   }
 
   /// Sends a release on an idle connection, without waiting for the reply. False: there is none, or
   /// too many replies are to come on it.
   [[nodiscard]] bool defer(DeferredRelease release) {
-    auto connection = take_idle();
+    auto connection = take_idle(servers_->slot_of(release.keys.lock));
     if (!connection || !connection->may_defer()) {
       keep(std::move(connection));
       return false;
@@ -148,14 +157,19 @@ class Pool {
   };
   static constexpr std::chrono::seconds longest_idle{60};
 
-  [[nodiscard]] std::unique_ptr<Connection> take_idle() {
+  /// The latest used connection to the server that has the slot.
+  [[nodiscard]] std::unique_ptr<Connection> take_idle(Slot slot) {
+    const auto server = servers_->server_of(slot);
     for (;;) {
       Idle latest;
       {
         const std::lock_guard guard{mutex_};
-        if (idle_.empty()) return nullptr;
-        latest = std::move(idle_.back());
-        idle_.pop_back();
+        const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const Idle& idle) {
+          return idle.connection->server() == server;
+        });
+        if (found == idle_.rend()) return nullptr;
+        latest = std::move(*found);
+        idle_.erase(std::next(found).base());
       }
       // Looking costs a system call. One that was used just now is good, or else soon noticed.
       const bool used_just_now = Time::clock::now() - latest.since < std::chrono::seconds{1};
@@ -166,7 +180,8 @@ class Pool {
   }
 
   void keep(std::unique_ptr<Connection> connection) {
-    if (!connection || !connection->usable()) return;
+    if (!connection || !connection->usable())
+      return close(std::move(connection), endpoint_.retry_for);
     connection->set_cancellation(nullptr);
     const auto now = Time::clock::now();
     std::unique_ptr<Connection> superfluous;  // closed after the mutex is released
@@ -199,9 +214,10 @@ class Pool {
   /// Makes sure of a release whose reply was lost: "not mine" is success by then.
   void repeat(const DeferredRelease& release, milliseconds retry_for) {
     try {
-      perform({retry_for}, [&](Connection& connection) {
-        return detail::release(connection, release.keys, release.id, release.signal_expire);
-      });
+      perform({retry_for, never, nullptr, servers_->slot_of(release.keys.lock)},
+              [&](Connection& connection) {
+                return detail::release(connection, release.keys, release.id, release.signal_expire);
+              });
     } catch (const Fault& fault) {
       release.fail(fault);
     }
@@ -211,8 +227,8 @@ class Pool {
     for (const auto& release : releases) release.fail(fault);
   }
 
-  static void pause(milliseconds time, const Terms& terms) {
-    const auto until = std::min(terms.deadline, after(Time::clock::now(), time));
+  static void pause_until(Time end, const Terms& terms) {
+    const auto until = std::min(terms.deadline, end);
     if (terms.cancellation) {
       terms.cancellation->sleep_until(until);
     } else {
@@ -221,6 +237,7 @@ class Pool {
   }
 
   const Endpoint& endpoint_;
+  const std::shared_ptr<Servers> servers_;
   std::mutex mutex_;
   std::vector<Idle> idle_;
 };

@@ -15,17 +15,20 @@
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/servers.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
 
 /// Renews the leases of all locks that are held through one Client, and tells those that are lost: one
-/// thread, started by the first lock that needs it, with a connection of its own.
+/// thread, started by the first lock that needs it, with a connection of its own to each server.
 class Renewer : public std::enable_shared_from_this<Renewer> {
  public:
   /// `tidy` is run by the thread for tidy_soon(), and says whether it should be run again.
-  Renewer(const Endpoint& endpoint, std::function<bool()> tidy)
-      : endpoint_(endpoint), tidy_(std::move(tidy)) {}
+  Renewer(const Endpoint& endpoint, std::shared_ptr<Servers> servers, std::function<bool()> tidy)
+      : command_timeout_(endpoint.command_timeout),
+        servers_(std::move(servers)),
+        tidy_(std::move(tidy)) {}
 
   /// Makes sure that the thread runs. Throws std::system_error if it cannot be started.
   void start() {
@@ -176,9 +179,10 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     }
   }
 
-  /// Takes what there is to do now: who is lost, and whom to renew.
+  /// Takes what there is to do now: who is lost, and whom to renew, all on one server.
   [[nodiscard]] Holds take_due(Time now, Holds& lost) {
     Holds batch;
+    Address server;
     auto next = schedule_.begin();
     while (next != schedule_.end() && next->first.first <= now + together &&
            batch.size() < largest_batch) {
@@ -189,6 +193,13 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       if (!is_lost && renewal_due(*hold) == never) {  // paused or extended since it was scheduled
         if (hold->due <= now) reschedule(hold);
         continue;
+      }
+      if (!is_lost) {
+        auto where = servers_->server_of(hold->slot);
+        if (batch.empty())
+          server = std::move(where);
+        else if (where != server)
+          continue;
       }
       unschedule(*hold);
       (is_lost ? lost : batch).push_back(hold);
@@ -210,11 +221,14 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   void renew(std::unique_lock<std::mutex>& guard, const Holds& batch) {
-    auto limit = Time::clock::now() + endpoint_.command_timeout;
+    auto limit = Time::clock::now() + command_timeout_;
     for (const auto& hold : batch) limit = std::min(limit, last_instant(*hold));
     for (const auto& [due, hold] : schedule_) {
       if (due.first >= limit) break;
-      limit = std::min(limit, last_instant(*hold));
+      // Those on other servers must not lose their leases because this one does not answer.
+      const auto last = last_instant(*hold);
+      const bool elsewhere = hold->slot != batch.front()->slot;
+      limit = std::min(limit, elsewhere ? due.first + (last - due.first) / 2 : last);
     }
     guard.unlock();
     const auto sent = Time::clock::now();
@@ -250,26 +264,45 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     std::vector<ScriptCall> calls;
     for (const auto& hold : batch)
       calls.push_back(extend_call(hold->key, hold->id, hold->expire_text));
+    std::unique_ptr<Connection> connection;
     try {
-      if (!connection_ || connection_->stale())
-        connection_ = std::make_unique<Connection>(endpoint_, limit);
-      Link link{*connection_, limit};
+      const auto slot = batch.front()->slot;
+      connection = take_connection(servers_->server_of(slot));
+      if (!connection) connection = servers_->connect(slot, limit);
+      Link link{*connection, limit};
       auto replies = evaluate(link, calls);
-      for (const auto& reply : replies) {
-        if (reply.is_error())
-          connection_.reset();  // after a failover, say: look for the server anew
+      const auto refused = [](const Reply& reply) { return reply.is_error(); };
+      if (std::none_of(replies.begin(), replies.end(), refused)) {
+        connections_.push_back(std::move(connection));
+      } else {  // after a failover, say: look for the server anew
+        servers_->doubt(connection->server());
       }
       return replies;
     } catch (
         const std::exception&) {  // tried again until the lease is over: that is told as a loss
-      connection_.reset();
+      if (connection) servers_->doubt(connection->server());
       return Replies(batch.size());
     }
   }
 
-  const Endpoint endpoint_;
+  [[nodiscard]] std::unique_ptr<Connection> take_connection(const Address& server) {
+    // Those that lead nowhere, or to servers that are not in use any more, go at some time.
+    const auto is_stale = [](const auto& connection) { return connection->stale(); };
+    connections_.erase(std::remove_if(connections_.begin(), connections_.end(), is_stale),
+                       connections_.end());
+    const auto found =
+        std::find_if(connections_.begin(), connections_.end(),
+                     [&](const auto& connection) { return connection->server() == server; });
+    if (found == connections_.end()) return nullptr;
+    auto connection = std::move(*found);
+    connections_.erase(found);
+    return connection;
+  }
+
+  const milliseconds command_timeout_;
+  const std::shared_ptr<Servers> servers_;
   const std::function<bool()> tidy_;
-  std::unique_ptr<Connection> connection_;  // of the thread alone
+  std::vector<std::unique_ptr<Connection>> connections_;  // of the thread alone
   std::thread thread_;
   std::mutex mutex_;
   std::condition_variable wake_, settled_;

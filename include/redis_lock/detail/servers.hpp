@@ -1,0 +1,229 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/connection.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/slot_map.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// The servers behind one endpoint: which of them an operation has to go to, and the way there. Safe to
+/// share between threads.
+class Servers final : public Redirector {
+ public:
+  explicit Servers(const Endpoint& endpoint) : endpoint_(endpoint) {}
+
+  [[nodiscard]] bool is_cluster() const noexcept { return !endpoint_.cluster.empty(); }
+  /// May another server take the place of one that fails?
+  [[nodiscard]] bool fail_over() const noexcept { return is_cluster() || endpoint_.sentinel; }
+
+  /// The slot of a key: 0 where there are no slots.
+  [[nodiscard]] Slot slot_of(std::string_view key) const {
+    return is_cluster() ? detail::slot_of(key) : Slot{0};
+  }
+
+  /// Where an operation on this slot has to go, as far as is known. Empty: nobody knows, or there is
+  /// only one server at all. No I/O.
+  [[nodiscard]] Address server_of(Slot slot) const {
+    if (!fail_over()) return {};
+    const std::lock_guard guard{mutex_};
+    const auto server = known_server(slot);
+    return server && !is_doubted(*server) ? *server : Address{};
+  }
+
+  /// Before the next operation there, finds out whether this is still the server to go to.
+  void doubt(const Address& server) {
+    if (!fail_over()) return;
+    const std::lock_guard guard{mutex_};
+    if (!is_doubted(server)) doubted_.push_back(server);
+    ++turn_;
+  }
+
+  /// Connects to the server of this slot. Blocks up to connect_timeout and command_timeout for each
+  /// server that it asks, but not past `deadline`.
+  [[nodiscard]] std::unique_ptr<Connection> connect(
+      Slot slot, Time deadline, Connection::Greeting greeting = Connection::Greeting::now) {
+    if (!fail_over()) return std::make_unique<Connection>(endpoint_, deadline, greeting);
+    // Of a failover, Sentinel may know before anybody else.
+    if (!is_cluster() || server_of(slot) == Address{}) learn(deadline);
+    const auto server = [&] {
+      const std::lock_guard guard{mutex_};
+      return known_server(slot);
+    }();
+    if (!server) {
+      throw Fault{errc::server_error,
+                  "no server of the cluster has the slot " + std::to_string(slot),
+                  Fault::Kind::passing};
+    }
+    try {
+      auto connection = std::make_unique<Connection>(at(endpoint_, *server), deadline, greeting);
+      if (!is_cluster() && greeting == Connection::Greeting::now) check_role(*connection, deadline);
+      connection->belong_to(*server, is_cluster() ? this : nullptr);
+      trust(*server);
+      return connection;
+    } catch (const Fault& fault) {
+      doubt(*server);
+      throw named(is_cluster() ? "server" : "master", *server, fault);
+    }
+  }
+
+  /// For each server that has keys, one slot that it has, as far as is known.
+  [[nodiscard]] std::vector<Slot> one_slot_of_each() const {
+    const std::lock_guard guard{mutex_};
+    return slots_.one_slot_of_each();
+  }
+
+  /// Goes after keys that have moved, or are about to. What has moved for good is left to be tried again.
+  void redirect(const Address& asked, const Commands& commands, Replies& replies,
+                Time deadline) override {
+    for (std::size_t i = 0; i < replies.size(); ++i) {
+      auto& reply = replies[i];
+      const bool has_moved = reply.is_error("MOVED");
+      if (!has_moved && !reply.is_error("ASK")) continue;
+      const auto to = redirection_of(reply, asked);
+      if (!to) continue;
+      if (has_moved) {
+        const std::lock_guard guard{mutex_};
+        slots_.move(*to);
+        reply.text.insert(0, "TRYAGAIN ");
+      } else if (*commands.begin(i) != "BLPOP") {  // there it would wait while others are due here
+        Commands asking;
+        asking.add({"ASKING"}).add({});
+        for (auto word = commands.begin(i); word != commands.end(i); ++word) asking.append(*word);
+        Connection there{at(endpoint_, to->server), deadline};
+        reply = std::move(there.exchange_by(asking, deadline).back());
+      }
+    }
+  }
+
+ private:
+  /// The endpoint of one server.
+  [[nodiscard]] static Endpoint at(Endpoint endpoint, const Address& server) {
+    endpoint.host = server.host;
+    endpoint.port = server.port;
+    endpoint.sentinel.reset();
+    endpoint.cluster.clear();
+    return endpoint;
+  }
+
+  [[nodiscard]] static Fault named(const char* role, const Address& server, const Fault& fault) {
+    return {fault.code(),
+            std::string(role) + ' ' + server.host + ':' + std::to_string(server.port) + ": " +
+                fault.what(),
+            fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+  }
+
+  [[nodiscard]] bool is_doubted(const Address& server) const {
+    return std::find(doubted_.begin(), doubted_.end(), server) != doubted_.end();
+  }
+  void trust(const Address& server) {
+    const std::lock_guard guard{mutex_};
+    doubted_.erase(std::remove(doubted_.begin(), doubted_.end(), server), doubted_.end());
+  }
+
+  [[nodiscard]] std::optional<Address> known_server(Slot slot) const {
+    return is_cluster() ? slots_.owner(slot) : master_;
+  }
+
+  /// What the first of `candidates` that answers says. Those that failed before are asked last; which is
+  /// asked first changes with each doubt, as one may be cut off and have old news.
+  template <class Ask>
+  [[nodiscard]] auto ask_any(const char* role, std::vector<Address> candidates,
+                             const Endpoint& endpoint, Time deadline, const Ask& ask) {
+    {
+      const std::lock_guard guard{mutex_};
+      const auto first = static_cast<std::ptrdiff_t>(turn_ % candidates.size());
+      std::rotate(candidates.begin(), candidates.begin() + first, candidates.end());
+      std::stable_partition(candidates.begin(), candidates.end(),
+                            [this](const Address& server) { return !is_doubted(server); });
+    }
+    std::optional<Fault> worst;
+    for (const auto& candidate : candidates) {
+      try {
+        Connection connection{at(endpoint, candidate), deadline};
+        return ask(connection, candidate, deadline);
+      } catch (const Fault& fault) {
+        doubt(candidate);
+        if (!worst || (worst->passing() && !fault.passing())) worst = named(role, candidate, fault);
+      }
+    }
+    throw *worst;
+  }
+
+  void learn(Time deadline) {
+    if (is_cluster()) {
+      auto slots = ask_any("server", known_servers(), endpoint_, deadline, &read_slots);
+      const std::lock_guard guard{mutex_};
+      slots_ = std::move(slots);
+    } else {
+      auto endpoint = endpoint_;
+      endpoint.username = endpoint_.sentinel->username;
+      endpoint.password = endpoint_.sentinel->password;
+      endpoint.database = 0;
+      endpoint.client_name.clear();
+      auto master = ask_any("sentinel", endpoint_.sentinel->addresses, endpoint, deadline,
+                            [&](Connection& sentinel, const Address& address, Time by) {
+                              return read_master(sentinel, address, by);
+                            });
+      const std::lock_guard guard{mutex_};
+      master_ = std::move(master);
+    }
+  }
+
+  [[nodiscard]] std::vector<Address> known_servers() const {
+    const std::lock_guard guard{mutex_};
+    auto all = slots_.servers();
+    for (const auto& seed : endpoint_.cluster) {
+      if (std::find(all.begin(), all.end(), seed) == all.end()) all.push_back(seed);
+    }
+    return all;
+  }
+
+  [[nodiscard]] static SlotMap read_slots(Connection& server, const Address& address,
+                                          Time deadline) {
+    return {server.exchange_by(Commands{}.add({"CLUSTER", "SLOTS"}), deadline).front(), address};
+  }
+
+  [[nodiscard]] Address read_master(Connection& sentinel, const Address& address,
+                                    Time deadline) const {
+    const auto& name = endpoint_.sentinel->master_name;
+    const auto reply =
+        sentinel
+            .exchange_by(Commands{}.add({"SENTINEL", "get-master-addr-by-name", name}), deadline)
+            .front();
+    if (reply.is_nil()) {
+      throw Fault{errc::server_error, "it knows no master of the name \"" + name + '"'};
+    }
+    expect(reply, reply.kind == Reply::Kind::array, "SENTINEL get-master-addr-by-name");
+    return address_of(reply.elements, address, "SENTINEL get-master-addr-by-name");
+  }
+
+  static void check_role(Connection& connection, Time deadline) {
+    const auto reply = connection.exchange_by(Commands{}.add({"ROLE"}), deadline).front();
+    expect(reply, !reply.elements.empty(), "ROLE");
+    if (reply.elements.front().text != "master") {
+      throw Fault{errc::connection_failed, "it is a replica, by now or still",
+                  Fault::Kind::passing};
+    }
+  }
+
+  const Endpoint endpoint_;
+  mutable std::mutex mutex_;
+  SlotMap slots_;                  // of a cluster
+  std::optional<Address> master_;  // that Sentinel told of
+  std::vector<Address> doubted_;   // failed when they were last used
+  std::size_t turn_ = 0;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,162 @@
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/endpoint.hpp>
+
+/// How a Redis Cluster shares keys out among its servers. No I/O.
+/// https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+namespace redis_lock::detail {
+
+using Slot = std::uint16_t;
+inline constexpr std::size_t slot_count = 16384;
+
+/// The part of a key that alone decides on its slot: between the first '{' and the next '}', if
+/// there is anything between them.
+[[nodiscard]] inline std::optional<std::string_view> hash_tag(std::string_view key) {
+  const auto open = key.find('{');
+  if (open == key.npos) return std::nullopt;
+  const auto close = key.find('}', open + 1);
+  if (close == key.npos || close == open + 1) return std::nullopt;
+  return key.substr(open + 1, close - open - 1);
+}
+
+/// CRC16/XMODEM of the key or its hash tag.
+[[nodiscard]] inline Slot slot_of(std::string_view key) {
+  unsigned crc = 0;
+  for (const char c : hash_tag(key).value_or(key)) {
+    crc ^= static_cast<unsigned>(static_cast<unsigned char>(c)) << 8U;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc << 1U) ^ ((crc & 0x8000U) != 0 ? 0x11021U : 0U);
+  }
+  return static_cast<Slot>(crc % slot_count);
+}
+
+/// Reads host and port, as the answer to `command`. Servers that do not know how others see them leave the
+/// host out: it is where they were asked.
+[[nodiscard]] inline Address address_of(const std::vector<Reply>& parts, const Address& asked,
+                                        const char* command) {
+  constexpr int highest = std::numeric_limits<std::uint16_t>::max();
+  long long port = 0;
+  if (parts.size() >= 2) {
+    const auto& text = parts[1].text;  // or an integer
+    port = parts[1].integer;
+    std::from_chars(text.data(), text.data() + text.size(), port);
+  }
+  if (port <= 0 || port > highest) {
+    throw Fault{errc::protocol_error,
+                std::string("the answer to ") + command + " has no address in it"};
+  }
+  const auto& host = parts[0].text;
+  return {host.empty() || host == "?" ? asked.host : host, static_cast<std::uint16_t>(port)};
+}
+
+/// What a server says of a key that it does not have: "MOVED 3999 127.0.0.1:6381", or ASK.
+struct Redirection {
+  Slot slot;
+  Address server;
+};
+
+/// Reads an error reply of `asked`, which leaves the host out where it is the same as its own.
+[[nodiscard]] inline std::optional<Redirection> redirection_of(const Reply& reply,
+                                                               const Address& asked) {
+  const std::string_view text = reply.text;
+  const auto space = text.find(' ');
+  const auto colon = text.rfind(':');
+  unsigned slot = 0;
+  std::uint16_t port = 0;
+  const auto read = [&](std::size_t from, auto& number) {
+    const auto end = text.data() + text.size();
+    return std::from_chars(text.data() + from, end, number).ec == std::errc{};
+  };
+  if (space == text.npos || colon == text.npos || !read(space + 1, slot) ||
+      !read(colon + 1, port) || slot >= slot_count) {
+    return std::nullopt;
+  }
+  const auto host_at = text.find(' ', space + 1) + 1;
+  if (host_at == 0 || host_at > colon) return std::nullopt;
+  const auto host = text.substr(host_at, colon - host_at);
+  return Redirection{static_cast<Slot>(slot),
+                     {host.empty() ? asked.host : std::string(host), port}};
+}
+
+/// Which server has which slots.
+class SlotMap {
+ public:
+  SlotMap() = default;
+
+  /// Reads what `asked` answers to CLUSTER SLOTS. Throws Fault if that is not of its kind.
+  SlotMap(const Reply& slots, const Address& asked) : owners_(slot_count, nobody) {
+    expect(slots, slots.kind == Reply::Kind::array, "CLUSTER SLOTS");
+    for (const auto& range : slots.elements) {
+      const bool is_range =
+          range.elements.size() >= 3 && is_slot(range.elements[0]) && is_slot(range.elements[1]);
+      expect(range, is_range, "CLUSTER SLOTS");
+      for (std::size_t i = 2; i < range.elements.size(); ++i) {
+        const auto& parts = range.elements[i].elements;
+        const auto server = index_of(address_of(parts, asked, "CLUSTER SLOTS"));
+        const auto first = owners_.begin() + range.elements[0].integer;
+        const auto last = owners_.begin() + range.elements[1].integer;
+        if (i == 2 && first <= last) std::fill(first, last + 1, server);
+      }
+    }
+  }
+
+  /// The master that has this slot, if that is known.
+  [[nodiscard]] std::optional<Address> owner(Slot slot) const {
+    if (owners_.empty() || owners_[slot] == nobody) return std::nullopt;
+    return servers_[owners_[slot]];
+  }
+
+  void move(const Redirection& to) {
+    if (!owners_.empty()) owners_[to.slot] = index_of(to.server);
+  }
+
+  /// Masters and replicas.
+  [[nodiscard]] const std::vector<Address>& servers() const noexcept { return servers_; }
+
+  /// For each master, one slot that it has.
+  [[nodiscard]] std::vector<Slot> one_slot_of_each() const {
+    std::vector<Slot> slots;
+    std::vector<bool> seen(servers_.size());
+    for (std::size_t slot = 0; slot < owners_.size(); ++slot) {
+      const auto owner = owners_[slot];
+      if (owner == nobody || seen[owner]) continue;
+      seen[owner] = true;
+      slots.push_back(static_cast<Slot>(slot));
+    }
+    return slots;
+  }
+
+ private:
+  using Index = std::uint16_t;
+  static constexpr Index nobody = std::numeric_limits<Index>::max();
+
+  [[nodiscard]] static bool is_slot(const Reply& reply) {
+    return reply.kind == Reply::Kind::integer && reply.integer >= 0 &&
+           reply.integer < static_cast<long long>(slot_count);
+  }
+
+  [[nodiscard]] Index index_of(const Address& server) {
+    const auto found = std::find(servers_.begin(), servers_.end(), server);
+    if (found != servers_.end()) return static_cast<Index>(found - servers_.begin());
+    if (servers_.size() == nobody) throw Fault{errc::protocol_error, "too many servers"};
+    servers_.push_back(server);
+    return static_cast<Index>(servers_.size() - 1);
+  }
+
+  std::vector<Index> owners_;  // of each slot; empty as long as nothing is known
+  std::vector<Address> servers_;
+};
+
+}  // namespace redis_lock::detail
