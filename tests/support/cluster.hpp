@@ -98,6 +98,11 @@ class ClusterFleet {
     return replicas;
   }
 
+  /// Waits until the replicas of this master have all that was written so far.
+  void replicate(Index master) {
+    for (const auto replica : replicas_of(master)) member(replica).catch_up_with(member(master));
+  }
+
   /// A name that begins so, whose slot this master has.
   [[nodiscard]] std::string name_at(Index master, const std::string& beginning) {
     for (int i = 0;; ++i) {

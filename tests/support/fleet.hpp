@@ -91,6 +91,13 @@ class Member {
     return all.substr(begin, all.find('\r', begin) - begin);
   }
 
+  /// Waits until this replica has all that its master has written so far.
+  void catch_up_with(Member& master) {
+    const auto written = std::stoll(master.info("master_repl_offset"));
+    if (!eventually([&] { return std::stoll("0" + info("slave_repl_offset")) >= written; }))
+      throw std::runtime_error("the replica does not catch up");
+  }
+
   /// How many replicas get all that it is told.
   [[nodiscard]] std::size_t online_replicas() {
     std::size_t count = 0;

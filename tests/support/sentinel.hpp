@@ -94,7 +94,7 @@ class SentinelProcess {
          << "\nlogfile " << log_ << "\nsentinel monitor " << name << ' ' << settings_.master_host
          << ' ' << settings_.master_port << ' ' << settings_.quorum
          << "\nsentinel down-after-milliseconds " << name << ' ' << settings_.down_after.count()
-         << "\nsentinel failover-timeout " << name << " 3000\nsentinel parallel-syncs " << name
+         << "\nsentinel failover-timeout " << name << " 2000\nsentinel parallel-syncs " << name
          << " 2\n";
     if (!settings_.password_of_master.empty())
       file << "sentinel auth-pass " << name << ' ' << settings_.password_of_master << '\n';
@@ -105,8 +105,9 @@ class SentinelProcess {
     process_.start({configuration_, "--sentinel"}, log_,
                    [this] { return Redis{endpoint_}.string("PING") == "PONG"; });
     // Faster than with the periods of real life, of several seconds each. Where a server does not know
-    // this command, all is only slower. A sentinel that was frozen holds back for tilt-period.
-    redis_->command("SENTINEL", "DEBUG", "INFO-PERIOD", "500", "PING-PERIOD", "200", "ASK-PERIOD",
+    // this command, all is only slower. A lost link is made again after a ping-period, which must be
+    // shorter than down-after. A sentinel that was frozen holds back for tilt-period.
+    redis_->command("SENTINEL", "DEBUG", "INFO-PERIOD", "500", "PING-PERIOD", "400", "ASK-PERIOD",
                     "200", "PUBLISH-PERIOD", "200", "TILT-PERIOD", "500");
   }
 
@@ -181,6 +182,20 @@ class SentinelFleet {
   [[nodiscard]] Member& master() { return *members_.at(master_index()); }
   /// The test's own client of it.
   [[nodiscard]] Redis& redis() { return master().redis(); }
+
+  /// The present replicas, as far as they run.
+  [[nodiscard]] std::vector<Index> replicas() {
+    std::vector<Index> replicas;
+    for (Index i = 0; i < members_.size(); ++i) {
+      if (members_[i]->is_running() && i != master_index()) replicas.push_back(i);
+    }
+    return replicas;
+  }
+
+  /// Waits until the replicas have all that was written so far.
+  void replicate() {
+    for (const auto replica : replicas()) members_[replica]->catch_up_with(master());
+  }
 
   /// Does it to the present master, and says which one that was.
   Index harm_master(Harm harm) {
