@@ -164,9 +164,12 @@ class Pool {
       Idle latest;
       {
         const std::lock_guard guard{mutex_};
-        const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const Idle& idle) {
-          return idle.connection->server() == server;
-        });
+        auto found = idle_.rbegin();
+        if (servers_->fail_over()) {
+          found = std::find_if(found, idle_.rend(), [&](const Idle& idle) {
+            return idle.connection->server() == server;
+          });
+        }
         if (found == idle_.rend()) return nullptr;
         latest = std::move(*found);
         idle_.erase(std::next(found).base());
