@@ -201,10 +201,11 @@ class Pool {
     if (!connection->has_deferred()) return;
     try {
       connection->settle_deferred();
-      keep(std::move(connection));
     } catch (const Fault& fault) {
       give_up(connection->take_deferred(), fault);
     }
+    if (connection->usable()) return keep(std::move(connection));
+    close(std::move(connection), milliseconds::zero());  // renewals must not wait for retries
   }
 
   /// Closes a connection that failed, and makes sure of the releases that it has not answered.
