@@ -502,7 +502,7 @@ TEST_F(ReplicaServer, IsReportedByADeferredUnlockThatNoOperationFollows) {
   auto options = leased_for(60s);
   options.on_error = complaints.on_error();
   options.deferred_unlock = true;
-  Lock lock{server.uri(), name, options};
+  Lock lock{server.uri("retry_for=300"), name, options};
   lock.lock();
   become_replica();
   lock.unlock();

@@ -252,6 +252,15 @@ class Connection {
   bool answered_ = false;
 };
 
+/// A connection all of whose replies are due by one time.
+struct LimitedLink {
+  Connection& connection;
+  Time limit;
+  [[nodiscard]] Replies exchange(const Commands& commands) const {
+    return connection.exchange_within(commands, left_until(limit, Time::clock::now()));
+  }
+};
+
 /// What makes a new connection one of this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. `database` is the
 /// text that the commands refer to.
 [[nodiscard]] inline Commands greeting(const Endpoint& endpoint, const std::string& database) {

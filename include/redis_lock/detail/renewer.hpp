@@ -254,13 +254,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 
   /// Asks for all extensions in one write. What got no answer has a reply of another kind.
   [[nodiscard]] Replies extend_all(const Holds& batch, Time limit) {
-    struct Link {
-      Connection& connection;
-      Time limit;
-      [[nodiscard]] Replies exchange(const Commands& commands) const {
-        return connection.exchange_within(commands, left_until(limit, Time::clock::now()));
-      }
-    };
     std::vector<ScriptCall> calls;
     for (const auto& hold : batch)
       calls.push_back(extend_call(hold->key, hold->id, hold->expire_text));
@@ -269,7 +262,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       const auto slot = batch.front()->slot;
       connection = take_connection(servers_->server_of(slot));
       if (!connection) connection = servers_->connect(slot, limit);
-      Link link{*connection, limit};
+      LimitedLink link{*connection, limit};
       auto replies = evaluate(link, calls);
       const auto refused = [](const Reply& reply) { return reply.is_error(); };
       if (std::none_of(replies.begin(), replies.end(), refused)) {
