@@ -27,6 +27,7 @@ class Client {
 
  private:
   friend class Lock;
+  friend class QuorumLock;
   friend class Cache;
   friend std::size_t reset_all(Client, const std::string&, const std::string&);
 

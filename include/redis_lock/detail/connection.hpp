@@ -172,6 +172,9 @@ class Connection {
     }
   }
 
+  /// For a Line, which reads without waiting. Whoever uses it does not use exchange() any more.
+  [[nodiscard]] redisContext& context() noexcept { return *context_; }
+
   /// Has the server refused a fractional BLPOP timeout, as those before Redis 6.0 do?
   bool whole_seconds = false;
 
