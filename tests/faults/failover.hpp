@@ -39,6 +39,13 @@ class Holder {
  public:
   Holder(const Client& client, const std::string& name, milliseconds lease = 6s)
       : lock_(client, name, renewed(lease)), lease_(lease) {
+    // So that renewals do not begin with a new connection after the fault.
+    Options options;
+    options.expire = 300ms;
+    Lock before{client, "{" + name + "}-before", options};
+    before.lock();
+    const auto first_end = before.expires_at();
+    EXPECT_TRUE(eventually([&] { return before.expires_at() > first_end; }));
     lock_.lock();
   }
 
