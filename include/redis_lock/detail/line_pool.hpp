@@ -162,7 +162,7 @@ class LinePool {
   /// Why there is no line.
   [[nodiscard]] Fault fault() {
     const std::lock_guard guard{mutex_};
-    if (fault_) return *fault_;
+    if (reason_) return {reason_->code, reason_->text, reason_->kind};
     return {errc::timed_out, "no connection within the timeout", Fault::Kind::passing};
   }
 
@@ -170,6 +170,12 @@ class LinePool {
   struct Idle {
     std::unique_ptr<Line> line;
     Time since;
+  };
+  /// A Fault in parts: copies of an exception share their text.
+  struct Reason {
+    errc code;
+    std::string text;
+    Fault::Kind kind;
   };
   static constexpr std::chrono::seconds longest_idle{60};
   /// A line that was used this short a time ago is good, or else soon noticed.
@@ -226,7 +232,7 @@ class LinePool {
     if (silent_) mourn(*silent_);
     silent_ = std::move(line);
     away_ = wanted_ = true;
-    fault_.emplace(errc::timed_out, "no answer within the timeout", Fault::Kind::passing);
+    reason_ = Reason{errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
     start();
   }
 
@@ -265,7 +271,7 @@ class LinePool {
     idle_.push_back({std::move(line), Time::clock::now()});
     if (silent_) mourn(*silent_);
     silent_.reset();
-    fault_.reset();
+    reason_.reset();
     backoff_ = {};
     next_attempt_ = Time::min();
     away_ = wanted_ = false;
@@ -301,7 +307,8 @@ class LinePool {
 
   void fail(const Fault& fault) {
     away_ = true;
-    fault_ = fault;
+    reason_ = Reason{fault.code(), fault.what(),
+                     fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
     next_attempt_ = Time::clock::now() + backoff_.next();
   }
 
@@ -324,7 +331,7 @@ class LinePool {
   std::unique_ptr<Line> silent_;  // on which a reply is overdue
   LateReleases late_;
   std::vector<std::shared_ptr<Bell>> bells_;
-  std::optional<Fault> fault_;
+  std::optional<Reason> reason_;  // why the server is away
   Backoff backoff_;
   Time next_attempt_ = Time::min();
   bool away_ = false;
