@@ -29,16 +29,22 @@ struct PendingRelease {
   Keys keys;
   std::string id, signal_expire;
 
-  void add_to(Commands& commands, bool by_digest) const {
-    add_call(commands, {&release_script, {keys.lock, keys.signal, id, signal_expire}}, by_digest);
+  /// As text: it runs whether or not the server knows the script, so that nobody need wait for the answer.
+  void add_to(Commands& commands) const {
+    add_call(commands, {&release_script, {keys.lock, keys.signal, id, signal_expire}}, false);
   }
-  [[nodiscard]] std::string encode(bool by_digest) const {
+  [[nodiscard]] std::string encode() const {
     Commands commands;
-    add_to(commands, by_digest);
+    add_to(commands);
     return commands.encode();
   }
 };
-using SharedRelease = std::shared_ptr<const PendingRelease>;
+/// One, with the time from which on nobody needs it.
+struct LateRelease {
+  std::shared_ptr<const PendingRelease> release;
+  Time lease_end;
+};
+using LateReleases = std::vector<LateRelease>;
 
 /// A connection that never waits: what is sent goes out as far as the socket takes it, and replies are
 /// read as they come, in order. One that nobody waits for any more is read by whoever uses the line
@@ -57,15 +63,18 @@ class Line {
 
   [[nodiscard]] bool was_used() const noexcept { return sent_ > 0; }
 
+  /// How many replies have come, for who no longer has the line.
+  using Progress = std::shared_ptr<const std::atomic<Number>>;
+  [[nodiscard]] Progress progress() const noexcept { return received_; }
+
   /// No other line of the process has the same; not 0.
   [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
   [[nodiscard]] int descriptor() const noexcept { return context_.fd; }
   [[nodiscard]] Connection& connection() noexcept { return *connection_; }
 
-  /// Sends commands, and says which number the first of their replies has. `release`: what is sent, if
-  /// it is one; it is sent again as text if the server does not know the script. Throws Fault.
-  Number send(std::string_view bytes, std::size_t replies, Time now,
-              SharedRelease release = nullptr) {
+  /// Sends commands, and says which number the first of their replies has. `release`: what they are, if
+  /// they are one. Throws Fault.
+  Number send(std::string_view bytes, std::size_t replies, Time now, LateRelease release = {}) {
     const auto first = sent_;
     sent_ += replies;
     batches_.push_back({sent_, now, std::move(release)});
@@ -120,50 +129,53 @@ class Line {
       if (::redisGetReplyFromReader(&context_, &parsed) != REDIS_OK) throw fault_of(context_, 0);
       if (!parsed) return std::nullopt;
       const HiredisReply raw{static_cast<redisReply*>(parsed)};
-      Answer answer{received_, to_reply(*raw)};
-      if (received_ == sent_) {
+      const auto number = received();
+      Answer answer{number, to_reply(*raw)};
+      if (number == sent_) {
         throw answer.reply.is_error()
             ? fault_of(answer.reply)
             : Fault{errc::protocol_error, "the server said more than it was asked"};
       }
-      ++received_;
-      // Taken off first: to send it again adds to the batches.
-      const auto release = batches_.front().release;
-      if (batches_.front().end == received_) batches_.erase(batches_.begin());
-      if (answer.number >= from) return answer;
-      if (release && answer.reply.is_error("NOSCRIPT")) repeat(release, Time::clock::now());
+      received_->store(number + 1, std::memory_order_release);
+      if (batches_.front().end == number + 1) batches_.erase(batches_.begin());
+      if (number >= from) return answer;
     }
-  }
-
-  /// Sends a release as text.
-  Number repeat(const SharedRelease& release, Time now) {
-    return send(release->encode(false), 1, now, release);
   }
 
   /// Reads what has come of the replies that concern nobody.
   void settle() {
-    for (auto before = received_ + 1; owes() && before != received_;) {
-      before = received_;
+    for (auto before = sent_ + 1; owes() && before != received();) {
+      before = received();
       receive();
       (void)next(sent_);
     }
   }
 
-  [[nodiscard]] bool owes() const noexcept { return received_ < sent_; }
+  /// Of a line that has failed: the releases that may not have run.
+  [[nodiscard]] LateReleases unanswered() {
+    LateReleases releases;
+    for (auto& batch : batches_) {
+      if (batch.release.release) releases.push_back(std::move(batch.release));
+    }
+    return releases;
+  }
+
+  [[nodiscard]] bool owes() const noexcept { return received() < sent_; }
   /// Since when the server has been silent; `never` if it owes nothing.
   [[nodiscard]] Time silent_since() const noexcept {
     return batches_.empty() ? never : batches_.front().sent;
   }
 
-  /// The first time as text: what comes next finds the lock free.
-  [[nodiscard]] bool first_release() noexcept { return std::exchange(first_release_, false); }
-
  private:
+  [[nodiscard]] Number received() const noexcept {
+    return received_->load(std::memory_order_relaxed);
+  }
+
   /// What went out together.
   struct Batch {
     Number end;  // behind its last reply
     Time sent;
-    SharedRelease release;
+    LateRelease release;
   };
 
   void flush_plain() {
@@ -194,8 +206,8 @@ class Line {
   redisContext& context_;
   std::string unsent_;
   bool has_unsent_ = false;
-  bool first_release_ = true;
-  Number sent_ = 0, received_ = 0;
+  Number sent_ = 0;
+  const std::shared_ptr<std::atomic<Number>> received_ = std::make_shared<std::atomic<Number>>(0);
   std::vector<Batch> batches_;  // of which replies are to come, the oldest first
 };
 

@@ -33,7 +33,8 @@ class QuorumAcquisition {
   /// What a QuorumLock remembers from one acquisition to the next.
   struct Memory {
     IdSource ids;
-    Time arbiter_is_stale_until = Time::min();
+    /// The end of the lease of who has the arbiter, and did not take the turn that was left to him.
+    Time stale_lease_end{};
   };
 
   QuorumAcquisition(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
@@ -44,8 +45,7 @@ class QuorumAcquisition {
         memory_(memory),
         deadline_(deadline),
         cancellation_(cancellation) {
-    const auto now = Clock::now();
-    may_give_way_ = deadline > now && now >= memory.arbiter_is_stale_until;
+    may_give_way_ = deadline > Clock::now();
   }
 
   /// Blocks until the lock is acquired (true), or until the deadline or cancellation (false). When it
@@ -94,7 +94,17 @@ class QuorumAcquisition {
   }
 
   /// With a majority, but against the arbiter: somebody else may have waited there for his turn.
-  [[nodiscard]] bool gives_way() const { return may_give_way_ && is_refused_by_arbiter(); }
+  [[nodiscard]] bool gives_way() const {
+    if (!may_give_way_ || !is_refused_by_arbiter()) return false;
+    constexpr milliseconds same{20};
+    const auto end = end_at_arbiter();
+    return end < memory_.stale_lease_end - same || end > memory_.stale_lease_end + same;
+  }
+
+  [[nodiscard]] Time end_at_arbiter() const {
+    const auto& left = vote_.ballots[vote_.arbiter].left;
+    return left ? after(Clock::now(), *left) : Time::min();
+  }
 
   /// Without a majority, but with the arbiter.
   [[nodiscard]] bool has_turn() {
@@ -126,10 +136,7 @@ class QuorumAcquisition {
       if (extension.verdict(0, majority) != Extension::extended) return false;
       end = after(now, extension.certain(0, majority));
     }
-    if (gave_way_ && is_refused_by_arbiter()) {  // to nobody, as it seems
-      const auto left = vote_.ballots[vote_.arbiter].left.value_or(milliseconds::zero());
-      memory_.arbiter_is_stale_until = now + std::min(left, Waiting::longest_slice);
-    }
+    if (gave_way_ && is_refused_by_arbiter()) memory_.stale_lease_end = end_at_arbiter();
     hold_.expires_at = end;
     return Clock::now() < end;
   }
@@ -141,20 +148,15 @@ class QuorumAcquisition {
       vote_.begin();
       return true;
     }
+    if (won) return give_way();
     auto left = vote_.ballots[refuser].left;
     if (left == milliseconds::max() && !type_is_known_) {
       vote_.look_at_type();
       type_is_known_ = true;
     }
-    if (won) {
-      may_give_way_ = false;
-      gave_way_ = true;
-    }
     for (const auto since = Clock::now();;) {
-      auto slice = next_slice(left);
-      if (won) slice = std::min(slice, brief_slice());
       vote_.begin();
-      const bool is_over = vote_.wait_on(refuser, slice, cancellation_);
+      const bool is_over = vote_.wait_on(refuser, next_slice(left), cancellation_);
       const auto ballot = vote_.ballots[refuser];
       if (ballot.granted && !vote_.panel.is_cancelled()) {
         vote_.arbiter = refuser;
@@ -164,7 +166,7 @@ class QuorumAcquisition {
       vote_.give_back();
       const auto now = Clock::now();
       if (now >= deadline_ || vote_.panel.is_cancelled()) return false;
-      if (!ballot.refused || is_over || won || now - since > Waiting::longest_slice) {
+      if (!ballot.refused || is_over || now - since > Waiting::longest_slice) {
         vote_.begin();
         return true;
       }
@@ -180,10 +182,14 @@ class QuorumAcquisition {
     return std::max(std::min(slice, left_until(deadline_, Clock::now())), milliseconds{1});
   }
 
-  /// For as long as somebody else takes to ask the others who has his turn.
-  [[nodiscard]] milliseconds brief_slice() const {
-    const auto round = std::chrono::ceil<milliseconds>(4 * vote_.round) + milliseconds{10};
-    return round + std::chrono::ceil<milliseconds>(jitter(2 * round));
+  /// Lets somebody else ask the others who may have his turn at the arbiter, for as long as that takes.
+  [[nodiscard]] bool give_way() {
+    may_give_way_ = false;
+    gave_way_ = true;
+    const auto least = 4 * vote_.round + milliseconds{1};
+    vote_.panel.pause(least + jitter(least));
+    vote_.begin();
+    return !vote_.panel.is_cancelled();
   }
 
   /// A random time of up to so much.

@@ -22,7 +22,10 @@ namespace redis_lock::detail {
 class QuorumRelease {
  public:
   QuorumRelease(const QuorumNodes& nodes, QuorumHold& hold)
-      : nodes_(nodes), hold_(hold), releases_(nodes.size()) {}
+      : nodes_(nodes),
+        hold_(hold),
+        releases_(nodes.size()),
+        lease_end_(after(Time::clock::now(), hold.lease)) {}
 
   /// Was it held until now? Throws Fault if that cannot be found out.
   [[nodiscard]] bool run() {
@@ -71,31 +74,38 @@ class QuorumRelease {
     for (const auto& share : hold_.shares) lines.push_back(share.line);
     const auto timeout = nodes_.timeout(hold_.lease);
     panel.connect(Time::clock::now() + timeout, lines);
+    const auto start = Time::clock::now();
+    first_ = panel.size();
     send(panel);
-    panel.collect(Time::clock::now() + timeout, [&] {
+    // The first node, too, if it does not take much longer than the rest: if this thread wants the lock again,
+    // who waits there shall come first.
+    Time patience = never;
+    panel.collect(start + timeout, [&] {
       for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
-      return is_freed() ? Time::min() : never;
+      if (!is_freed()) return never;
+      if (!panel.seats()[first_].is_pending()) return Time::min();
+      const auto now = Time::clock::now();
+      if (patience == never) patience = now + (now - start) + milliseconds{1};
+      return patience;
     });
     status.was_stale = panel.was_stale();
     for (std::size_t i = 0; i < panel.size(); ++i)
       releases_[i].is_queued = panel.seats()[i].is_pending();
+    if (panel.is_pending()) nodes_.tidy_soon();
     if (!is_freed() && !is_lost()) throw no_majority(panel);
     return true;
   }
 
-  /// In one row, the first node last: who waits there finds the others free.
-  void send(Panel& panel) const {
+  void send(Panel& panel) {
     const auto now = Time::clock::now();
-    std::string bytes;
-    for (std::size_t i = panel.size(); i-- > 0;) {
+    const auto bytes = hold_.release->encode();
+    for (std::size_t i = 0; i < panel.size(); ++i) {
       auto& seat = panel.seats()[i];
       if (!seat.line || !is_due(i)) continue;
-      if (seat.line->first_release()) {
-        panel.repeat(seat, hold_.release, now);
-      } else {
-        if (bytes.empty()) bytes = hold_.release->encode(true);
-        panel.ask(seat, bytes, 1, now, hold_.release);
-      }
+      const auto& share = hold_.shares[i];
+      if (seat.line->serial() != share.line && !share.is_done()) continue;
+      if (first_ == panel.size()) first_ = i;
+      panel.ask(seat, bytes, 1, now, {hold_.release, lease_end_});
     }
   }
 
@@ -109,10 +119,6 @@ class QuorumRelease {
       return;
     }
     const auto& reply = seat.replies.front();
-    if (reply.is_error("NOSCRIPT")) {
-      panel.repeat(seat, hold_.release, Time::clock::now());
-      return;
-    }
     try {
       outcome.freed = integer_of(reply, "the release script") == 0 || outcome.was_sent;
       outcome.not_ours = !outcome.freed;
@@ -123,15 +129,17 @@ class QuorumRelease {
 
   void leave_rest() {
     const auto pools = nodes_.pools();
-    const auto lease_end = after(Time::clock::now(), hold_.lease);
     for (std::size_t i = 0; i < releases_.size(); ++i) {
-      if (is_due(i) && !releases_[i].is_queued) pools[i]->release_later(hold_.release, lease_end);
+      if (is_due(i) && !releases_[i].is_queued)
+        pools[i]->release_later({hold_.release, lease_end_});
     }
   }
 
   const QuorumNodes& nodes_;
   QuorumHold& hold_;
   std::vector<Outcome> releases_;
+  const Time lease_end_;   // of the latest extension that may have been sent
+  std::size_t first_ = 0;  // of the nodes that were asked
 };
 
 }  // namespace redis_lock::detail
