@@ -69,9 +69,9 @@ struct Options {
 
   /// After it was granted, each acquisition waits until that many replicas have acknowledged it (the
   /// command WAIT, Redis 3.0: one more round trip). If fewer do in time, the lock is freed, and
-  /// errc::too_few_replicas says how many did; try_lock… and get_or_create throw it, too. A failover to
-  /// a replica that has acknowledged does not lose the lock. Renewals and releases are not waited for,
-  /// and nothing here makes two holders impossible: see docs/safety.md. Default none.
+  /// errc::too_few_replicas says how many did; try_lock… and get_or_create throw it, too. It makes a lock
+  /// that a failover loses rarer, not impossible: see docs/safety.md. Renewals, releases and what
+  /// local_handoffs passes on are not waited for. Default none.
   Replicas replicas{};
 
   /// Told once for each acquisition that was lost while it was held (errc::lease_lost): the key has
