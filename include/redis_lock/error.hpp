@@ -23,7 +23,9 @@ enum class errc {
   /// What came back is not the Redis protocol, or not an answer to what was asked.
   protocol_error,
   /// extend() of a lock that has no expiry.
-  not_expirable
+  not_expirable,
+  /// Fewer replicas than Options::replicas asks for acknowledged the lock in time; it was given back.
+  too_few_replicas
 };
 
 namespace detail {
@@ -42,6 +44,7 @@ class Category final : public std::error_category {
       case errc::server_error: return "Redis answered with an error";
       case errc::protocol_error: return "unexpected answer instead of the Redis protocol";
       case errc::not_expirable: return "the lock has no expiry to extend";
+      case errc::too_few_replicas: return "too few replicas acknowledged the lock in time";
     }
     return "unknown redis_lock error";
   }
@@ -56,7 +59,8 @@ class Category final : public std::error_category {
       case errc::protocol_error: return std::errc::protocol_error;
       case errc::lease_lost:
       case errc::server_error:
-      case errc::not_expirable: break;
+      case errc::not_expirable:
+      case errc::too_few_replicas: break;
     }
     return {value, *this};
   }

@@ -12,6 +12,15 @@ namespace redis_lock {
 /// "No limit", for Options::expire and Options::max_hold.
 inline constexpr std::chrono::milliseconds no_expiry = std::chrono::milliseconds::max();
 
+/// How many replicas must have a lock before it counts as acquired: see Options::replicas.
+struct Replicas {
+  /// At least so many. Default 0: none are waited for.
+  unsigned min_acks = 0;
+  /// How long an acquisition waits for them, beyond its own deadline; but it leaves its holder at least a
+  /// third of the lease. Default 1 s, at least 1 ms.
+  std::chrono::milliseconds timeout{1000};
+};
+
 /// How a Lock behaves. A plain aggregate: set what differs from the defaults.
 struct Options {
   /// The lease: how long the lock outlives a holder that crashed, or that Redis no longer hears.
@@ -57,6 +66,13 @@ struct Options {
   /// store relies on the numbers. Default off. Not together with local_handoffs.
   bool fencing = false;
   std::string fence_prefix = "lock-fence:";
+
+  /// After it was granted, each acquisition waits until that many replicas have acknowledged it (the
+  /// command WAIT, Redis 3.0: one more round trip). If fewer do in time, the lock is freed, and
+  /// errc::too_few_replicas says how many did; try_lock… and get_or_create throw it, too. It makes a lock
+  /// that a failover loses rarer, not impossible: see docs/safety.md. Renewals, releases and what
+  /// local_handoffs passes on are not waited for. Default none.
+  Replicas replicas{};
 
   /// Told once for each acquisition that was lost while it was held (errc::lease_lost): the key has
   /// another owner or is gone, or the lease is about to end without contact. Called from the

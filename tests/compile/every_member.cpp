@@ -31,6 +31,7 @@ redis_lock::Options options() {
   options.signal_expire = 1s;
   options.fencing = options.deferred_unlock = true;
   options.local_handoffs = 0;
+  options.replicas = redis_lock::Replicas{2, 500ms};
   options.id = options.key_prefix = options.signal_prefix = options.fence_prefix = "text";
   options.on_lost = [](std::error_code) {};
   options.on_error = [](const redis_lock::Error&) {};

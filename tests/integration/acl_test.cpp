@@ -99,8 +99,8 @@ TEST_F(Rights, AreThoseOfTheDocumentation) {
   const auto user = "reset on >password ";
   EXPECT_THAT(text, HasSubstr(user + rights::locks + '\n'));
   for (const auto& more :
-       {rights::fencing, rights::cache, rights::reset_all, rights::sentinel, rights::cluster,
-        std::string("+select"), std::string("+client|setname")}) {
+       {rights::fencing, rights::replicas, rights::cache, rights::reset_all, rights::sentinel,
+        rights::cluster, std::string("+select"), std::string("+client|setname")}) {
     EXPECT_THAT(text, HasSubstr(" " + more + '\n'));
   }
   EXPECT_EQ(rights::endpoint, "+select +client|setname");
@@ -113,6 +113,19 @@ TEST_F(Rights, OfFencingAreAllNeeded) {
     options.fencing = true;
     use_locks(client, options);
   });
+}
+
+TEST_F(Rights, OfReplicasAreAllNeeded) {
+  const auto lock_with = [this](const std::string& rights) {
+    auto options = leased_for(60s);
+    options.replicas = {1, 1ms};  // there is none
+    Lock lock{user_with(rights), "x", options};
+    return message_of<Error>([&] { return lock.try_lock(); });
+  };
+  EXPECT_THAT(lock_with(rights::locks + ' ' + rights::replicas), HasSubstr("0 of 1 replicas"));
+  EXPECT_THAT(lock_with(rights::locks), AllOf(HasSubstr("NOPERM"), HasSubstr("'wait'")));
+  EXPECT_FALSE(redis.exists("lock:x"));
+  EXPECT_EQ(rights::replicas, "+wait");
 }
 
 TEST_F(Rights, OfACacheAreAllNeeded) {

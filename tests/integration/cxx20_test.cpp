@@ -52,6 +52,21 @@ TEST_F(LockStoppable, StoppedWhileWaitingTakesNothing) {
   EXPECT_TRUE(lock.try_lock());
 }
 
+TEST_F(LockStoppable, StoppedWhileReplicasAreWaitedForTakesNothing) {
+  auto options = Options::without_renewal();
+  options.replicas = {1, soon};  // there is none
+  Lock lock{client, name, options};
+  std::stop_source source;
+  auto waiter = std::async(std::launch::async, [&] { return lock.lock(source.get_token()); });
+  ASSERT_TRUE(eventually([this] { return redis.exists(key) && somebody_waits(); }));
+  const Stopwatch since_stop;
+  source.request_stop();
+  EXPECT_FALSE(waiter.get());
+  EXPECT_LT(since_stop.elapsed(), soon);
+  EXPECT_FALSE(redis.exists(key));
+  EXPECT_FALSE(lock.owns_lock());
+}
+
 TEST_F(LockStoppable, GrantedWhileWaiting) {
   held_by_somebody();
   Lock lock{client, name};

@@ -16,6 +16,7 @@ inline const std::string locks =
 inline const std::string fencing = "~lock-fence:* +exists +incr";
 inline const std::string cache = "~cache:*";
 inline const std::string reset_all = "+scan";
+inline const std::string replicas = "+wait";
 inline const std::string endpoint = "+select +client|setname";
 inline const std::string sentinel = "+role";
 inline const std::string cluster = "+cluster|slots +asking";
@@ -42,7 +43,8 @@ inline std::vector<std::string> words_of_least_user() {
   const std::string of_tests =
       "~data:* ~k1 ~k2 ~other:* ~any*bytes:* ~?-test-* ~test-* ~*test-*x +echo +ping";
   auto words = words_of(rights::locks + ' ' + rights::fencing + ' ' + rights::cache + ' ' +
-                        rights::reset_all + ' ' + rights::endpoint + ' ' + of_tests);
+                        rights::reset_all + ' ' + rights::replicas + ' ' + rights::endpoint + ' ' +
+                        of_tests);
   words.insert(words.begin(), {"--user", least_user});
   return words;
 }

@@ -18,6 +18,8 @@ using redis_lock::Options;
 using redis_lock::Tls;
 using redis_lock::detail::keys_on_cluster;
 using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+using namespace std::chrono_literals;
 
 /// What checked() complains of; empty if it does not.
 std::string complaint(Endpoint endpoint) {
@@ -154,6 +156,25 @@ TEST(KeysOnCluster, MayHaveAHashTagInTheirPrefixes) {
   options.fencing = true;
   EXPECT_THROW((void)keys_on_cluster("job", options), std::invalid_argument);
   EXPECT_THROW((void)keys_on_cluster("}job", Options{}), std::invalid_argument);
+}
+
+Options with_replicas(unsigned min_acks, std::chrono::milliseconds timeout) {
+  auto options = Options::without_renewal();
+  options.replicas = {min_acks, timeout};
+  return redis_lock::detail::checked("name", options, false);
+}
+
+TEST(CheckedReplicas, WantATimeoutWhereTheyAreWaitedFor) {
+  for (const auto timeout : {0ms, -1ms, std::chrono::milliseconds::min()}) {
+    EXPECT_THAT([&] { with_replicas(1, timeout); },
+                ThrowsMessage<std::invalid_argument>(HasSubstr("replicas.timeout")));
+    EXPECT_EQ(with_replicas(0, timeout).replicas.min_acks, 0U);
+  }
+  EXPECT_EQ(with_replicas(1, 1ms).replicas.timeout, 1ms);
+}
+
+TEST(CheckedReplicas, AreWaitedForForACenturyAtMost) {
+  EXPECT_EQ(with_replicas(1, redis_lock::no_expiry).replicas.timeout, redis_lock::detail::longest);
 }
 
 }  // namespace

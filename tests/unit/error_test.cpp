@@ -21,12 +21,14 @@ constexpr errc all[] = {errc::not_owned,
                         errc::authentication_failed,
                         errc::server_error,
                         errc::protocol_error,
-                        errc::not_expirable};
+                        errc::not_expirable,
+                        errc::too_few_replicas};
 
 TEST(Errc, HasNoValueThatMeansSuccess) {
   for (const auto each : all) EXPECT_TRUE(make_error_code(each)) << static_cast<int>(each);
   EXPECT_EQ(static_cast<int>(errc::not_owned), 1);
   EXPECT_EQ(static_cast<int>(errc::not_expirable), 8);
+  EXPECT_EQ(static_cast<int>(errc::too_few_replicas), 9);
 }
 
 TEST(Errc, ConvertsToAnErrorCodeByItself) {
@@ -51,7 +53,8 @@ TEST(Errc, MatchesTheConditionsOfTheStandard) {
 }
 
 TEST(Errc, IsItsOwnConditionWhereTheStandardHasNone) {
-  for (const auto each : {errc::lease_lost, errc::server_error, errc::not_expirable}) {
+  for (const auto each :
+       {errc::lease_lost, errc::server_error, errc::not_expirable, errc::too_few_replicas}) {
     const auto condition = make_error_code(each).default_error_condition();
     EXPECT_EQ(condition.category(), category());
     EXPECT_EQ(condition.value(), static_cast<int>(each));
@@ -74,7 +77,7 @@ TEST(Category, HasAMessageOfItsOwnForEachErrc) {
 
 TEST(Category, HasAMessageForWhatIsNoErrc) {
   EXPECT_EQ(category().message(0), "unknown redis_lock error");
-  EXPECT_EQ(category().message(9), "unknown redis_lock error");
+  EXPECT_EQ(category().message(10), "unknown redis_lock error");
   EXPECT_EQ(category().message(-1), "unknown redis_lock error");
 }
 

@@ -74,6 +74,8 @@ class FakeRedis {
   bool knows_fractions = true;   // of seconds, as Redis 6.0 and later do
   bool tells_missing = true;     // PTTL of a missing key is -2, as in Redis 2.8 and later; else -1
   milliseconds blocks_longer{};  // than it was asked to
+  int replicas = 0;              // that are connected
+  int acks = 0;                  // of those that are not frozen
 
   // The way to it and back.
   milliseconds there{}, back{};
@@ -102,7 +104,7 @@ class FakeRedis {
     }
     exchanges.push_back(exchange);
     if (exchanges.size() > 10'000) throw std::logic_error("this polls for ever");
-    if (std::exchange(lose_next_command, false)) throw lost();
+    if (std::exchange(lose_next_command, false)) lose();
     pass(there);
     if (instead) {
       if (auto replies = instead(exchange)) return *replies;
@@ -110,7 +112,7 @@ class FakeRedis {
     Replies replies;
     for (const auto& command : exchange.commands) replies.push_back(run(command));
     pass(back + std::exchange(delay_next_reply, 0ms));
-    if (std::exchange(lose_next_reply, false)) throw lost();
+    if (std::exchange(lose_next_reply, false)) lose();
     return replies;
   }
 
@@ -165,9 +167,12 @@ class FakeRedis {
     Time expires_at;
   };
 
-  static redis_lock::detail::Fault lost() {
+  /// What comes next is another connection.
+  [[noreturn]] void lose() {
     using redis_lock::detail::Fault;
-    return {redis_lock::errc::connection_failed, "the connection is lost", Fault::Kind::passing};
+    has_written_ = false;
+    throw Fault{redis_lock::errc::connection_failed, "the connection is lost",
+                Fault::Kind::passing};
   }
   static Reply wrong_type() {
     return error("WRONGTYPE Operation against a key holding the wrong kind of value");
@@ -197,11 +202,14 @@ class FakeRedis {
     if (name == "GET") return get(command.at(1));
     if (name == "BLPOP") return pop(command.at(1), command.at(2));
     if (name == "EVALSHA" || name == "EVAL") return script(command);
+    if (name == "WAIT")
+      return wait(std::stoi(command.at(1)), milliseconds{std::stoi(command.at(2))});
     return error("ERR unknown command");
   }
 
   [[nodiscard]] Reply set(const Command& command) {
     if (find(command.at(1))) return nil();
+    has_written_ = true;
     const bool expires = command.size() == 6 && command[4] == "PX";
     values_[command.at(1)] = {
         string(command.at(2)),
@@ -242,6 +250,14 @@ class FakeRedis {
     return array({string(key), string("1")});
   }
 
+  /// As Redis does: for what this connection has written, if anything.
+  [[nodiscard]] Reply wait(int least, milliseconds timeout) {
+    if (timeout == 0ms) throw std::logic_error("WAIT for ever");
+    if (!has_written_) return integer(replicas);
+    if (acks < least) pass(timeout);
+    return integer(acks);
+  }
+
   [[nodiscard]] Reply script(const Command& command) {
     using namespace redis_lock::detail;
     const auto calls = [&](const Script& script) {
@@ -252,6 +268,7 @@ class FakeRedis {
     const auto key = command.at(3);
     if (calls(release_script)) {
       if (get(key).text != command.at(5)) return integer(1);
+      has_written_ = true;
       values_[command.at(4)] = {array({string("1")}),
                                 FakeClock::time + milliseconds{std::stoll(command.at(6))}};
       values_.erase(key);
@@ -266,13 +283,21 @@ class FakeRedis {
                     : Command{"SET", key, command.at(5), "NX", "PX", command.at(6)});
       return integer(count);
     }
+    if (calls(rewrite_script)) {
+      if (get(key).text != command.at(4)) return integer(1);
+      put(key, string(command.at(4)));
+      has_written_ = true;
+      return integer(0);
+    }
     if (!calls(extend_script)) return error("NOSCRIPT No matching script. Please use EVAL.");
     if (get(key).text != command.at(4)) return integer(1);
     if (left(key) < 0) return integer(2);
+    has_written_ = true;
     find(key)->expires_at = FakeClock::time + milliseconds{std::stoll(command.at(5))};
     return integer(0);
   }
 
+  bool has_written_ = false;  // this connection
   std::map<std::string, Value> values_;
   std::multimap<Time, std::function<void()>> events_;
 };

@@ -21,6 +21,8 @@ TEST(Options, DefaultToARenewedLeaseOfThirtySeconds) {
   EXPECT_EQ(options.signal_expire, 1s);
   EXPECT_EQ(options.id, "");
   EXPECT_FALSE(options.fencing);
+  EXPECT_EQ(options.replicas.min_acks, 0U);
+  EXPECT_EQ(options.replicas.timeout, 1s);
   EXPECT_FALSE(options.on_lost);
   EXPECT_FALSE(options.on_error);
 }

@@ -11,6 +11,7 @@
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/options.hpp>
 
 namespace redis_lock::detail {
 
@@ -27,6 +28,7 @@ namespace redis_lock::detail {
 ///   first:    SET NX PX, PTTL                 mine, or busy and at most this long
 ///   waiting:  BLPOP signal, SET NX PX, PTTL   in one write: the server runs the SET when the BLPOP ends,
 ///                                             before it waits for what other clients send next
+///   granted:  WAIT                            where replicas are to acknowledge it
 ///
 /// Where the Keys have a fence, the acquire script is in the place of SET.
 ///
@@ -47,13 +49,14 @@ class Acquisition {
   static constexpr milliseconds pause_between_tries{50};
 
   Acquisition(const Keys& keys, std::string_view id, milliseconds expire,
-              std::string_view signal_expire, Time deadline)
+              std::string_view signal_expire, Time deadline, const Replicas& replicas = {})
       : keys_(keys),
         id_(id),
         expire_(expire),
         expire_text_(expire == without_end ? std::string{} : std::to_string(expire.count())),
         signal_expire_(signal_expire),
-        deadline_(deadline) {}
+        deadline_(deadline),
+        replicas_(replicas) {}
 
   /// Blocks until the lock is acquired: the end of its lease; or until the deadline or cancellation:
   /// nothing, and nothing is held. `expire` of milliseconds::max() is a lease without end.
@@ -63,7 +66,8 @@ class Acquisition {
     for (;;) {
       auto answer = attempt(link, slice);
       if (answer.lease_end) {
-        const auto lease_end = confirm(link, *answer.lease_end);
+        const auto lease_end = confirm(link, *answer.lease_end, answer.is_found);
+        if (lease_end && replicas_.min_acks > 0) await_replicas(link, *lease_end);
         if (lease_end && Clock::now() < *lease_end) return lease_end;
         // The lease was over before anybody knew of it, so it was none: it goes back.
         id_is_spent_ = true;
@@ -103,6 +107,7 @@ class Acquisition {
 
   struct Answer {
     std::optional<Time> lease_end;  // the lock is ours until then
+    bool is_found = false;          // as an earlier connection got it
     milliseconds held_for{};        // otherwise: what the lease of its holder has left, at most
   };
 
@@ -133,9 +138,7 @@ class Acquisition {
 
     const auto sent = Clock::now();
     in_doubt_ = true;
-    // The slower clocks of servers before 6.0 let a client wait up to two seconds longer.
-    const auto replies =
-        link.exchange(commands, waits && link.whole_seconds ? slice + milliseconds{2000} : slice);
+    const auto replies = link.exchange(commands, waits ? late(link, slice) : slice);
     auto reply = replies.begin();
     const auto* wake_up = waits ? &*reply++ : nullptr;
     const auto& set = *reply++;
@@ -160,6 +163,7 @@ class Acquisition {
         fencing_token_ = token_of(std::strtoll(fence.c_str(), nullptr, 10));
       }
       answer.lease_end = lease_from(sent, lease_left.count() < 0 ? expire_ : lease_left);
+      answer.is_found = true;
     } else {
       // -2: freed in between. -1: no expiry, or on Redis 2.6 either of the two.
       answer.held_for = lease_left.count() == -1
@@ -195,17 +199,52 @@ class Acquisition {
   }
 
   /// A grant may have lain in a socket for a while. If less than two thirds of its lease are left, asks
-  /// once more, for a lease that counts from now. Nothing if the lock is not ours any more.
+  /// once more, for a lease that counts from now. So it does with what was found, if replicas are to
+  /// acknowledge it: WAIT waits for what its own connection wrote. Nothing if the lock is not ours any more.
   template <class Link>
-  [[nodiscard]] std::optional<Time> confirm(Link& link, Time lease_end) {
+  [[nodiscard]] std::optional<Time> confirm(Link& link, Time lease_end, bool is_found) {
     const auto sent = Clock::now();
-    if (expire_ == without_end || lease_end - sent >= expire_ - expire_ / 3) return lease_end;
+    const bool is_good = expire_ == without_end || lease_end - sent >= expire_ - expire_ / 3;
+    if (is_good && !(is_found && replicas_.min_acks > 0)) return lease_end;
     if (lease_end <= sent) return std::nullopt;
     const bool in_doubt_before = std::exchange(extension_in_doubt_, true);
-    const auto extension = extend(link, keys_.lock, id_, expire_text_);
+    const auto extension = expire_ == without_end ? rewrite(link, keys_.lock, id_)
+                                                  : extend(link, keys_.lock, id_, expire_text_);
     extension_in_doubt_ = in_doubt_before;
     if (extension != Extension::extended) return std::nullopt;
     return lease_from(sent, expire_);
+  }
+
+  /// Comes after confirm(), so that the lease that is reported is the one that they have. Where they do
+  /// not have it in time, or the server cannot tell, gives the lock back and throws.
+  template <class Link>
+  void await_replicas(Link& link, Time lease_end) {
+    const auto now = Clock::now();
+    if (now >= lease_end) return;
+    auto limit = replicas_.timeout;
+    if (expire_ != without_end) limit = std::min(limit, left_until(lease_end - expire_ / 3, now));
+    limit = std::max(limit, milliseconds{1});  // 0 is for ever
+    const auto least = std::to_string(replicas_.min_acks);
+    const auto timeout = std::to_string(limit.count());
+    const auto command = Commands{}.add({"WAIT", least, timeout});
+    const auto reply = link.exchange(command, late(link, limit)).front();
+    if (is_passing_error(reply)) throw fault_of(reply);
+    const bool counts = reply.kind == Reply::Kind::integer;
+    if (counts && reply.integer >= replicas_.min_acks) return;
+    try {
+      release(link, keys_, id_, signal_expire_);
+      in_doubt_ = false;
+    } catch (const Fault&) {  // it stays in doubt, and what is reported is why it was given back
+    }
+    expect(reply, counts, "WAIT");
+    throw Fault{errc::too_few_replicas, std::to_string(reply.integer) + " of " + least +
+                                            " replicas acknowledged it within " + timeout + " ms"};
+  }
+
+  /// The slower clocks of servers before 6.0 let a client wait up to two seconds longer.
+  template <class Link>
+  [[nodiscard]] static milliseconds late(const Link& link, milliseconds wait) {
+    return link.whole_seconds ? wait + milliseconds{2000} : wait;
   }
 
   /// No slice is longer than a third of the lease: so a grant has two thirds left for certain, without
@@ -224,6 +263,7 @@ class Acquisition {
   std::string expire_text_;
   std::string_view signal_expire_;
   Time deadline_;
+  Replicas replicas_;
   bool in_doubt_ = false;
   bool extension_in_doubt_ = false;
   bool id_is_spent_ = false;

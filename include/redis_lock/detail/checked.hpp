@@ -88,12 +88,15 @@ inline void require(bool good, const char* complaint) {
     require(options.local_handoffs == 0,
             "fencing needs local_handoffs of 0: what is passed on has no token of its own");
   }
+  require(options.replicas.min_acks == 0 || options.replicas.timeout > milliseconds::zero(),
+          "replicas.timeout must be positive");
   if (options.auto_renewal) {
     require(options.expire != no_expiry, "auto_renewal needs an expire that is not no_expiry");
     require(!is_borrowed, "auto_renewal is not possible over a borrowed context");
   }
   if (options.expire != no_expiry) options.expire = limited(options.expire);
   options.signal_expire = limited(options.signal_expire);
+  options.replicas.timeout = limited(options.replicas.timeout);
   return options;
 }
 

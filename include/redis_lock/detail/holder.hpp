@@ -209,7 +209,8 @@ class Holder {
     hold->advance = hold->expire / 30 / (1 + static_cast<unsigned char>(hold->id.back()) % 16);
     hold->on_lost = options_.on_lost;
 
-    Acquisition<> acquisition{keys_, hold->id, options_.expire, signal_expire_, deadline};
+    Acquisition<> acquisition{keys_,          hold->id, options_.expire,
+                              signal_expire_, deadline, options_.replicas};
     const auto give_up = [&] {
       if (acquisition.in_doubt()) core_->give_up(keys_, hold->id, signal_expire_);
     };

@@ -45,6 +45,12 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 0)",
                                       "8273688cbf9946b3b1bb31ad423384561472c702", "1", 3};
 
+// Writes a lock without expiry anew, as it is: so that this connection has written it.
+inline constexpr Script rewrite_script{R"(if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 0)",
+                                       "c78f889a029f30cf29ae7c17d28dbd4819b7d3c7", "1", 2};
+
 // GET comes first: it refuses a key that is no lock before anything is written.
 inline constexpr Script reset_script{R"(local held = redis.call('GET', KEYS[1])
 redis.call('DEL', KEYS[2])
@@ -151,6 +157,12 @@ template <class Link>
 [[nodiscard]] Extension extend(Link& link, const std::string& key, std::string_view id,
                                std::string_view expire) {
   return extension_of(evaluate(link, {extend_call(key, id, expire)}).front());
+}
+
+/// As extend(), for a lock without expiry.
+template <class Link>
+[[nodiscard]] Extension rewrite(Link& link, const std::string& key, std::string_view id) {
+  return extension_of(evaluate(link, {{&rewrite_script, {key, id, {}, {}}}}).front());
 }
 
 /// Frees the lock whoever holds it, and signals; says whether it was held.
