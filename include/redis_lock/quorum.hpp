@@ -50,8 +50,9 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
  public:
   /// The nodes in the same order wherever the name is used: waiters queue at the first that is there.
   /// Checks its arguments, without I/O. Throws std::invalid_argument, which names what is wrong: fewer
-  /// than three nodes, an even number, the same server twice, one behind Sentinel or of a cluster, or options that a majority cannot keep
-  /// (expire of no_expiry or under 10 ms, fencing, local_handoffs, deferred_unlock).
+  /// than three nodes, an even number, the same server twice, one behind Sentinel or of a cluster; or
+  /// options that a majority cannot keep (expire of no_expiry or under 10 ms, fencing, local_handoffs,
+  /// replicas, deferred_unlock).
   QuorumLock(std::vector<Client> nodes, std::string name, Options options = {})
       : holder_(checked_cores(nodes), name, checked_options(name, std::move(options))) {}
 
@@ -233,6 +234,8 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
                     "fencing is not possible on several nodes: no counter is common to them");
     detail::require(options.local_handoffs == 0,
                     "local_handoffs are not possible on several nodes");
+    detail::require(options.replicas.min_acks == 0,
+                    "replicas are not possible on several nodes: these are to have none");
     detail::require(
         !options.deferred_unlock,
         "deferred_unlock is not possible on several nodes: only the answers of a majority "

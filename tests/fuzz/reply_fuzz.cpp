@@ -92,6 +92,7 @@ void check_given_back(const redisContext& context) {
 struct Link {
   Connection& connection;
   bool whole_seconds = false;
+  bool asked_elsewhere = false;
   [[nodiscard]] Replies exchange(const Commands& commands, milliseconds wait = 0ms) const {
     FakeClock::time += wait;
     return connection.exchange(commands);

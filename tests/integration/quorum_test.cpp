@@ -508,6 +508,14 @@ TEST_F(QuorumBadInput, OfTheNodesIsNamed) {
   EXPECT_THAT(complaint(same), HasSubstr("different servers"));
 }
 
+TEST_F(QuorumBadInput, IsANodeThatIsNoSingleServer) {
+  auto nodes = clients(3);
+  for (const auto* uri : {"redis+sentinel://h/m", "redis+cluster://h"}) {
+    nodes[1] = Client{uri};
+    EXPECT_THAT(complaint(nodes), HasSubstr("single servers"));
+  }
+}
+
 TEST_F(QuorumBadInput, OfTheOptionsIsNamed) {
   EXPECT_THAT(complaint(clients(3), {}, ""), HasSubstr("name must not be empty"));
   EXPECT_THAT(complaint([](Options& options) { options.expire = redis_lock::no_expiry; }),
@@ -517,6 +525,8 @@ TEST_F(QuorumBadInput, OfTheOptionsIsNamed) {
   EXPECT_THAT(complaint([](Options& options) { options.fencing = true; }), HasSubstr("fencing"));
   EXPECT_THAT(complaint([](Options& options) { options.local_handoffs = 1; }),
               HasSubstr("local_handoffs"));
+  EXPECT_THAT(complaint([](Options& options) { options.replicas.min_acks = 1; }),
+              HasSubstr("replicas"));
   EXPECT_THAT(complaint([](Options& options) { options.deferred_unlock = true; }),
               HasSubstr("deferred_unlock"));
   EXPECT_EQ(complaint([](Options& options) { options.expire = 10ms; }), "");

@@ -91,6 +91,7 @@ class FakeRedis {
 
   // What Acquisition asks of a Link.
   bool whole_seconds = false;
+  bool asked_elsewhere = false;
   [[nodiscard]] bool cancelled() const { return FakeClock::time >= cancelled_at; }
   [[nodiscard]] bool cancelled_late() const { return notices_cancellation_late; }
   void pause(milliseconds time) {

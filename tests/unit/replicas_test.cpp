@@ -42,6 +42,20 @@ TEST_F(ReplicaAcks, AreOneWaitInAnExchangeOfItsOwn) {
   EXPECT_EQ(redis.exchanges.back().wait, 1s) << "the server may take that long";
 }
 
+TEST_F(ReplicaAcks, OfTheServerThatHandsTheKeysOverDoNotCount) {
+  redis.replicas = redis.acks = 2;
+  redis.instead = [this](const auto& exchange) -> std::optional<Replies> {
+    redis.asked_elsewhere = redis.asked_elsewhere || exchange.commands.front().front() == "SET";
+    return std::nullopt;
+  };
+  auto one = acked(1);
+  EXPECT_STREQ(fault_of_run([&] { return one.run(redis); }).what(),
+               "0 of 1 replicas acknowledged it within 1000 ms");
+  EXPECT_EQ(redis.holder(), "");
+  redis.instead = {};
+  EXPECT_TRUE(acked(1).run(redis)) << "afterwards, on the same connection";
+}
+
 TEST_F(ReplicaAcks, MayBeMore) {
   redis.replicas = redis.acks = 3;
   EXPECT_TRUE(acked(2).run(redis));

@@ -35,7 +35,8 @@ namespace redis_lock::detail {
 /// run() throws Fault when its connection fails. Call it again with a new one to go on: from then on
 /// each attempt also asks for the holder's id, as a SET whose reply was lost may have run.
 ///
-/// A Link has what Connection has: exchange(), pause(), cancelled(), cancelled_late(), whole_seconds.
+/// A Link has what Connection has: exchange(), pause(), cancelled(), cancelled_late(), whole_seconds,
+/// asked_elsewhere.
 template <class Clock = Time::clock>
 class Acquisition {
  public:
@@ -138,6 +139,7 @@ class Acquisition {
 
     const auto sent = Clock::now();
     in_doubt_ = true;
+    link.asked_elsewhere = false;
     const auto replies = link.exchange(commands, waits ? late(link, slice) : slice);
     auto reply = replies.begin();
     const auto* wake_up = waits ? &*reply++ : nullptr;
@@ -230,14 +232,16 @@ class Acquisition {
     const auto reply = link.exchange(command, late(link, limit)).front();
     if (is_passing_error(reply)) throw fault_of(reply);
     const bool counts = reply.kind == Reply::Kind::integer;
-    if (counts && reply.integer >= replicas_.min_acks) return;
+    // Another server's replicas are not those of this one.
+    const auto acks = link.asked_elsewhere ? 0 : reply.integer;
+    if (counts && acks >= replicas_.min_acks) return;
     try {
       release(link, keys_, id_, signal_expire_);
       in_doubt_ = false;
     } catch (const Fault&) {  // it stays in doubt, and what is reported is why it was given back
     }
     expect(reply, counts, "WAIT");
-    throw Fault{errc::too_few_replicas, std::to_string(reply.integer) + " of " + least +
+    throw Fault{errc::too_few_replicas, std::to_string(acks) + " of " + least +
                                             " replicas acknowledged it within " + timeout + " ms"};
   }
 

@@ -21,7 +21,8 @@ namespace redis_lock::detail {
 /// What to do about the replies of one server of a cluster that tell of another one.
 class Redirector {
  public:
-  virtual void redirect(const Address& asked, const Commands& commands, Replies& replies,
+  /// Says whether any of the replies are another server's now.
+  virtual bool redirect(const Address& asked, const Commands& commands, Replies& replies,
                         Time deadline) = 0;
 
  protected:
@@ -96,7 +97,8 @@ class Connection {
     if (!deferred_.empty()) repeat_unknown_releases(late, deadline);
     owes_replies_ = false;
     settle(late);
-    if (redirector_) redirector_->redirect(server_, commands, replies, deadline);
+    if (redirector_ && redirector_->redirect(server_, commands, replies, deadline))
+      asked_elsewhere = true;
     const bool refused = std::any_of(replies.begin(), replies.end(), is_passing_error);
     answered_ = answered_ || !refused;
     return replies;
@@ -177,6 +179,9 @@ class Connection {
 
   /// Has the server refused a fractional BLPOP timeout, as those before Redis 6.0 do?
   bool whole_seconds = false;
+
+  /// Has another server of the cluster answered for this one, which is handing keys over to it?
+  bool asked_elsewhere = false;
 
  private:
   static constexpr std::size_t most_deferred = 64;

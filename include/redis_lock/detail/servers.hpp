@@ -87,8 +87,9 @@ class Servers final : public Redirector {
   }
 
   /// Goes after keys that have moved, or are about to. What has moved for good is left to be tried again.
-  void redirect(const Address& asked, const Commands& commands, Replies& replies,
+  bool redirect(const Address& asked, const Commands& commands, Replies& replies,
                 Time deadline) override {
+    bool elsewhere = false;
     for (std::size_t i = 0; i < replies.size(); ++i) {
       auto& reply = replies[i];
       const bool has_moved = reply.is_error("MOVED");
@@ -105,8 +106,10 @@ class Servers final : public Redirector {
         for (auto word = commands.begin(i); word != commands.end(i); ++word) asking.append(*word);
         Connection there{at(endpoint_, to->server), deadline};
         reply = std::move(there.exchange_by(asking, deadline).back());
+        elsewhere = true;
       }
     }
+    return elsewhere;
   }
 
  private:
