@@ -128,10 +128,11 @@ class UriParser {
       if (kind == "sentinel") {
         auto& sentinel = endpoint_.sentinel.emplace();
         sentinel.addresses = addresses(authority, 26379);
-        if (path.size() < 2) fail("the name of the master is missing");
-        const auto name = path.substr(1, path.find('/', 1) - 1);
+        if (!path.empty()) path.remove_prefix(1);
+        const auto name = path.substr(0, path.find('/'));
+        if (name.empty()) fail("the name of the master is missing");
         sentinel.master_name = decode(name, "name of the master");
-        path.remove_prefix(1 + name.size());
+        path.remove_prefix(name.size());
       } else if (kind == "cluster") {
         endpoint_.cluster = addresses(authority, endpoint_.port);
       } else {

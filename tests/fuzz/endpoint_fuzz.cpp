@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <redis_lock/client.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -37,7 +38,12 @@ bool equal(const Endpoint& a, const Endpoint& b) {
   return a.host == b.host && a.port == b.port && a.unix_socket == b.unix_socket &&
          a.username == b.username && a.password == b.password && a.database == b.database &&
          a.client_name == b.client_name && a.connect_timeout == b.connect_timeout &&
-         a.command_timeout == b.command_timeout && a.retry_for == b.retry_for;
+         a.command_timeout == b.command_timeout && a.retry_for == b.retry_for &&
+         a.cluster == b.cluster && a.sentinel.has_value() == b.sentinel.has_value() &&
+         (!a.sentinel || (a.sentinel->addresses == b.sentinel->addresses &&
+                          a.sentinel->master_name == b.sentinel->master_name &&
+                          a.sentinel->username == b.sentinel->username &&
+                          a.sentinel->password == b.sentinel->password));
 }
 
 std::string percent_encoded(std::string_view text) {
@@ -53,15 +59,30 @@ std::string percent_encoded(std::string_view text) {
 /// A URI that says the same.
 std::string uri_of(const Endpoint& endpoint) {
   const bool over_unix_socket = !endpoint.unix_socket.empty();
-  std::string uri = over_unix_socket ? "unix://" : "redis://";
+  const std::string over_tcp = endpoint.sentinel          ? "redis+sentinel://"
+                               : endpoint.cluster.empty() ? "redis://"
+                                                          : "redis+cluster://";
+  std::string uri = over_unix_socket ? "unix://" : over_tcp;
   uri += percent_encoded(endpoint.username) + ":" + percent_encoded(endpoint.password) + "@";
   const auto database = std::to_string(endpoint.database);
   if (over_unix_socket) {
     uri += "/" + percent_encoded(std::string_view{endpoint.unix_socket}.substr(1)) +
            "?db=" + database + "&";
   } else {
-    uri +=
-        percent_encoded(endpoint.host) + ":" + std::to_string(endpoint.port) + "/" + database + "?";
+    const std::vector<redis_lock::Address> one{{endpoint.host, endpoint.port}};
+    const auto& all = endpoint.sentinel          ? endpoint.sentinel->addresses
+                      : endpoint.cluster.empty() ? one
+                                                 : endpoint.cluster;
+    for (const auto& address : all) {
+      if (&address != &all.front()) uri += ",";
+      uri += percent_encoded(address.host) + ":" + std::to_string(address.port);
+    }
+    if (endpoint.sentinel) uri += "/" + percent_encoded(endpoint.sentinel->master_name);
+    uri += "/" + database + "?";
+    if (endpoint.sentinel) {
+      uri += "sentinel_username=" + percent_encoded(endpoint.sentinel->username) +
+             "&sentinel_password=" + percent_encoded(endpoint.sentinel->password) + "&";
+    }
   }
   // A time in milliseconds may be more than the URI takes; then it is a number of seconds.
   const auto time = [](std::chrono::milliseconds value) {

@@ -1,5 +1,7 @@
+#include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include <gmock/gmock.h>
@@ -10,8 +12,11 @@
 namespace redis_lock_test {
 namespace {
 
+using redis_lock::Address;
 using redis_lock::Endpoint;
+using redis_lock::Options;
 using redis_lock::Tls;
+using redis_lock::detail::keys_on_cluster;
 using ::testing::HasSubstr;
 
 /// What checked() complains of; empty if it does not.
@@ -65,6 +70,90 @@ TEST(CheckedTls, RefusesNulWhichWouldCutANameShort) {
     tls.*member = cut;
     EXPECT_THAT(complaint(over_tls(tls)), HasSubstr("NUL"));
   }
+}
+
+Endpoint with_sentinel() {
+  Endpoint endpoint;
+  endpoint.sentinel = {{{"s1", 26379}, {"s2", 26379}}, "m", "", ""};
+  return endpoint;
+}
+
+Endpoint of_cluster() {
+  Endpoint endpoint;
+  endpoint.cluster = {{"h1", 6379}, {"h2", 6379}};
+  return endpoint;
+}
+
+TEST(CheckedFleet, IsReachedInOneWayOnly) {
+  EXPECT_EQ(complaint(with_sentinel()), "");
+  EXPECT_EQ(complaint(of_cluster()), "");
+  auto both = with_sentinel();
+  both.cluster = of_cluster().cluster;
+  EXPECT_THAT(complaint(both), HasSubstr("only one of"));
+  for (auto endpoint : {with_sentinel(), of_cluster()}) {
+    endpoint.unix_socket = "/run/redis.sock";
+    EXPECT_THAT(complaint(endpoint), HasSubstr("unix_socket"));
+  }
+}
+
+TEST(CheckedFleet, DoesNotNeedTheHostOfOneServer) {
+  for (auto endpoint : {with_sentinel(), of_cluster()}) {
+    endpoint.host.clear();
+    endpoint.port = 0;
+    EXPECT_EQ(complaint(endpoint), "");
+  }
+}
+
+TEST(CheckedFleet, HasAddressesAndNames) {
+  auto endpoint = with_sentinel();
+  endpoint.sentinel->master_name.clear();
+  EXPECT_THAT(complaint(endpoint), HasSubstr("master_name"));
+  endpoint = with_sentinel();
+  endpoint.sentinel->addresses.clear();
+  EXPECT_THAT(complaint(endpoint), HasSubstr("addresses"));
+  for (const auto& [host, port, complaint_of] :
+       {std::tuple{"", 1, "host"}, std::tuple{"h", 0, "port"}}) {
+    const Address bad{host, static_cast<std::uint16_t>(port)};
+    endpoint = with_sentinel();
+    endpoint.sentinel->addresses.push_back(bad);
+    EXPECT_THAT(complaint(endpoint), HasSubstr(complaint_of));
+    endpoint = of_cluster();
+    endpoint.cluster.push_back(bad);
+    EXPECT_THAT(complaint(endpoint), HasSubstr(complaint_of));
+  }
+}
+
+TEST(CheckedFleet, OfAClusterHasNoOtherDatabase) {
+  auto endpoint = of_cluster();
+  endpoint.database = 1;
+  EXPECT_THAT(complaint(endpoint), HasSubstr("database"));
+}
+
+TEST(KeysOnCluster, AreInOneSlot) {
+  Options options;
+  options.fencing = true;
+  const auto plain = keys_on_cluster("job", options);
+  EXPECT_EQ(plain.lock, "lock:{job}");
+  EXPECT_EQ(plain.signal, "lock-signal:{job}");
+  EXPECT_EQ(plain.fence, "lock-fence:{job}");
+  for (const auto* name : {"{job}", "a{job}b", "{a}{b}"}) {
+    EXPECT_EQ(keys_on_cluster(name, options).lock, std::string("lock:") + name);
+  }
+  // No hash tags, by the rules: nothing between the first braces, or one of them is missing.
+  for (const std::string name : {"{}job", "{job", "jo}b", "{", "{}{job}"}) {
+    EXPECT_EQ(keys_on_cluster(name, options).lock, "lock:{" + name + "}");
+  }
+}
+
+TEST(KeysOnCluster, MayHaveAHashTagInTheirPrefixes) {
+  Options options;
+  options.key_prefix = "{app}lock:";
+  EXPECT_THROW((void)keys_on_cluster("job", options), std::invalid_argument);
+  options.signal_prefix = "{app}signal:";
+  EXPECT_EQ(keys_on_cluster("job", options).signal, "{app}signal:job");
+  options.fencing = true;
+  EXPECT_THROW((void)keys_on_cluster("job", options), std::invalid_argument);
+  EXPECT_THROW((void)keys_on_cluster("}job", Options{}), std::invalid_argument);
 }
 
 }  // namespace

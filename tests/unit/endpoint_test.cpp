@@ -13,7 +13,9 @@ namespace redis_lock_test {
 namespace {
 
 using namespace std::chrono_literals;
+using redis_lock::Address;
 using redis_lock::Endpoint;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -142,6 +144,45 @@ TEST(Uri, NamesTheFilesOfTls) {
   EXPECT_FALSE(Endpoint::parse("rediss://h?insecure=true&insecure=false").tls->insecure);
 }
 
+TEST(Uri, OfSentinelsNamesThemAndTheirMaster) {
+  const auto endpoint = Endpoint::parse(
+      "redis+sentinel://ann:s3cr3t@s1:5000,s2,[::1]:5001/my%2Fmaster/3"
+      "?sentinel_username=bob&sentinel_password=p%40&retry_for=30s");
+  ASSERT_TRUE(endpoint.sentinel);
+  EXPECT_THAT(endpoint.sentinel->addresses,
+              ElementsAre(Address{"s1", 5000}, Address{"s2", 26379}, Address{"::1", 5001}));
+  EXPECT_EQ(endpoint.sentinel->master_name, "my/master");
+  EXPECT_EQ(endpoint.sentinel->username, "bob");
+  EXPECT_EQ(endpoint.sentinel->password, "p@");
+  EXPECT_EQ(endpoint.username, "ann");
+  EXPECT_EQ(endpoint.password, "s3cr3t");
+  EXPECT_EQ(endpoint.database, 3);
+  EXPECT_EQ(endpoint.retry_for, 30s);
+  EXPECT_FALSE(endpoint.tls);
+  EXPECT_TRUE(endpoint.cluster.empty());
+}
+
+TEST(Uri, OfSentinelsMayLeaveTheRestOut) {
+  const auto endpoint = Endpoint::parse("rediss+sentinel://s1/m?server_name=redis.example");
+  ASSERT_TRUE(endpoint.sentinel && endpoint.tls);
+  EXPECT_THAT(endpoint.sentinel->addresses, ElementsAre(Address{"s1", 26379}));
+  EXPECT_EQ(endpoint.sentinel->master_name, "m");
+  EXPECT_EQ(endpoint.sentinel->username + endpoint.sentinel->password, "");
+  EXPECT_EQ(endpoint.database, 0);
+  EXPECT_EQ(endpoint.tls->server_name, "redis.example");
+  EXPECT_EQ(Endpoint::parse("redis+sentinel://s1/m/").sentinel->master_name, "m");
+}
+
+TEST(Uri, OfAClusterNamesSomeOfItsServers) {
+  const auto endpoint = Endpoint::parse("redis+cluster://:s3cr3t@h1,[2001:db8::1]:7000,h3:7001/");
+  EXPECT_THAT(endpoint.cluster,
+              ElementsAre(Address{"h1", 6379}, Address{"2001:db8::1", 7000}, Address{"h3", 7001}));
+  EXPECT_EQ(endpoint.password, "s3cr3t");
+  EXPECT_FALSE(endpoint.sentinel || endpoint.tls);
+  EXPECT_TRUE(Endpoint::parse("rediss+cluster://h").tls);
+  EXPECT_EQ(Endpoint::parse("redis+cluster://h/0").cluster.size(), 1U);
+}
+
 TEST(Uri, HasTimesInMillisecondsOrWithAUnit) {
   const auto endpoint = Endpoint::parse(
       "redis://h?connect_timeout=250&command_timeout=3s&retry_for=40ms&client_name=web-1");
@@ -180,6 +221,34 @@ TEST(MalformedUri, IsRefusedWithTheReason) {
       {"redis://h?ca_file=/f", "unknown parameter"},
       {"redis://h?insecure=false", "unknown parameter"},
       {"unix:///s?server_name=h", "unknown parameter"},
+      {"redis+://h", "scheme"},
+      {"redis+sentinels://h/m", "scheme"},
+      {"redis+cluster+x://h", "scheme"},
+      {"unix+sentinel:///h", "scheme"},
+      {"unix+cluster:///h", "scheme"},
+      {"+cluster://h", "scheme"},
+      {"sentinel://h/m", "scheme"},
+      {"redis+cluster:h", "scheme"},
+      {"redis+sentinel://h", "name of the master is missing"},
+      {"redis+sentinel://h/", "name of the master is missing"},
+      {"redis+sentinel://h//0", "name of the master is missing"},
+      {"redis+sentinel:///m", "host is missing"},
+      {"redis+sentinel://h1,/m", "host is missing"},
+      {"redis+sentinel://h1,,h2/m", "host is missing"},
+      {"redis+sentinel://h1:0,h2/m", "port must not be 0"},
+      {"redis+sentinel://h1,h2:x/m", "port must be"},
+      {"redis+sentinel://h/m%", "name of the master: '%'"},
+      {"redis+sentinel://h/m/x", "database must be"},
+      {"redis+sentinel://h/m?sentinel_username=%", "sentinel_username: '%'"},
+      {"redis+sentinel://h/m?sentinel_password=%", "sentinel_password: '%'"},
+      {"redis://h?sentinel_password=x", "unknown parameter"},
+      {"redis+cluster://h?sentinel_username=x", "unknown parameter"},
+      {"redis+sentinel://h/m?ca_file=x", "unknown parameter"},
+      {"redis+cluster://", "host is missing"},
+      {"redis+cluster://,h", "host is missing"},
+      {"redis+cluster://h1:1,h2:65536", "port must be"},
+      {"redis+cluster://h/x", "database must be"},
+      {"redis://h1,h2:x", "port must be"},
       {"REDIS://h", "scheme"},
       {" redis://h", "scheme"},
       {"redis://", "host is missing"},
@@ -247,6 +316,8 @@ TEST(MalformedUri, IsQuoted) {
   EXPECT_THAT(complaint("redis://ann:s3cr3t@example.org:65536/3"),
               HasSubstr("\"redis://***@example.org:65536/3\""));
   EXPECT_THAT(complaint("http://example.org"), HasSubstr("\"http://example.org\""));
+  EXPECT_THAT(complaint("redis+sentinel://ann:s3cr3t@h1,h2"),
+              HasSubstr("\"redis+sentinel://***@h1,h2\""));
 }
 
 TEST(MalformedUri, IsQuotedWithoutItsParameters) {

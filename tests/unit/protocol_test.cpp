@@ -281,7 +281,6 @@ TEST(ServerErrors, AreClassifiedByTheirCode) {
            Row{"OOM command not allowed when used memory > 'maxmemory'.", errc::server_error,
                false},
            Row{"NOPERM this user has no permissions", errc::server_error, false},
-           Row{"MOVED 3999 127.0.0.1:6381", errc::server_error, false},
            Row{"BUSYKEY Target key name already exists.", errc::server_error, false},
            Row{"BUSYGROUP Consumer Group name already exists", errc::server_error, false},
            Row{"ERR the key LOADING is no list", errc::server_error, false},
@@ -291,6 +290,16 @@ TEST(ServerErrors, AreClassifiedByTheirCode) {
     EXPECT_EQ(fault.code(), code) << words;
     EXPECT_EQ(fault.passing(), passing) << words;
     EXPECT_EQ(fault.what(), words);
+  }
+}
+
+TEST(ServerErrors, OfAClusterSayWhatItNeeds) {
+  for (const std::string words :
+       {"MOVED 3999 127.0.0.1:6381", "CROSSSLOT Keys in request don't hash to the same slot"}) {
+    const auto fault = fault_of(error(words));
+    EXPECT_EQ(fault.code(), errc::server_error);
+    EXPECT_FALSE(fault.passing());
+    EXPECT_THAT(fault.what(), AllOf(StartsWith(words), HasSubstr("redis+cluster://")));
   }
 }
 

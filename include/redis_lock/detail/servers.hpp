@@ -50,11 +50,13 @@ class Servers final : public Redirector {
     ++turn_;
   }
 
-  /// Connects to the server of this slot. Blocks up to connect_timeout and command_timeout for each
-  /// server that it asks, but not past `deadline`.
+  /// Connects to the server of this slot, and asks others for the way where need be. Blocks up to twice
+  /// connect_timeout and command_timeout together, but not past `deadline`.
   [[nodiscard]] std::unique_ptr<Connection> connect(
       Slot slot, Time deadline, Connection::Greeting greeting = Connection::Greeting::now) {
     if (!fail_over()) return std::make_unique<Connection>(endpoint_, deadline, greeting);
+    const auto most = 2 * (endpoint_.connect_timeout + endpoint_.command_timeout);
+    deadline = std::min(deadline, after(Time::clock::now(), most));
     // Of a failover, Sentinel may know before anybody else.
     if (!is_cluster() || server_of(slot) == Address{}) learn(deadline);
     const auto server = [&] {
