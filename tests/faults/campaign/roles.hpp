@@ -47,6 +47,7 @@ struct Role {
   }
 };
 
+/// On a cluster the locks are on all three masters: "slow" and "steady" on one each.
 /// The leases of "slow" and "steady" are long, so their waiters may sleep for a whole slice, and nobody
 /// comes by who takes what they were not woken for: a wake-up that is lost shows.
 [[nodiscard]] inline const std::vector<Role>& roles() {
@@ -84,6 +85,9 @@ struct Role {
   return names;
 }
 
-[[nodiscard]] inline std::string ledger_of(const std::string& name) { return "ledger:" + name; }
+/// On a cluster in the slot of the lock.
+[[nodiscard]] inline std::string ledger_of(const std::string& name) {
+  return "ledger:{" + name + '}';
+}
 
 }  // namespace redis_lock_test::campaign

@@ -39,11 +39,16 @@ std::string name_of(const std::error_code& code) {
   return "exception";
 }
 
-/// The same; but a server that was still loading its data is told from other refusals.
+/// The same; but refusals that pass are told from others.
 std::string outcome_of(const std::system_error& error) {
   const std::string text = error.what();
-  if (error.code() == redis_lock::errc::server_error && text.find("LOADING") != text.npos)
-    return "loading";
+  if (error.code() == redis_lock::errc::server_error) {
+    if (text.find("LOADING") != text.npos) return "loading";
+    for (const auto* const words :
+         {"READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "no server of the cluster"}) {
+      if (text.find(words) != text.npos) return "no-master";
+    }
+  }
   std::cerr << text + '\n';  // kept beside the history
   return name_of(error.code());
 }
