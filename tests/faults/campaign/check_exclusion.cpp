@@ -70,13 +70,12 @@ class Exclusion {
                                  describe(timeline_, *other.acquisition) + " held it both"});
   }
 
-  /// May Redis have said during `loss` only that the hold is in it? Before it, it was kept; and afterwards
-  /// it was the one that counts.
+  /// May Redis have said the last time that it has the hold during `loss`? What it said before was kept;
+  /// and what it says afterwards, counts.
   [[nodiscard]] bool is_of(const Fault& loss, const Hold& hold) const {
-    const Span grant{hold.granted_from, hold.acquisition->span.end};
-    const Span latest{hold.vouched_from,
-                      std::max(hold.vouched_by, hold.vouched_from + bounds_.command_timeout)};
-    return loss.span.meets(grant) || loss.span.meets(latest);
+    return loss.span.meets(
+        {hold.vouched_from,
+         std::max(hold.vouched_by, hold.vouched_from + bounds_.command_timeout)});
   }
 
   /// The first fault that may have freed the lock, and that `explains` it.

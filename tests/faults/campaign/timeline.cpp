@@ -93,8 +93,7 @@ void Timeline::find_holds(const std::vector<Record>& records) {
   for (const auto& operation : operations) {
     if (!operation.acquires() || !operation.succeeded()) continue;
     of_acquisition[{operation.process, operation.number}] = holds.size();
-    holds.push_back(
-        {&operation, nullptr, Time::min(), Time::min(), Time::min(), operation.span.begin});
+    holds.push_back({&operation, nullptr, Time::min(), Time::min(), Time::min()});
   }
   const auto hold_of = [&](int process, std::uint64_t number) -> Hold* {
     const auto found = of_acquisition.find({process, number});
@@ -114,8 +113,6 @@ void Timeline::find_holds(const std::vector<Record>& records) {
     if (const auto from = record.expires_at - record.duration; from > hold->vouched_from) {
       hold->vouched_from = from;
       hold->vouched_by = std::max(record.at, from);
-      const bool is_grant = record.event == Event::result && record.hold == 0;
-      if (is_grant) hold->granted_from = std::max(from, hold->granted_from);
     }
     if (record.event == Event::claim)
       hold->claimed_until = std::max(hold->claimed_until, record.at);
