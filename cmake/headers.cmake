@@ -10,6 +10,7 @@ set(redis_lock_headers
   redis_lock/client.hpp
   redis_lock/lock.hpp
   redis_lock/cache.hpp
+  redis_lock/quorum.hpp
   redis_lock/detail/acquire.hpp
   redis_lock/detail/callback.hpp
   redis_lock/detail/cancellation.hpp
@@ -23,15 +24,25 @@ set(redis_lock_headers
   redis_lock/detail/hiredis.hpp
   redis_lock/detail/hold.hpp
   redis_lock/detail/holder.hpp
+  redis_lock/detail/line.hpp
+  redis_lock/detail/line_pool.hpp
   redis_lock/detail/message.hpp
   redis_lock/detail/openssl_error.hpp
+  redis_lock/detail/panel.hpp
   redis_lock/detail/pool.hpp
   redis_lock/detail/process_local.hpp
   redis_lock/detail/protocol.hpp
+  redis_lock/detail/quorum_acquire.hpp
+  redis_lock/detail/quorum_extend.hpp
+  redis_lock/detail/quorum_holder.hpp
+  redis_lock/detail/quorum_nodes.hpp
+  redis_lock/detail/quorum_release.hpp
+  redis_lock/detail/quorum_vote.hpp
   redis_lock/detail/random_id.hpp
   redis_lock/detail/renewer.hpp
   redis_lock/detail/servers.hpp
   redis_lock/detail/slot_map.hpp
+  redis_lock/detail/thread.hpp
   redis_lock/detail/thread_safety.hpp
   redis_lock/detail/tls.hpp
 )

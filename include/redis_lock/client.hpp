@@ -10,9 +10,9 @@
 
 namespace redis_lock {
 
-/// One Redis, as locks and caches see it: the idle connections to it and the thread that renews
-/// leases. A cheap handle: copies share both. Safe to use from several threads, and in a forked
-/// child, which opens connections of its own.
+/// One Redis (a server, a master behind Sentinel, or a cluster), as locks and caches see it: the idle
+/// connections to it and the thread that renews leases. A cheap handle: copies share both. Safe to use
+/// from several threads, and in a forked child, which opens connections of its own.
 ///
 /// Connections are opened when an operation needs one, one for each operation in flight, and kept for
 /// the next. The last copy, of Locks too, closes them.
@@ -27,6 +27,7 @@ class Client {
 
  private:
   friend class Lock;
+  friend class QuorumLock;
   friend class Cache;
   friend std::size_t reset_all(Client, const std::string&, const std::string&);
 

@@ -8,5 +8,6 @@
 #include <redis_lock/error.hpp>
 #include <redis_lock/lock.hpp>
 #include <redis_lock/options.hpp>
+#include <redis_lock/quorum.hpp>
 #include <redis_lock/reply.hpp>
 #include <redis_lock/version.hpp>

@@ -480,6 +480,36 @@ TEST_F(ReplicaServer, IsReportedByUnlockWhenItLasts) {
   EXPECT_THAT(complaints.text(), HasSubstr("READONLY"));
 }
 
+TEST_F(ReplicaServer, IsRiddenOutByADeferredUnlockWithTheNextOperation) {
+  Complaints complaints;
+  auto options = leased_for(60s);
+  options.on_error = complaints.on_error();
+  options.deferred_unlock = true;
+  Lock lock{server.uri("retry_for=20s"), name, options};
+  lock.lock();
+  become_replica();
+  lock.unlock();
+  auto next = std::async(std::launch::async, [&] { return lock.owner(); });
+  EXPECT_EQ(next.wait_for(100ms), std::future_status::timeout);
+  become_master();
+  next.get();
+  expect_free();
+  EXPECT_EQ(complaints.count(), 0U);
+}
+
+TEST_F(ReplicaServer, IsReportedByADeferredUnlockThatNoOperationFollows) {
+  Complaints complaints;
+  auto options = leased_for(60s);
+  options.on_error = complaints.on_error();
+  options.deferred_unlock = true;
+  Lock lock{server.uri("retry_for=300"), name, options};
+  lock.lock();
+  become_replica();
+  lock.unlock();
+  EXPECT_TRUE(eventually([&] { return complaints.count() == 1; }));
+  EXPECT_THAT(complaints.text(), HasSubstr("READONLY"));
+}
+
 /// States that are hard to bring a real server into.
 class StateOf : public ::testing::TestWithParam<const char*> {
  protected:

@@ -20,6 +20,22 @@ std::chrono::milliseconds time_of(const std::function<void()>& function) {
   return watch.elapsed();
 }
 
+using TlsCluster = OverTls;
+
+TEST_F(TlsCluster, IsReachedAndAskedOverTls) {
+  auto arguments = shows(own, authority);
+  arguments.insert(arguments.end(), {"--cluster-enabled", "yes", "--tls-cluster", "yes"});
+  const RedisServer alone{Transport::tls, arguments};
+  Redis redis_of_cluster{alone.without_tls()};
+  ASSERT_EQ(redis_of_cluster.string("CLUSTER", "ADDSLOTSRANGE", 0, 16383), "OK");
+  auto endpoint = endpoint_of(alone);
+  endpoint.cluster = {{endpoint.host, endpoint.port}};
+  endpoint.host = "nowhere.invalid";
+  expect_to_work(endpoint);
+  endpoint.tls->ca_file.clear();
+  EXPECT_THAT(refusal(endpoint), HasSubstr("certificate"));
+}
+
 /// What answers is not what was asked for.
 class TlsMismatch : public OverTls {
  protected:

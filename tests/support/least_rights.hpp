@@ -9,7 +9,7 @@
 
 namespace redis_lock_test {
 
-/// The least rights for each use of the library.
+/// The least rights for each use of the library, as docs/deploying.md names them; acl_test.cpp compares.
 namespace rights {
 inline const std::string locks =
     "~lock:* ~lock-signal:* +set +pttl +blpop +get +eval +evalsha +del +lpush +pexpire";
@@ -17,6 +17,8 @@ inline const std::string fencing = "~lock-fence:* +exists +incr";
 inline const std::string cache = "~cache:*";
 inline const std::string reset_all = "+scan";
 inline const std::string endpoint = "+select +client|setname";
+inline const std::string sentinel = "+role";
+inline const std::string cluster = "+cluster|slots +asking";
 }  // namespace rights
 
 inline constexpr auto least_user = "least-user";
@@ -38,7 +40,7 @@ inline bool as_least_user() { return std::getenv("REDIS_LOCK_TEST_ACL") != nullp
 /// whatever the tests' own scripts, prefixes and borrowed connections do besides.
 inline std::vector<std::string> words_of_least_user() {
   const std::string of_tests =
-      "~data:* ~k1 ~k2 ~other:* ~any*bytes:* ~?-test-* ~test-* ~*test-*x +echo";
+      "~data:* ~k1 ~k2 ~other:* ~any*bytes:* ~?-test-* ~test-* ~*test-*x +echo +ping";
   auto words = words_of(rights::locks + ' ' + rights::fencing + ' ' + rights::cache + ' ' +
                         rights::reset_all + ' ' + rights::endpoint + ' ' + of_tests);
   words.insert(words.begin(), {"--user", least_user});

@@ -172,6 +172,9 @@ class Connection {
     }
   }
 
+  /// For a Line, which reads without waiting. Whoever uses it does not use exchange() any more.
+  [[nodiscard]] redisContext& context() noexcept { return *context_; }
+
   /// Has the server refused a fractional BLPOP timeout, as those before Redis 6.0 do?
   bool whole_seconds = false;
 
@@ -250,6 +253,15 @@ class Connection {
   Cancellation* cancellation_ = nullptr;
   bool owes_replies_ = false;
   bool answered_ = false;
+};
+
+/// A connection all of whose replies are due by one time.
+struct LimitedLink {
+  Connection& connection;
+  Time limit;
+  [[nodiscard]] Replies exchange(const Commands& commands) const {
+    return connection.exchange_within(commands, left_until(limit, Time::clock::now()));
+  }
 };
 
 /// What makes a new connection one of this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. `database` is the

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <redis_lock/detail/connection.hpp>
+#include <redis_lock/detail/line_pool.hpp>
 #include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/process_local.hpp>
 #include <redis_lock/detail/protocol.hpp>
@@ -19,6 +20,8 @@
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
+
+class QuorumNodes;
 
 /// What all copies of a Client share; or the stand-in for one over a borrowed context.
 class Core {
@@ -95,6 +98,17 @@ class Core {
 
   [[nodiscard]] Renewer& renewer() { return *here_->renewer; }
 
+  [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
+  /// For those who ask several servers at once.
+  [[nodiscard]] LinePool& lines() { return here_->lines; }
+
+  /// The sets of nodes, this one first, that QuorumLocks share.
+  struct Quorums {
+    std::mutex mutex;
+    std::vector<std::weak_ptr<QuorumNodes>> known;
+  };
+  [[nodiscard]] Quorums& quorums() { return here_->quorums; }
+
  private:
   static constexpr milliseconds patience{200};
 
@@ -103,6 +117,7 @@ class Core {
     explicit Here(const Endpoint& endpoint)
         : servers(std::make_shared<Servers>(endpoint)),
           pool(endpoint, servers),
+          lines(endpoint),
           renewer(std::make_shared<Renewer>(endpoint, servers,
                                             [this] { return pool.settle_idle(); })) {}
     ~Here() {
@@ -116,6 +131,8 @@ class Core {
 
     std::shared_ptr<Servers> servers;
     Pool pool;
+    LinePool lines;
+    Quorums quorums;
     std::shared_ptr<Renewer> renewer;
     std::mutex borrowed;  // one thread at a time may use the borrowed context
   };

@@ -59,6 +59,7 @@ class Pool {
   auto perform(const Terms& terms, Work&& work) {
     std::optional<Time> outage;  // since when this operation gets no answers
     Time connect_by = never;     // the first new connection has all of its timeouts
+    std::optional<Fault> before;
     Backoff backoff;
     auto connection = take_idle(terms.slot);
     for (;;) {
@@ -90,8 +91,11 @@ class Pool {
         if (!fault.passing() || silent || cancelled || out_of_time) {
           if (connection && !connection->usable()) give_up(connection->take_deferred(), fault);
           if (!fault.passing()) keep(std::move(connection));
+          // What cuts the last attempt short tells less than what went wrong before.
+          if (out_of_time && fault.code() == errc::timed_out && before) throw *before;
           throw;
         }
+        before = fault;
       }
       close(std::move(connection), terms.retry_for);
       if (is_new) pause_until(after(started, backoff.next()), terms);
@@ -116,7 +120,7 @@ class Pool {
   }
 
   /// Reads the replies of deferred releases on connections that nobody has used for a while, where they
-  /// have come or should have. Says whether any are left.
+  /// have come or should have, and repeats those that failed. Says whether any are left.
   bool settle_idle() {
     std::vector<std::unique_ptr<Connection>> due;
     bool left = false;
@@ -133,29 +137,40 @@ class Pool {
         idle = ready ? idle_.erase(idle) : std::next(idle);
       }
     }
-    for (auto& connection : due) settle(std::move(connection));
-    return left;
+    for (auto& connection : due) settle(std::move(connection), endpoint_.retry_for);
+    return repeat_failed() || left;
   }
 
-  /// Reads all of them, and waits for those that have not come.
+  /// Reads all of them, and waits for those that have not come; those that failed have one more try.
   void settle_all() {
     std::vector<Idle> all;
     {
       const std::lock_guard guard{mutex_};
       all.swap(idle_);
     }
-    for (auto& idle : all) settle(std::move(idle.connection));
+    for (auto& idle : all) settle(std::move(idle.connection), milliseconds::zero());
+    for (auto& failed : failed_) failed.give_up_at = Time::min();
+    while (repeat_failed()) {
+    }
   }
 
  private:
   /// How long a connection with a deferred release must have been idle to be settled.
   static constexpr milliseconds settle_after{50};
+  /// How long a release that failed is tried once more: renewals wait meanwhile.
+  static constexpr milliseconds patience{200};
 
   struct Idle {
     std::unique_ptr<Connection> connection;
     Time since;
   };
   static constexpr std::chrono::seconds longest_idle{60};
+
+  /// A release that failed when nobody was there to wait for it.
+  struct Failed {
+    DeferredRelease release;
+    Time give_up_at;
+  };
 
   /// The latest used connection to the server that has the slot.
   [[nodiscard]] std::unique_ptr<Connection> take_idle(Slot slot) {
@@ -164,9 +179,12 @@ class Pool {
       Idle latest;
       {
         const std::lock_guard guard{mutex_};
-        const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const Idle& idle) {
-          return idle.connection->server() == server;
-        });
+        auto found = idle_.rbegin();
+        if (servers_->fail_over()) {
+          found = std::find_if(found, idle_.rend(), [&](const Idle& idle) {
+            return idle.connection->server() == server;
+          });
+        }
         if (found == idle_.rend()) return nullptr;
         latest = std::move(*found);
         idle_.erase(std::next(found).base());
@@ -194,13 +212,45 @@ class Pool {
     idle_.erase(idle_.begin());
   }
 
-  void settle(std::unique_ptr<Connection> connection) {
+  void settle(std::unique_ptr<Connection> connection, milliseconds retry_for) {
     if (!connection->has_deferred()) return;
     try {
       connection->settle_deferred();
-      keep(std::move(connection));
-    } catch (const Fault& fault) {
-      give_up(connection->take_deferred(), fault);
+    } catch (const Fault&) {  // what is not answered is repeated
+    }
+    const auto give_up_at = after(Time::clock::now(), retry_for);
+    for (auto& release : connection->take_deferred()) {
+      const std::lock_guard guard{mutex_};
+      failed_.push_back({std::move(release), give_up_at});
+    }
+    keep(std::move(connection));
+  }
+
+  /// Tries once more the releases that failed, up to the first that fails again. Are any left?
+  bool repeat_failed() {
+    for (;;) {
+      std::unique_lock guard{mutex_};
+      if (failed_.empty()) return false;
+      auto next = std::move(failed_.front());
+      failed_.erase(failed_.begin());
+      guard.unlock();
+      std::unique_ptr<Connection> connection;
+      try {
+        const auto& release = next.release;
+        const auto limit = after(Time::clock::now(), patience);
+        connection = servers_->connect(servers_->slot_of(release.keys.lock), limit);
+        LimitedLink link{*connection, limit};
+        (void)detail::release(link, release.keys, release.id, release.signal_expire);
+      } catch (const Fault& fault) {
+        if (connection) servers_->doubt(connection->server());
+        if (!fault.passing() || Time::clock::now() >= next.give_up_at) {
+          next.release.fail(fault);
+          continue;
+        }
+        guard.lock();
+        failed_.push_back(std::move(next));
+        return true;
+      }
     }
   }
 
@@ -240,6 +290,7 @@ class Pool {
   const std::shared_ptr<Servers> servers_;
   std::mutex mutex_;
   std::vector<Idle> idle_;
+  std::vector<Failed> failed_;
 };
 
 }  // namespace redis_lock::detail

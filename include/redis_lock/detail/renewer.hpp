@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <csignal>
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,6 +15,7 @@
 #include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/servers.hpp>
+#include <redis_lock/detail/thread.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
@@ -29,22 +29,17 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       : command_timeout_(endpoint.command_timeout),
         servers_(std::move(servers)),
         tidy_(std::move(tidy)) {}
+  virtual ~Renewer() = default;
+  Renewer(const Renewer&) = delete;
+  Renewer(Renewer&&) = delete;
+  Renewer& operator=(const Renewer&) = delete;
+  Renewer& operator=(Renewer&&) = delete;
 
   /// Makes sure that the thread runs. Throws std::system_error if it cannot be started.
   void start() {
     const std::lock_guard guard{mutex_};
     if (thread_.joinable()) return;
-    // The application's signals are for its own threads.
-    sigset_t all, before;
-    sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-      thread_ = std::thread{[self = shared_from_this()] { self->run(); }};
-    } catch (...) {
-      ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-      throw;
-    }
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    thread_ = without_signals([self = shared_from_this()] { self->run(); });
   }
 
   /// Ends the thread. May be called by a callback on that thread, which then ends after it.
@@ -101,8 +96,9 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     settled_.wait(guard, [&] { return !telling_ || telling_->holder != holder; });
   }
 
- private:
   using Holds = std::vector<std::shared_ptr<Hold>>;
+
+ private:
   /// By the time at which there is something to do.
   using Schedule = std::map<std::pair<Time, const Hold*>, std::shared_ptr<Hold>>;
 
@@ -253,14 +249,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   /// Asks for all extensions in one write. What got no answer has a reply of another kind.
-  [[nodiscard]] Replies extend_all(const Holds& batch, Time limit) {
-    struct Link {
-      Connection& connection;
-      Time limit;
-      [[nodiscard]] Replies exchange(const Commands& commands) const {
-        return connection.exchange_within(commands, left_until(limit, Time::clock::now()));
-      }
-    };
+  [[nodiscard]] virtual Replies extend_all(const Holds& batch, Time limit) {
     std::vector<ScriptCall> calls;
     for (const auto& hold : batch)
       calls.push_back(extend_call(hold->key, hold->id, hold->expire_text));
@@ -269,7 +258,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       const auto slot = batch.front()->slot;
       connection = take_connection(servers_->server_of(slot));
       if (!connection) connection = servers_->connect(slot, limit);
-      Link link{*connection, limit};
+      LimitedLink link{*connection, limit};
       auto replies = evaluate(link, calls);
       const auto refused = [](const Reply& reply) { return reply.is_error(); };
       if (std::none_of(replies.begin(), replies.end(), refused)) {

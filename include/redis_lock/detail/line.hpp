@@ -1,0 +1,202 @@
+#pragma once
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/connection.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/hiredis.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/protocol.hpp>
+
+namespace redis_lock::detail {
+
+/// A release that may have to be sent again, by then perhaps on behalf of nobody who is still there.
+struct PendingRelease {
+  Keys keys;
+  std::string id, signal_expire;
+
+  void add_to(Commands& commands, bool by_digest) const {
+    add_call(commands, {&release_script, {keys.lock, keys.signal, id, signal_expire}}, by_digest);
+  }
+  [[nodiscard]] std::string encode(bool by_digest) const {
+    Commands commands;
+    add_to(commands, by_digest);
+    return commands.encode();
+  }
+};
+using SharedRelease = std::shared_ptr<const PendingRelease>;
+
+/// A connection that never waits: what is sent goes out as far as the socket takes it, and replies are
+/// read as they come, in order. One that nobody waits for any more is read by whoever uses the line
+/// next. For one thread at a time.
+class Line {
+ public:
+  /// Replies are counted from 0, over the life of the line.
+  using Number = std::uint64_t;
+  struct Answer {
+    Number number;
+    Reply reply;
+  };
+
+  explicit Line(std::unique_ptr<Connection> connection)
+      : connection_(std::move(connection)), context_(connection_->context()) {}
+
+  [[nodiscard]] bool was_used() const noexcept { return sent_ > 0; }
+
+  /// No other line of the process has the same; not 0.
+  [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
+  [[nodiscard]] int descriptor() const noexcept { return context_.fd; }
+  [[nodiscard]] Connection& connection() noexcept { return *connection_; }
+
+  /// Sends commands, and says which number the first of their replies has. `release`: what is sent, if
+  /// it is one; it is sent again as text if the server does not know the script. Throws Fault.
+  Number send(std::string_view bytes, std::size_t replies, Time now,
+              SharedRelease release = nullptr) {
+    const auto first = sent_;
+    sent_ += replies;
+    batches_.push_back({sent_, now, std::move(release)});
+    if (is_plain(context_)) {
+      unsent_.append(bytes);
+    } else if (::redisAppendFormattedCommand(&context_, bytes.data(), bytes.size()) != REDIS_OK) {
+      throw fault_of(context_, 0);
+    }
+    has_unsent_ = true;
+    flush();
+    return first;
+  }
+
+  [[nodiscard]] bool has_unsent() const noexcept { return has_unsent_; }
+
+  /// Sends what the socket had no room for.
+  void flush() {
+    if (is_plain(context_)) {
+      flush_plain();
+    } else {
+      int done = 0;
+      call_hiredis(context_, [&] { return ::redisBufferWrite(&context_, &done); });
+      has_unsent_ = done == 0;
+    }
+  }
+
+  /// Reads what has come.
+  void receive() {
+    if (!is_plain(context_)) {
+      call_hiredis(context_, [this] { return ::redisBufferRead(&context_); });
+      return;
+    }
+    std::array<char, 4096> bytes;
+    const auto count = ::recv(context_.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+    if (count > 0) {
+      if (::redisReaderFeed(context_.reader, bytes.data(), static_cast<std::size_t>(count)) !=
+          REDIS_OK) {
+        throw Fault{errc::protocol_error, context_.reader->errstr};
+      }
+    } else if (count == 0) {
+      throw Fault{errc::connection_failed, "Server closed the connection", Fault::Kind::passing};
+    } else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+      throw Fault{errc::connection_failed, std::generic_category().message(errno),
+                  Fault::Kind::passing};
+    }
+  }
+
+  /// The next reply of those that were read, if its number is at least `from`: earlier ones concern nobody.
+  [[nodiscard]] std::optional<Answer> next(Number from) {
+    for (;;) {
+      void* parsed = nullptr;
+      if (::redisGetReplyFromReader(&context_, &parsed) != REDIS_OK) throw fault_of(context_, 0);
+      if (!parsed) return std::nullopt;
+      const HiredisReply raw{static_cast<redisReply*>(parsed)};
+      Answer answer{received_, to_reply(*raw)};
+      if (received_ == sent_) {
+        throw answer.reply.is_error()
+            ? fault_of(answer.reply)
+            : Fault{errc::protocol_error, "the server said more than it was asked"};
+      }
+      ++received_;
+      // Taken off first: to send it again adds to the batches.
+      const auto release = batches_.front().release;
+      if (batches_.front().end == received_) batches_.erase(batches_.begin());
+      if (answer.number >= from) return answer;
+      if (release && answer.reply.is_error("NOSCRIPT")) repeat(release, Time::clock::now());
+    }
+  }
+
+  /// Sends a release as text.
+  Number repeat(const SharedRelease& release, Time now) {
+    return send(release->encode(false), 1, now, release);
+  }
+
+  /// Reads what has come of the replies that concern nobody.
+  void settle() {
+    for (auto before = received_ + 1; owes() && before != received_;) {
+      before = received_;
+      receive();
+      (void)next(sent_);
+    }
+  }
+
+  [[nodiscard]] bool owes() const noexcept { return received_ < sent_; }
+  /// Since when the server has been silent; `never` if it owes nothing.
+  [[nodiscard]] Time silent_since() const noexcept {
+    return batches_.empty() ? never : batches_.front().sent;
+  }
+
+  /// The first time as text: what comes next finds the lock free.
+  [[nodiscard]] bool first_release() noexcept { return std::exchange(first_release_, false); }
+
+ private:
+  /// What went out together.
+  struct Batch {
+    Number end;  // behind its last reply
+    Time sent;
+    SharedRelease release;
+  };
+
+  void flush_plain() {
+    std::string_view bytes = unsent_;
+    while (!bytes.empty()) {
+      const auto sent =
+          ::send(context_.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent >= 0) {
+        bytes.remove_prefix(static_cast<std::size_t>(sent));
+      } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        break;
+      } else if (errno != EINTR) {
+        throw Fault{errc::connection_failed, std::generic_category().message(errno),
+                    Fault::Kind::passing};
+      }
+    }
+    unsent_.erase(0, unsent_.size() - bytes.size());
+    has_unsent_ = !unsent_.empty();
+  }
+
+  static std::uint64_t next_serial() noexcept {
+    static std::atomic<std::uint64_t> latest{0};
+    return ++latest;
+  }
+
+  std::uint64_t serial_ = next_serial();
+  std::unique_ptr<Connection> connection_;
+  redisContext& context_;
+  std::string unsent_;
+  bool has_unsent_ = false;
+  bool first_release_ = true;
+  Number sent_ = 0, received_ = 0;
+  std::vector<Batch> batches_;  // of which replies are to come, the oldest first
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,306 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/connection.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/hiredis.hpp>
+#include <redis_lock/detail/line.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/pool.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/thread.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// Tells one thread that something has happened in one of several places.
+class Bell {
+ public:
+  void ring() {
+    const std::lock_guard guard{mutex_};
+    rung_ = true;
+    heard_.notify_all();
+  }
+  /// Returns when it has been rung since the last wait, or at `deadline`.
+  void wait_until(Time deadline) {
+    std::unique_lock guard{mutex_};
+    heard_.wait_until(guard, deadline, [this] { return rung_; });
+    rung_ = false;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable heard_;
+  bool rung_ = false;
+};
+
+/// The connection of a Line: the one place that opens them. Blocks. Throws Fault.
+[[nodiscard]] inline std::unique_ptr<Connection> open_connection(const Endpoint& endpoint) {
+  return std::make_unique<Connection>(endpoint, never);
+}
+
+/// The open lines to one server, for those who ask several servers at once, and do not wait for one
+/// that is away: connecting, and finding out whether the server answers, is done by a thread, which
+/// lives for as long as somebody wants a line. Safe to share between threads.
+class LinePool {
+ public:
+  explicit LinePool(const Endpoint& endpoint) : endpoint_(endpoint) {}
+  /// Waits for an attempt to connect to end.
+  ~LinePool() {
+    {
+      const std::lock_guard guard{mutex_};
+      stopping_ = true;
+      wake_.notify_all();
+    }
+    if (thread_.joinable()) thread_.join();
+  }
+  LinePool(const LinePool&) = delete;
+  LinePool(LinePool&&) = delete;
+  LinePool& operator=(const LinePool&) = delete;
+  LinePool& operator=(LinePool&&) = delete;
+
+  /// What there is in the place of a line.
+  enum class State {
+    opening,  // one will be open soon, as far as is known
+    away,     // the server has failed, and is being asked again
+    resting   // the same, in the pause between two attempts
+  };
+  struct Taken {
+    std::unique_ptr<Line> line;
+    State state = State::opening;
+  };
+
+  /// A line that is not in use: the one of this number, or else any. If there is none, has one opened;
+  /// `bell` is rung when that has succeeded or failed.
+  [[nodiscard]] Taken take(std::uint64_t preferred, const std::shared_ptr<Bell>& bell) {
+    const std::lock_guard guard{mutex_};
+    while (!silent_ && !idle_.empty()) {
+      if (auto line = pop(preferred)) return {std::move(line)};
+    }
+    wanted_ = true;
+    if (bell) bells_.push_back(bell);
+    start();
+    if (!away_) return {};
+    return {nullptr, Time::clock::now() < next_attempt_ ? State::resting : State::away};
+  }
+
+  /// `silent`: a reply on it is overdue. Then none is handed out until the server has answered.
+  void give_back(std::unique_ptr<Line> line, bool silent) {
+    const auto now = Time::clock::now();
+    std::unique_ptr<Line> superfluous;  // closed after the mutex is released
+    const std::lock_guard guard{mutex_};
+    if (silent || is_overdue(*line, now)) {
+      silence(std::move(line));
+      return;
+    }
+    idle_.push_back({std::move(line), now});
+    // The latest used are used next: so the first is the one that has been idle for longest.
+    if (now - idle_.front().since < longest_idle) return;
+    superfluous = std::move(idle_.front().line);
+    idle_.erase(idle_.begin());
+  }
+
+  /// A line has failed: so may have the others that were open then.
+  void distrust() {
+    std::vector<Idle> closed;
+    const std::lock_guard guard{mutex_};
+    closed.swap(idle_);
+  }
+
+  /// Somebody has waited for a line for as long as anybody should.
+  void give_up_waiting() {
+    const std::lock_guard guard{mutex_};
+    away_ = away_ || idle_.empty();
+  }
+
+  /// This id may still hold its lock. Frees it when there is a new connection, unless its lease is over.
+  void release_later(SharedRelease release, Time lease_end) {
+    const std::lock_guard guard{mutex_};
+    late_.push_back({std::move(release), lease_end});
+    if (late_.size() > most_late) late_.erase(late_.begin());
+    start();
+  }
+
+  /// Why there is no line.
+  [[nodiscard]] Fault fault() {
+    const std::lock_guard guard{mutex_};
+    if (fault_) return *fault_;
+    return {errc::timed_out, "no connection within the timeout", Fault::Kind::passing};
+  }
+
+ private:
+  struct Idle {
+    std::unique_ptr<Line> line;
+    Time since;
+  };
+  struct LateRelease {
+    SharedRelease release;
+    Time lease_end;
+  };
+  static constexpr std::chrono::seconds longest_idle{60};
+  /// A line that was used this short a time ago is good, or else soon noticed.
+  static constexpr milliseconds just_now{500};
+  static constexpr std::size_t most_late = 256;
+
+  /// All that follow need the mutex. Null: the one that was there is not good any more.
+  [[nodiscard]] std::unique_ptr<Line> pop(std::uint64_t preferred) {
+    const auto now = Time::clock::now();
+    auto found = std::find_if(idle_.begin(), idle_.end(), [preferred](const Idle& idle) {
+      return idle.line->serial() == preferred;
+    });
+    if (found == idle_.end()) --found;
+    auto idle = std::move(*found);
+    idle_.erase(found);
+    if (now - idle.since < just_now) return std::move(idle.line);
+    try {
+      idle.line->settle();
+    } catch (const Fault&) {
+      return nullptr;
+    }
+    if (is_overdue(*idle.line, now)) {
+      silence(std::move(idle.line));
+    } else if (idle.line->owes() || !is_stale(idle.line->connection().context())) {
+      return std::move(idle.line);
+    }
+    return nullptr;
+  }
+
+  [[nodiscard]] bool is_overdue(const Line& line, Time now) const {
+    const auto since = line.silent_since();
+    return since != never && now - since > endpoint_.command_timeout;
+  }
+
+  void silence(std::unique_ptr<Line> line) {
+    silent_ = std::move(line);
+    away_ = wanted_ = true;
+    fault_.emplace(errc::timed_out, "no answer within the timeout", Fault::Kind::passing);
+    start();
+  }
+
+  [[nodiscard]] bool has_work() const { return wanted_ || !late_.empty(); }
+
+  void start() {
+    if (running_ || stopping_ || !has_work()) return;
+    if (thread_.joinable()) thread_.join();  // it is past its last use of the mutex
+    try {
+      thread_ = without_signals([this] { run(); });
+      running_ = true;
+    } catch (const std::system_error& error) {
+      fail({errc::connection_failed, std::string("no thread to connect with: ") + error.what()});
+    }
+  }
+
+  void run() {
+    std::unique_lock guard{mutex_};
+    while (!stopping_ && has_work()) {
+      wake_.wait_until(guard, next_attempt_, [this] { return stopping_; });
+      if (stopping_) break;
+      if (has_spoken()) {
+        add(std::move(silent_));
+      } else {
+        open(guard);
+      }
+      for (const auto& bell : std::exchange(bells_, {})) bell->ring();
+    }
+    running_ = false;
+  }
+
+  /// Has the silent line caught up? One that fails is closed.
+  [[nodiscard]] bool has_spoken() {
+    if (!silent_) return false;
+    try {
+      silent_->settle();
+      return !silent_->owes();
+    } catch (const Fault&) {
+      silent_.reset();
+      return false;
+    }
+  }
+
+  void add(std::unique_ptr<Line> line) {
+    idle_.push_back({std::move(line), Time::clock::now()});
+    silent_.reset();
+    fault_.reset();
+    backoff_ = {};
+    next_attempt_ = Time::min();
+    away_ = wanted_ = false;
+  }
+
+  void open(std::unique_lock<std::mutex>& guard) {
+    const auto now = Time::clock::now();
+    late_.erase(std::remove_if(late_.begin(), late_.end(),
+                               [now](const LateRelease& late) { return late.lease_end < now; }),
+                late_.end());
+    if (!has_work()) return;
+    wanted_ = false;
+    auto late = std::exchange(late_, {});
+    std::unique_ptr<Line> line;
+    std::optional<Fault> fault;
+    guard.unlock();
+    try {
+      line = open_line(late);
+    } catch (const Fault& thrown) {
+      fault = thrown;
+    } catch (const std::exception& thrown) {  // no memory, or no OpenSSL
+      fault.emplace(errc::connection_failed, thrown.what());
+    }
+    guard.lock();
+    if (line) {
+      add(std::move(line));
+      return;
+    }
+    late_.insert(late_.begin(), std::make_move_iterator(late.begin()),
+                 std::make_move_iterator(late.end()));
+    fail(*fault);
+  }
+
+  void fail(const Fault& fault) {
+    away_ = true;
+    fault_ = fault;
+    next_attempt_ = Time::clock::now() + backoff_.next();
+  }
+
+  /// Connects, and finds out whether the server answers: a frozen one, too, lets clients connect.
+  [[nodiscard]] std::unique_ptr<Line> open_line(const std::vector<LateRelease>& late) const {
+    auto connection = open_connection(endpoint_);
+    Commands commands;
+    commands.add({"PING"});
+    for (const auto& [release, lease_end] : late) release->add_to(commands, false);
+    const auto replies = connection->exchange(commands);
+    const auto& alive = replies.front();
+    if (!alive.is_error("NOPERM")) expect(alive, alive.kind == Reply::Kind::status, "PING");
+    return std::make_unique<Line>(std::move(connection));
+  }
+
+  const Endpoint& endpoint_;
+  std::mutex mutex_;  // guards all below
+  std::condition_variable wake_;
+  std::vector<Idle> idle_;
+  std::unique_ptr<Line> silent_;  // on which a reply is overdue
+  std::vector<LateRelease> late_;
+  std::vector<std::shared_ptr<Bell>> bells_;
+  std::optional<Fault> fault_;
+  Backoff backoff_;
+  Time next_attempt_ = Time::min();
+  bool away_ = false;
+  bool wanted_ = false;  // since the latest attempt
+  bool running_ = false, stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,158 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/hold.hpp>
+#include <redis_lock/detail/line.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/panel.hpp>
+#include <redis_lock/detail/protocol.hpp>
+
+namespace redis_lock::detail {
+
+/// What is certain of a lease on several servers: the clocks of client and servers may drift apart by 1 % and
+/// 2 ms. https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
+[[nodiscard]] constexpr milliseconds validity(milliseconds lease) {
+  return std::max(lease - lease / 100 - milliseconds{2}, milliseconds::zero());
+}
+
+/// One acquisition of a QuorumLock. Hold::expire is its validity, not the lease that servers are asked for.
+struct QuorumHold : Hold {
+  /// What is known of one server.
+  struct Share {
+    bool asked = false;      // the id may hold the lock there
+    std::uint64_t line = 0;  // on which it was asked
+    /// As Hold::shortest_in_doubt, of this server.
+    milliseconds shortest_in_doubt = milliseconds::max();
+  };
+  std::vector<Share> shares;
+  SharedRelease release;
+  milliseconds lease{};
+};
+
+/// One attempt to extend leases, each on a majority.
+class QuorumExtension {
+ public:
+  /// `lease` in the place of that of the holds, unless it is zero.
+  QuorumExtension(const std::vector<QuorumHold*>& holds, milliseconds lease)
+      : holds_(holds), lease_(lease) {
+    for (const auto* hold : holds) {
+      texts_.push_back(lease > lease.zero() ? std::to_string(lease.count()) : hold->expire_text);
+      calls_.push_back(extend_call(hold->key, hold->id, texts_.back()));
+    }
+    votes_.resize(holds.size());
+  }
+
+  struct Vote {
+    std::vector<milliseconds> extended;  // by how much for certain
+    std::size_t not_ours = 0, not_expirable = 0;
+  };
+
+  /// Asks all servers that have a line. A late reply is one in doubt.
+  void run(Panel& panel, Time deadline) {
+    const auto bytes = encode([](std::size_t) { return true; }, true);
+    const auto now = Time::clock::now();
+    for (auto& seat : panel.seats()) {
+      if (seat.line) panel.ask(seat, bytes, calls_.size(), now);
+    }
+    Time enough_at = never;
+    const auto wait_until = [&] {
+      if (enough_at == never && count_settled(panel) >= panel.majority()) {
+        const auto later = Time::clock::now();
+        enough_at = later + std::max<Time::duration>(later - now, milliseconds{5});
+      }
+      return enough_at;
+    };
+    panel.collect(deadline, wait_until);
+    repeat_unknown(panel, deadline);
+    for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
+  }
+
+  /// What the servers say together; nothing if it is not known.
+  [[nodiscard]] std::optional<Extension> verdict(std::size_t hold, std::size_t majority) const {
+    const auto& vote = votes_[hold];
+    const auto size = holds_[hold]->shares.size();
+    if (vote.extended.size() >= majority) return Extension::extended;
+    if (vote.not_ours > size - majority) return Extension::not_ours;
+    if (vote.not_ours + vote.not_expirable > size - majority) return Extension::not_expirable;
+    return std::nullopt;
+  }
+
+  /// For how long a majority will hold the lock, whatever is still under way.
+  [[nodiscard]] milliseconds certain(std::size_t hold, std::size_t majority) {
+    auto& extended = votes_[hold].extended;
+    std::sort(extended.begin(), extended.end(), std::greater<>{});
+    return validity(extended[majority - 1]);
+  }
+
+ private:
+  [[nodiscard]] milliseconds lease_of(const QuorumHold& hold) const {
+    return lease_ > lease_.zero() ? lease_ : hold.lease;
+  }
+
+  template <class Wanted>
+  [[nodiscard]] std::string encode(const Wanted& wanted, bool by_digest) const {
+    Commands commands;
+    for (std::size_t i = 0; i < calls_.size(); ++i) {
+      if (wanted(i)) add_call(commands, calls_[i], by_digest);
+    }
+    return commands.encode();
+  }
+
+  [[nodiscard]] static std::size_t count_settled(Panel& panel) {
+    std::size_t settled = 0;
+    for (const auto& seat : panel.seats()) settled += seat.has_answered() ? 1U : 0U;
+    return settled;
+  }
+
+  /// Where a server did not know the script, it is sent again as text, for all.
+  void repeat_unknown(Panel& panel, Time deadline) const {
+    std::string bytes;
+    for (auto& seat : panel.seats()) {
+      const auto is_unknown = [](const Reply& reply) { return reply.is_error("NOSCRIPT"); };
+      if (!seat.line || !seat.has_answered() ||
+          std::none_of(seat.replies.begin(), seat.replies.end(), is_unknown)) {
+        continue;
+      }
+      if (bytes.empty()) bytes = encode([](std::size_t) { return true; }, false);
+      panel.ask(seat, bytes, calls_.size(), Time::clock::now());
+    }
+    if (!bytes.empty()) panel.collect(deadline, [] { return never; });
+  }
+
+  void count(Panel& panel, std::size_t server) {
+    const auto& seat = panel.seats()[server];
+    for (std::size_t i = 0; i < holds_.size(); ++i) {
+      auto& share = holds_[i]->shares[server];
+      const auto lease = lease_of(*holds_[i]);
+      if (!seat.has_answered()) {
+        if (seat.sent != Time{}) share.shortest_in_doubt = std::min(share.shortest_in_doubt, lease);
+        continue;
+      }
+      const auto& reply = seat.replies[i];
+      if (reply.kind != Reply::Kind::integer) continue;  // an error: nothing was done
+      switch (extension_of(reply)) {
+        case Extension::extended:
+          votes_[i].extended.push_back(std::min(lease, share.shortest_in_doubt));
+          break;
+        case Extension::not_ours: ++votes_[i].not_ours; break;
+        case Extension::not_expirable: ++votes_[i].not_expirable; break;
+      }
+    }
+  }
+
+  const std::vector<QuorumHold*>& holds_;
+  const milliseconds lease_;
+  std::vector<std::string> texts_;
+  std::vector<ScriptCall> calls_;
+  std::vector<Vote> votes_;
+};
+
+}  // namespace redis_lock::detail

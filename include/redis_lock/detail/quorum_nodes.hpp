@@ -1,0 +1,202 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/core.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/hold.hpp>
+#include <redis_lock/detail/line.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/panel.hpp>
+#include <redis_lock/detail/pool.hpp>
+#include <redis_lock/detail/process_local.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/quorum_extend.hpp>
+#include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// Renews the leases of all QuorumLocks over the same nodes.
+class QuorumRenewer final : public Renewer {
+ public:
+  QuorumRenewer(const Endpoint& endpoint, std::vector<std::shared_ptr<Core>> cores)
+      : Renewer(endpoint, std::make_shared<Servers>(endpoint), [] { return false; }),
+        cores_(std::move(cores)) {}
+
+ private:
+  [[nodiscard]] Replies extend_all(const Holds& batch, Time limit) override {
+    Replies replies(batch.size());
+    try {
+      std::vector<LinePool*> pools;
+      for (const auto& core : cores_) pools.push_back(&core->lines());
+      std::vector<QuorumHold*> holds;
+      for (const auto& hold : batch) holds.push_back(static_cast<QuorumHold*>(hold.get()));
+      Panel panel{pools};
+      panel.connect(limit);
+      QuorumExtension extension{holds, milliseconds::zero()};
+      extension.run(panel, limit);
+      for (std::size_t i = 0; i < holds.size(); ++i) {
+        const auto verdict = extension.verdict(i, panel.majority());
+        if (!verdict) {  // tried again; what is in doubt is known for each server
+          replies[i].kind = Reply::Kind::error;
+          continue;
+        }
+        if (*verdict == Extension::extended) {
+          const auto certain = extension.certain(i, panel.majority());
+          holds[i]->shortest_in_doubt = certain < holds[i]->expire ? certain : milliseconds::max();
+        }
+        replies[i].kind = Reply::Kind::integer;
+        replies[i].integer = *verdict == Extension::not_ours ? 1 : 0;
+      }
+    } catch (const std::exception&) {  // no memory: tried again until the lease is over
+      for (auto& reply : replies) reply.kind = Reply::Kind::error;
+    }
+    return replies;
+  }
+
+  const std::vector<std::shared_ptr<Core>> cores_;
+};
+
+/// The servers of a QuorumLock, and what is shared by all those over the same ones.
+class QuorumNodes {
+ public:
+  explicit QuorumNodes(std::vector<std::shared_ptr<Core>> cores) : cores_(std::move(cores)) {
+    for (const auto& core : cores_) {
+      const auto& endpoint = core->endpoint();
+      timeout_ = std::min({timeout_, endpoint.connect_timeout, endpoint.command_timeout});
+      retry_for_ = std::min(retry_for_, endpoint.retry_for);
+    }
+  }
+
+  /// The ones that others use, too.
+  [[nodiscard]] static std::shared_ptr<QuorumNodes> of(
+      const std::vector<std::shared_ptr<Core>>& cores) {
+    auto& quorums = cores.front()->quorums();
+    const std::lock_guard guard{quorums.mutex};
+    auto& known = quorums.known;
+    known.erase(
+        std::remove_if(known.begin(), known.end(), [](const auto& one) { return one.expired(); }),
+        known.end());
+    for (const auto& one : known) {
+      if (auto nodes = one.lock(); nodes && nodes->cores_ == cores) return nodes;
+    }
+    auto nodes = std::make_shared<QuorumNodes>(cores);
+    known.push_back(nodes);
+    return nodes;
+  }
+
+  [[nodiscard]] std::size_t size() const noexcept { return cores_.size(); }
+  [[nodiscard]] std::size_t majority() const noexcept { return cores_.size() / 2 + 1; }
+  [[nodiscard]] milliseconds retry_for() const noexcept { return retry_for_; }
+
+  /// How long a round waits for servers that it needs.
+  [[nodiscard]] milliseconds timeout(milliseconds expire) const {
+    return std::min(timeout_, std::max(expire / 10, milliseconds{20}));
+  }
+
+  [[nodiscard]] std::vector<LinePool*> pools() const {
+    std::vector<LinePool*> pools;
+    pools.reserve(size());
+    for (const auto& core : cores_) pools.push_back(&core->lines());
+    return pools;
+  }
+
+  /// What one attempt of an operation found, also if it failed.
+  struct Status {
+    bool answered = false;   // a majority did
+    bool was_stale = false;  // a connection failed that was open before
+  };
+
+  /// Runs `work(Status&)`, again where that may help, until it returns or the terms are used up. Throws Fault.
+  template <class Work>
+  auto perform(const Terms& terms, Work&& work) const {
+    std::optional<Time> outage;
+    Backoff backoff;
+    bool renewed = false, was_silent = false;
+    for (;;) {
+      Status status;
+      try {
+        return work(status);
+      } catch (const Fault& fault) {
+        const auto now = Time::clock::now();
+        if (status.answered) {
+          outage.reset();
+          backoff = {};
+          was_silent = false;
+        }
+        if (!outage) outage = now;
+        const bool cancelled = terms.cancellation && terms.cancellation->requested();
+        // What failed on old connections gets new ones in any case.
+        const bool stale = status.was_stale && !std::exchange(renewed, status.was_stale || renewed);
+        const bool silent =
+            fault.code() == errc::timed_out && std::exchange(was_silent, true) && !stale;
+        const bool out_of_time =
+            now >= std::min(terms.deadline, after(*outage, terms.retry_for)) && !stale;
+        if (!fault.passing() || cancelled || silent || out_of_time) throw;
+        if (stale) continue;
+      }
+      const auto until = std::min(terms.deadline, Time::clock::now() + backoff.next());
+      if (terms.cancellation) {
+        terms.cancellation->sleep_until(until);
+      } else {
+        std::this_thread::sleep_until(until);
+      }
+    }
+  }
+
+  [[nodiscard]] Renewer& renewer() const { return *here_->renewer; }
+  [[nodiscard]] bool is_here() const noexcept { return here_.is_here(); }
+
+ private:
+  struct Here {
+    std::shared_ptr<QuorumRenewer> renewer;
+    ~Here() { renewer->stop(); }
+  };
+
+  [[nodiscard]] std::unique_ptr<Here> make_here() const {
+    Endpoint endpoint;
+    endpoint.command_timeout = timeout_;
+    return std::unique_ptr<Here>(new Here{std::make_shared<QuorumRenewer>(endpoint, cores_)});
+  }
+
+  const std::vector<std::shared_ptr<Core>> cores_;
+  milliseconds timeout_ = milliseconds::max(), retry_for_ = milliseconds::max();
+  mutable ProcessLocal<Here> here_{[this] { return make_here(); }};
+};
+
+/// Why there is no majority: what the servers said that did not answer.
+[[nodiscard]] inline Fault no_majority(Panel& panel) {
+  std::size_t failed = 0, final = 0;
+  std::optional<Fault> first;
+  std::string text;
+  for (std::size_t i = 0; i < panel.size(); ++i) {
+    const auto& seat = panel.seats()[i];
+    if (seat.line && !seat.fault) continue;
+    const auto fault = seat.fault ? *seat.fault : seat.pool->fault();
+    ++failed;
+    if (!fault.passing()) ++final;
+    if (!first || (first->passing() && !fault.passing())) {
+      first = fault;
+      text = "node " + std::to_string(i + 1) + ": " + fault.what();
+    }
+  }
+  const auto code = first ? first->code() : errc::connection_failed;
+  return {code,
+          std::to_string(failed) + " of " + std::to_string(panel.size()) +
+              " nodes did not answer: " + text,
+          final > panel.size() - panel.majority() ? Fault::Kind::final : Fault::Kind::passing};
+}
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,137 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/panel.hpp>
+#include <redis_lock/detail/pool.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/quorum_extend.hpp>
+#include <redis_lock/detail/quorum_nodes.hpp>
+
+namespace redis_lock::detail {
+
+/// The end of one acquisition of a QuorumLock: frees it on every node that may hold it. Those that are
+/// away are freed when they are back.
+class QuorumRelease {
+ public:
+  QuorumRelease(const QuorumNodes& nodes, QuorumHold& hold)
+      : nodes_(nodes), hold_(hold), releases_(nodes.size()) {}
+
+  /// Was it held until now? Throws Fault if that cannot be found out.
+  [[nodiscard]] bool run() {
+    nodes_.renewer().forget(hold_);
+    const bool lost = !hold_.owned();
+    try {
+      nodes_.perform({lost ? milliseconds::zero() : nodes_.retry_for(), hold_.expires_at},
+                     [this](QuorumNodes::Status& status) { return attempt(status); });
+    } catch (const Fault&) {
+      leave_rest();
+      if (!lost) throw;
+    }
+    leave_rest();
+    return !lost && is_freed();
+  }
+
+ private:
+  /// What has become of it on one node.
+  struct Outcome {
+    bool was_sent = false;   // and may have run
+    bool is_queued = false;  // behind other commands that are not answered yet
+    bool freed = false, not_ours = false;
+  };
+
+  [[nodiscard]] bool is_due(std::size_t i) const {
+    return hold_.shares[i].asked && !releases_[i].freed && !releases_[i].not_ours;
+  }
+
+  [[nodiscard]] bool is_freed() const {
+    const auto freed = [](const Outcome& outcome) { return outcome.freed; };
+    return static_cast<std::size_t>(std::count_if(releases_.begin(), releases_.end(), freed)) >=
+           nodes_.majority();
+  }
+
+  /// Is it certain that no majority had it any more?
+  [[nodiscard]] bool is_lost() const {
+    std::size_t may_have = 0;
+    for (std::size_t i = 0; i < releases_.size(); ++i)
+      may_have += hold_.shares[i].asked && !releases_[i].not_ours ? 1U : 0U;
+    return may_have < nodes_.majority();
+  }
+
+  bool attempt(QuorumNodes::Status& status) {
+    Panel panel{nodes_.pools()};
+    std::vector<std::uint64_t> lines;
+    for (const auto& share : hold_.shares) lines.push_back(share.line);
+    const auto timeout = nodes_.timeout(hold_.lease);
+    panel.connect(Time::clock::now() + timeout, lines);
+    send(panel);
+    panel.collect(Time::clock::now() + timeout, [&] {
+      for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
+      return is_freed() ? Time::min() : never;
+    });
+    status.was_stale = panel.was_stale();
+    for (std::size_t i = 0; i < panel.size(); ++i)
+      releases_[i].is_queued = panel.seats()[i].is_pending();
+    if (!is_freed() && !is_lost()) throw no_majority(panel);
+    return true;
+  }
+
+  /// In one row, the first node last: who waits there finds the others free.
+  void send(Panel& panel) const {
+    const auto now = Time::clock::now();
+    std::string bytes;
+    for (std::size_t i = panel.size(); i-- > 0;) {
+      auto& seat = panel.seats()[i];
+      if (!seat.line || !is_due(i)) continue;
+      if (seat.line->first_release()) {
+        panel.repeat(seat, hold_.release, now);
+      } else {
+        if (bytes.empty()) bytes = hold_.release->encode(true);
+        panel.ask(seat, bytes, 1, now, hold_.release);
+      }
+    }
+  }
+
+  /// Looks at one answer. "Not mine", where an earlier answer was lost, means that it was freed.
+  void count(Panel& panel, std::size_t i) {
+    auto& seat = panel.seats()[i];
+    auto& outcome = releases_[i];
+    if (!is_due(i)) return;
+    if (!seat.has_answered()) {
+      outcome.was_sent = outcome.was_sent || (seat.fault && seat.sent != Time{});
+      return;
+    }
+    const auto& reply = seat.replies.front();
+    if (reply.is_error("NOSCRIPT")) {
+      panel.repeat(seat, hold_.release, Time::clock::now());
+      return;
+    }
+    try {
+      outcome.freed = integer_of(reply, "the release script") == 0 || outcome.was_sent;
+      outcome.not_ours = !outcome.freed;
+    } catch (const Fault& fault) {
+      seat.fault = fault;
+    }
+  }
+
+  void leave_rest() {
+    const auto pools = nodes_.pools();
+    const auto lease_end = after(Time::clock::now(), hold_.lease);
+    for (std::size_t i = 0; i < releases_.size(); ++i) {
+      if (is_due(i) && !releases_[i].is_queued) pools[i]->release_later(hold_.release, lease_end);
+    }
+  }
+
+  const QuorumNodes& nodes_;
+  QuorumHold& hold_;
+  std::vector<Outcome> releases_;
+};
+
+}  // namespace redis_lock::detail

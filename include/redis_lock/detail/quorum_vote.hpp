@@ -1,0 +1,248 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <redis_lock/detail/acquire.hpp>
+#include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/line.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/panel.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/quorum_extend.hpp>
+#include <redis_lock/detail/quorum_nodes.hpp>
+#include <redis_lock/detail/random_id.hpp>
+
+namespace redis_lock::detail {
+
+/// Asks several servers for a lock under one id, and keeps the books of what they say.
+class QuorumVote {
+ public:
+  static constexpr std::size_t nobody = static_cast<std::size_t>(-1);
+
+  /// What one server said.
+  struct Ballot {
+    bool asked = false, granted = false, refused = false;
+    Time sent{};                       // when the grant was asked for
+    std::optional<milliseconds> left;  // of the lease of who holds it; max() if it has no end
+  };
+
+  QuorumVote(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
+             std::string_view signal_expire, QuorumHold& hold, IdSource& ids,
+             Cancellation* cancellation)
+      : panel(nodes.pools(), cancellation),
+        timeout(nodes.timeout(hold.lease)),
+        keys_(keys),
+        fixed_id_(fixed_id),
+        signal_expire_(signal_expire),
+        hold_(hold),
+        ids_(ids) {}
+
+  /// From here on another id is asked for: a late release of the one before cannot meet it.
+  void begin() {
+    hold_.id = fixed_id_.empty() ? ids_.next() : std::string(fixed_id_);
+    hold_.release = std::make_shared<const PendingRelease>(
+        PendingRelease{keys_, hold_.id, std::string(signal_expire_)});
+    hold_.shares.assign(panel.size(), {});
+    ballots.assign(panel.size(), {});
+    arbiter = nobody;
+  }
+
+  /// Asks all that have not granted it yet. Is there a majority? The arbiter is heard, too, if he does not
+  /// take much longer than the rest; `hears_arbiter`: also when there is a majority without him.
+  [[nodiscard]] bool run(bool hears_arbiter) {
+    panel.connect(Time::clock::now() + timeout);
+    const auto start = Time::clock::now();
+    ask_rest(start);
+    Time patience = never;
+    panel.collect(start + timeout, [&] {
+      const auto granted = count_all();
+      const auto open = static_cast<std::size_t>(
+          std::count_if(panel.seats().begin(), panel.seats().end(),
+                        [](const Panel::Seat& seat) { return seat.is_pending(); }));
+      const bool won = granted >= panel.majority();
+      if (!won && granted + open >= panel.majority()) return never;
+      const bool heard = arbiter == nobody || !panel.seats()[arbiter].is_pending();
+      if (heard || (won && !hears_arbiter)) return Time::min();
+      const auto now = Time::clock::now();
+      if (patience == never) patience = now + (now - start) + milliseconds{1};
+      return patience;
+    });
+    round = Time::clock::now() - start;
+    const auto granted = count_all();
+    std::size_t there = granted;
+    for (const auto& ballot : ballots) there += ballot.refused ? 1U : 0U;
+    answered = answered || there >= panel.majority();
+    return granted >= panel.majority();
+  }
+
+  /// Sends BLPOP, SET and PTTL to one server, and gives the lines of the others back. Is the time over,
+  /// without a signal? `Waiting` has the limits.
+  template <class Waiting = Acquisition<>>
+  [[nodiscard]] bool wait_on(std::size_t i, milliseconds slice, Cancellation* cancellation) {
+    for (std::size_t other = 0; other < panel.size(); ++other) {
+      if (other != i) panel.leave(panel.seats()[other]);
+    }
+    auto& seat = panel.seats()[i];
+    if (!seat.line) return true;
+    auto& connection = seat.line->connection();
+    if (connection.whole_seconds) {
+      const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
+      if (whole == milliseconds::zero()) panel.pause(std::min(slice, Waiting::pause_between_tries));
+      slice = whole;
+    }
+    const bool blocks = slice > milliseconds::zero();
+    const auto bytes =
+        question(blocks ? std::optional{slice} : std::nullopt, true, connection.whole_seconds);
+    // The slower clocks of servers before 6.0 let a client wait up to two seconds longer.
+    const auto margin = milliseconds{connection.whole_seconds ? 2000 : 0};
+    connection.set_cancellation(cancellation);
+    panel.is_watched = true;
+    const auto now = Time::clock::now();
+    ask(i, bytes, blocks ? 3 : 2, now);
+    panel.collect(now + slice + margin + timeout, [] { return never; });
+    panel.is_watched = false;
+    if (seat.line) connection.set_cancellation(nullptr);
+    if (!seat.has_answered()) return true;
+    count(i, blocks ? 1 : 0);
+    if (!blocks) return true;
+    const auto& signal = seat.replies.front();
+    if (signal.is_error() && signal.text.find("timeout is not an integer") != signal.text.npos) {
+      connection.whole_seconds = true;
+    }
+    return signal.is_nil();
+  }
+
+  /// Releases what was granted or may have been, without waiting for the answers.
+  void give_back() {
+    std::string bytes;
+    const auto now = Time::clock::now();
+    for (std::size_t i = panel.size(); i-- > 0;) {
+      auto& ballot = ballots[i];
+      if (!ballot.asked || ballot.refused) continue;
+      ballot = {};
+      auto& seat = panel.seats()[i];
+      if (!seat.line) {
+        seat.pool->release_later(hold_.release, after(now, hold_.lease));
+      } else if (seat.line->first_release()) {
+        panel.repeat(seat, hold_.release, now);
+      } else {
+        if (bytes.empty()) bytes = hold_.release->encode(true);
+        panel.ask(seat, bytes, 1, now, hold_.release);
+      }
+    }
+  }
+
+  [[nodiscard]] std::size_t first_that_refused() const {
+    std::size_t i = 0;
+    while (i < ballots.size() && !ballots[i].refused) ++i;
+    return i < ballots.size() ? i : nobody;
+  }
+
+  /// Are there enough servers for a majority?
+  [[nodiscard]] bool has_enough() {
+    std::size_t there = 0;
+    for (const auto& seat : panel.seats()) there += seat.line && !seat.fault ? 1U : 0U;
+    return there >= panel.majority();
+  }
+
+  /// A key of another type looks like a lock that is never freed; GET tells. Throws Fault if it is one.
+  void look_at_type() {
+    Commands get;
+    get.add({"GET", keys_.lock});
+    const auto bytes = get.encode();
+    const auto now = Time::clock::now();
+    for (auto& seat : panel.seats()) {
+      if (seat.line) panel.ask(seat, bytes, 1, now);
+    }
+    panel.collect(now + timeout, [] { return never; });
+    for (auto& seat : panel.seats()) {
+      if (seat.has_answered() && seat.replies.front().is_error())
+        seat.fault = fault_of(seat.replies.front());
+    }
+    if (!has_enough()) throw no_majority(panel);
+  }
+
+  Panel panel;
+  const milliseconds timeout;
+  std::vector<Ballot> ballots;
+  /// Who was asked first, and decides among those who come at once.
+  std::size_t arbiter = nobody;
+  Time::duration round{};  // how long the latest vote took
+  bool answered = false;   // by a majority, ever
+
+ private:
+  [[nodiscard]] std::string question(std::optional<milliseconds> wait, bool asks_for_left,
+                                     bool whole_seconds = false) const {
+    Commands commands;
+    const auto seconds = wait ? in_seconds(*wait, whole_seconds) : std::string{};
+    if (wait) commands.add({"BLPOP", keys_.signal, seconds});
+    commands.add({"SET", keys_.lock, hold_.id, "NX", "PX", hold_.expire_text});
+    if (asks_for_left) commands.add({"PTTL", keys_.lock});
+    return commands.encode();
+  }
+
+  void ask(std::size_t i, const std::string& bytes, std::size_t replies, Time now) {
+    auto& seat = panel.seats()[i];
+    ballots[i].asked = hold_.shares[i].asked = true;
+    ballots[i].refused = false;
+    hold_.shares[i].line = seat.line->serial();
+    panel.ask(seat, bytes, replies, now);
+  }
+
+  /// What is left of the holder's lease matters where one may have to wait: the first time, at the arbiter.
+  void ask_rest(Time now) {
+    const bool is_first = arbiter == nobody;
+    const auto all = question({}, true), without_left = is_first ? question({}, false) : all;
+    for (std::size_t i = 0; i < panel.size(); ++i) {
+      if (!panel.seats()[i].line || (ballots[i].asked && !ballots[i].refused)) continue;
+      if (arbiter == nobody) arbiter = i;
+      const bool asks_for_left = !is_first || i == arbiter;
+      ask(i, asks_for_left ? all : without_left, asks_for_left ? 2 : 1, now);
+    }
+  }
+
+  [[nodiscard]] std::size_t count_all() {
+    std::size_t granted = 0;
+    for (std::size_t i = 0; i < panel.size(); ++i) {
+      count(i, 0);
+      granted += ballots[i].granted ? 1U : 0U;
+    }
+    return granted;
+  }
+
+  /// Looks at the answer to SET, and to the PTTL behind it.
+  void count(std::size_t i, std::size_t at) {
+    auto& seat = panel.seats()[i];
+    auto& ballot = ballots[i];
+    if (!ballot.asked || ballot.granted || ballot.refused || !seat.has_answered()) return;
+    try {
+      const auto& set = seat.replies[at];
+      expect(set, set.is_ok() || set.is_nil(), "SET");
+      ballot.granted = set.is_ok();
+      ballot.refused = !ballot.granted;
+      ballot.sent = seat.sent;
+      if (seat.replies.size() == at + 1) return;
+      const milliseconds left{integer_of(seat.replies[at + 1], "PTTL")};
+      ballot.left = left.count() == -1
+                        ? milliseconds::max()
+                        : std::clamp<milliseconds>(left, milliseconds::zero(), longest);
+    } catch (const Fault& fault) {
+      seat.fault = fault;
+    }
+  }
+
+  const Keys& keys_;
+  std::string_view fixed_id_, signal_expire_;
+  QuorumHold& hold_;
+  IdSource& ids_;
+};
+
+}  // namespace redis_lock::detail

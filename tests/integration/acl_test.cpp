@@ -1,0 +1,242 @@
+#include "integration.hpp"
+
+#include <fstream>
+#include <future>
+#include <iterator>
+#include <sstream>
+#include <vector>
+
+#include "support/least_rights.hpp"
+
+// Run with REDIS_LOCK_TEST_ACL, all other tests here show that these rights suffice: see CMakeLists.txt.
+
+namespace redis_lock_test {
+namespace {
+
+using redis_lock::Endpoint;
+using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+
+class Rights : public ::testing::Test {
+ protected:
+  /// A user of these rights.
+  Endpoint user_with(const std::string& rights) {
+    auto words = words_of(rights);
+    words.insert(words.begin(), {"ACL", "SETUSER", "somebody"});
+    const auto reply = redis.send(words);
+    EXPECT_FALSE(reply.is_error()) << reply.text;
+    auto endpoint = server.endpoint();
+    endpoint.username = "somebody";
+    endpoint.password = least_password;
+    return endpoint;
+  }
+
+  /// Whatever there is of right words in `all` but the one.
+  static std::string without(const std::string& right, const std::string& all) {
+    std::string others;
+    std::istringstream words{all};
+    for (std::string word; words >> word;) {
+      if (word != right) others += word + ' ';
+    }
+    EXPECT_LT(others.size(), all.size()) << "there is no right " << right;
+    return others;
+  }
+
+  /// The first error that `use` meets, as a user of these rights, on a server that knows no script yet.
+  template <class Use>
+  std::string first_error(const std::string& rights, const Use& use) {
+    redis.command("FLUSHALL");
+    redis.command("SCRIPT", "FLUSH");
+    std::string words;
+    Options options;
+    options.expire = 60s;
+    options.on_error = [&](const Error& error) {
+      EXPECT_EQ(error.code(), errc::server_error);
+      if (words.empty()) words = error.what();
+    };
+    try {
+      use(Client{user_with(rights)}, options);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), errc::server_error);
+      if (words.empty()) words = error.what();
+    }
+    return words;
+  }
+
+  /// These rights suffice for that use, and none of them can be spared.
+  template <class Use>
+  void expect_least(const std::string& rights, const std::string& others, const Use& use) {
+    EXPECT_EQ(first_error(others + ' ' + rights, use), "");
+    std::istringstream words{rights};
+    for (std::string right; words >> right;) {
+      const auto error = first_error(others + ' ' + without(right, rights), use);
+      EXPECT_THAT(error, AnyOf(HasSubstr("NOPERM"), HasSubstr("ermission"), HasSubstr("can't run")))
+          << "without " << right;
+    }
+  }
+
+  /// All that a lock does.
+  static void use_locks(const Client& client, const Options& options) {
+    Lock lock{client, "x", options};
+    Lock other{client, "x", options};
+    lock.lock();
+    if (other.try_lock_for(20ms)) ADD_FAILURE() << "held twice";
+    lock.extend();
+    EXPECT_TRUE(lock.locked());
+    lock.unlock();
+    if (lock.try_lock()) lock.unlock();
+    lock.reset();
+  }
+
+  const RedisServer server{Transport::tcp};
+  Redis redis{server.endpoint()};
+};
+
+TEST_F(Rights, AreThoseOfTheDocumentation) {
+  std::ifstream file{REDIS_LOCK_DOCS "/deploying.md"};
+  const std::string text{std::istreambuf_iterator<char>{file}, {}};
+  const auto user = "reset on >password ";
+  EXPECT_THAT(text, HasSubstr(user + rights::locks + '\n'));
+  for (const auto& more :
+       {rights::fencing, rights::cache, rights::reset_all, rights::sentinel, rights::cluster,
+        std::string("+select"), std::string("+client|setname")}) {
+    EXPECT_THAT(text, HasSubstr(" " + more + '\n'));
+  }
+  EXPECT_EQ(rights::endpoint, "+select +client|setname");
+}
+
+TEST_F(Rights, OfALockAreAllNeeded) { expect_least(rights::locks, "", &Rights::use_locks); }
+
+TEST_F(Rights, OfFencingAreAllNeeded) {
+  expect_least(rights::fencing, rights::locks, [](const Client& client, Options options) {
+    options.fencing = true;
+    use_locks(client, options);
+  });
+}
+
+TEST_F(Rights, OfACacheAreAllNeeded) {
+  expect_least(rights::cache, rights::locks, [](const Client& client, const Options& options) {
+    redis_lock::Cache cache{client};
+    EXPECT_EQ(cache.get_or_create(
+                  "x", 60s, [] { return "value"; }, options),
+              "value");
+    EXPECT_TRUE(cache.erase("x"));
+  });
+}
+
+TEST_F(Rights, OfResetAllAreAllNeeded) {
+  expect_least(rights::reset_all, rights::locks, [this](const Client& client, const Options&) {
+    redis.command("SET", "lock:x", "somebody");
+    EXPECT_EQ(redis_lock::reset_all(client), 1U);
+  });
+}
+
+TEST_F(Rights, OfAnEndpointAreAllNeeded) {
+  expect_least(rights::endpoint, rights::locks, [this](const Client&, const Options& options) {
+    auto endpoint = server.endpoint();
+    endpoint.username = "somebody";
+    endpoint.password = least_password;
+    endpoint.database = 1;
+    endpoint.client_name = "billing";
+    Lock lock{endpoint, "x", options};
+    EXPECT_TRUE(lock.try_lock());
+  });
+}
+
+TEST_F(Rights, OfAMasterBehindSentinelAreAllNeeded) {
+  const auto port = std::to_string(server.endpoint().port);
+  const FakeServer sentinel{FakeServer::each_command([&](const auto&) {
+    return "*2\r\n$9\r\n127.0.0.1\r\n$" + std::to_string(port.size()) + "\r\n" + port + "\r\n";
+  })};
+  expect_least(rights::sentinel, rights::locks, [&](const Client&, const Options& options) {
+    auto endpoint = server.endpoint();
+    endpoint.username = "somebody";
+    endpoint.password = least_password;
+    endpoint.sentinel = {{{"127.0.0.1", sentinel.endpoint().port}}, "m", "", ""};
+    use_locks(endpoint, options);
+  });
+}
+
+TEST_F(Rights, OfAClusterAreNeededToFindTheWay) {
+  const RedisServer member{Transport::tcp, {"--cluster-enabled", "yes"}};
+  Redis own{member.endpoint()};
+  own.string("CLUSTER", "ADDSLOTSRANGE", 0, 16383);
+  auto endpoint = member.endpoint();
+  endpoint.username = "somebody";
+  endpoint.password = least_password;
+  endpoint.cluster = {{endpoint.host, endpoint.port}};
+  const auto use_as = [&](const std::string& rights) {
+    auto words = words_of(rights);
+    words.insert(words.begin(), {"ACL", "SETUSER", "somebody"});
+    own.send(words);
+    Options options;
+    options.on_error = [](const Error& error) { ADD_FAILURE() << error.what(); };
+    return message_of<Error>([&] { return use_locks(endpoint, options), true; });
+  };
+  EXPECT_EQ(use_as(rights::locks + ' ' + rights::cluster), "");
+  EXPECT_THAT(use_as(rights::locks), HasSubstr("NOPERM"));
+}
+
+TEST_F(Rights, OfGuardedWritesAreThoseOfTheirScripts) {
+  const auto write = [](const Client& client, const Options& options) {
+    Lock lock{client, "x", options};
+    lock.lock();
+    lock.guarded_set("balance", "1");
+  };
+  EXPECT_EQ(first_error(rights::locks + " ~balance", write), "");
+  EXPECT_THAT(first_error(rights::locks, write), HasSubstr("NOPERM"));
+}
+
+/// What is not allowed is told in the server's words.
+class MissingRight : public Rights {
+ protected:
+  void expect_refusal(const std::string& right, const char* words) {
+    EXPECT_THAT(first_error(without(right, rights::locks), &Rights::use_locks),
+                AllOf(HasSubstr(words), HasSubstr("\"x\"")));
+  }
+};
+
+TEST_F(MissingRight, ToSet) { expect_refusal("+set", "NOPERM"); }
+TEST_F(MissingRight, ToBlpop) { expect_refusal("+blpop", "NOPERM"); }
+TEST_F(MissingRight, ToPttl) { expect_refusal("+pttl", "NOPERM"); }
+TEST_F(MissingRight, ToEvalsha) { expect_refusal("+evalsha", "NOPERM"); }
+
+TEST_F(MissingRight, ToSetNamesTheCommand) {
+  Lock lock{user_with(without("+set", rights::locks)), "x"};
+  EXPECT_THAT(message_of<Error>([&] { return lock.try_lock(); }),
+              AllOf(HasSubstr("try_lock"), HasSubstr("NOPERM"), HasSubstr("'set'")));
+}
+
+TEST_F(MissingRight, ToAKeyOutsideThePattern) {
+  const auto endpoint = user_with(without("~lock:*", rights::locks) + "~lock:billing-*");
+  Lock allowed{endpoint, "billing-7"};
+  EXPECT_TRUE(allowed.try_lock());
+  allowed.unlock();
+  Lock lock{endpoint, "payroll-7"};
+  EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::server_error);
+  EXPECT_THAT(message_of<Error>([&] { lock.lock(); }), HasSubstr("NOPERM"));
+  EXPECT_THAT(message_of<Error>([&] { return lock.owner(); }), HasSubstr("NOPERM"));
+  EXPECT_FALSE(redis.exists("lock:payroll-7"));
+}
+
+TEST_F(MissingRight, ToAskForTheLeaseLeavesNoLockBehind) {
+  Lock lock{user_with(without("+pttl", rights::locks)), "x"};
+  EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::server_error);
+  EXPECT_FALSE(lock.owns_lock());
+  EXPECT_FALSE(redis.exists("lock:x")) << "what SET acquired is given back";
+}
+
+TEST_F(MissingRight, ToReleaseGoesToOnErrorAndTheLeaseFreesTheLock) {
+  auto options = leased_for(300ms);
+  std::error_code code;
+  options.on_error = [&](const Error& error) { code = error.code(); };
+  Lock lock{user_with(without("+evalsha", rights::locks)), "x", options};
+  lock.lock();
+  lock.unlock();
+  EXPECT_EQ(code, errc::server_error);
+  EXPECT_TRUE(eventually([&] { return !redis.exists("lock:x"); }));
+}
+
+}  // namespace
+}  // namespace redis_lock_test
