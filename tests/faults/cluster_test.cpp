@@ -1,0 +1,502 @@
+// Redis Cluster: keys in slots, slots that move, masters that fail.
+
+#include <array>
+#include <future>
+#include <memory>
+#include <thread>
+
+#include "failover.hpp"
+#include "support/cluster.hpp"
+
+namespace redis_lock_test {
+namespace {
+
+using redis_lock::Cache;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Values;
+
+class OnCluster : public ::testing::Test {
+ protected:
+  /// One cluster for all tests, which leave it as they found it.
+  static ClusterFleet& fleet() {
+    static ClusterFleet one;
+    return one;
+  }
+
+  void TearDown() override { fleet().restore(); }
+
+  static std::string key_of(const std::string& name) { return "lock:{" + name + "}"; }
+  static std::string signal_of(const std::string& name) { return "lock-signal:{" + name + "}"; }
+
+  /// The test's own look at a key.
+  [[nodiscard]] static std::optional<std::string> value_of(const std::string& key) {
+    return fleet().redis(key).string("GET", key);
+  }
+
+  /// A new name whose lock is on this master.
+  [[nodiscard]] static std::string name_at(Index master) {
+    return fleet().name_at(master, unique_name() + "-");
+  }
+  /// One for each master.
+  [[nodiscard]] static std::vector<std::string> names_everywhere() {
+    std::vector<std::string> names;
+    for (const auto master : fleet().masters()) names.push_back(name_at(master));
+    return names;
+  }
+
+  /// Somebody else takes the lock, and never comes back.
+  static void held_by_somebody(const std::string& name) {
+    ASSERT_EQ(fleet().redis(key_of(name)).string("SET", key_of(name), "somebody", "NX"), "OK");
+  }
+  static void released_by_somebody(const std::string& name) {
+    release_by_hand(fleet().redis(key_of(name)), key_of(name), signal_of(name), "somebody");
+  }
+
+  /// Some client sleeps in a BLPOP on this member.
+  [[nodiscard]] static bool somebody_waits_at(Index member) {
+    return eventually([=] { return fleet().member(member).redis().info("blocked_clients") > 0; });
+  }
+
+  const std::string name = unique_name();
+  const std::string key = key_of(name);
+  const std::string uri = fleet().uri("command_timeout=500&retry_for=20s");
+  const Client client{uri};
+};
+
+// ---------------------------------------------------------------------------------------------------
+// Keys.
+
+TEST_F(OnCluster, KeysOfALockGetTheNameAsHashTag) {
+  auto options = leased_for(60s);
+  options.fencing = true;
+  Lock lock{client, name, options};
+  lock.lock();
+  EXPECT_EQ(value_of("lock:{" + name + "}"), lock.id());
+  EXPECT_EQ(value_of("lock-fence:{" + name + "}"), std::to_string(lock.fencing_token()));
+  EXPECT_EQ(lock.owner(), lock.id());
+  lock.unlock();
+  const auto signal = "lock-signal:{" + name + "}";
+  EXPECT_TRUE(fleet().redis(signal).exists(signal));
+}
+
+TEST_F(OnCluster, KeysOfALockKeepAHashTagThatTheNameHas) {
+  const auto tagged = "order{" + name + "}items";
+  Lock lock{client, tagged};
+  lock.lock();
+  EXPECT_EQ(value_of("lock:" + tagged), lock.id());
+  EXPECT_EQ(fleet().slot_of("lock:" + tagged), fleet().slot_of(name));
+  EXPECT_FALSE(fleet().redis(key_of(tagged)).exists(key_of(tagged)));
+}
+
+TEST_F(OnCluster, NamesInAllSlotsAreContendedForSafely) {
+  const auto names = names_everywhere();
+  constexpr int clients = 4, rounds = 15;
+  std::vector<std::atomic<int>> inside(names.size()), total(names.size());
+  std::atomic<int> overlaps{0};
+  std::vector<std::future<void>> workers;
+  for (int i = 0; i < clients; ++i) {
+    workers.push_back(std::async(std::launch::async, [&] {
+      const Client own{uri};
+      std::vector<std::unique_ptr<Lock>> locks;
+      for (const auto& one : names) locks.push_back(std::make_unique<Lock>(own, one));
+      for (int round = 0; round < rounds; ++round) {
+        for (std::size_t at = 0; at < names.size(); ++at) {
+          const std::lock_guard guard{*locks[at]};
+          if (++inside[at] != 1) ++overlaps;
+          ++total[at];
+          --inside[at];
+        }
+      }
+    }));
+  }
+  for (auto& worker : workers) worker.get();
+  EXPECT_EQ(overlaps, 0);
+  for (const auto& count : total) EXPECT_EQ(count, clients * rounds);
+}
+
+TEST_F(OnCluster, TokensIncreaseOnEachMaster) {
+  auto options = leased_for(60s);
+  options.fencing = true;
+  for (const auto& one : names_everywhere()) {
+    Lock lock{client, one, options};
+    for (std::uint64_t expected = 1; expected <= 3; ++expected) {
+      const std::lock_guard guard{lock};
+      EXPECT_EQ(lock.fencing_token(), expected);
+      const auto data = "data:{" + one + "}";
+      lock.guarded_set(data, std::to_string(expected));
+      EXPECT_EQ(value_of(data), std::to_string(expected));
+    }
+  }
+}
+
+TEST_F(OnCluster, ResetAllFreesTheLocksOfAllMasters) {
+  auto options = leased_for(60s);
+  options.key_prefix = name + ":lock:";
+  options.signal_prefix = name + ":signal:";
+  std::vector<std::unique_ptr<Lock>> locks;
+  for (const auto& one : names_everywhere()) {
+    for (const auto& another : {one, one + "-2"}) {
+      locks.push_back(std::make_unique<Lock>(client, another, options));
+      locks.back()->lock();
+    }
+  }
+  EXPECT_EQ(reset_all(Client{uri}, options.key_prefix, options.signal_prefix), locks.size());
+  for (const auto& lock : locks) EXPECT_EQ(lock->owner(), std::nullopt) << lock->name();
+  EXPECT_EQ(reset_all(client, options.key_prefix, options.signal_prefix), 0U);
+}
+
+TEST_F(OnCluster, CachesHaveTheirValuesOnAllMasters) {
+  Cache cache{client};
+  for (const auto& one : names_everywhere()) {
+    std::atomic<int> made{0};
+    const auto get = [&] {
+      return cache.get_or_create(one, 60s, [&] { return std::to_string(++made); });
+    };
+    auto other = std::async(std::launch::async, get);
+    EXPECT_EQ(get(), "1");
+    EXPECT_EQ(other.get(), "1");
+    EXPECT_EQ(value_of("cache:" + one), "1");
+    EXPECT_TRUE(cache.erase(one));
+    EXPECT_EQ(cache.get(one), std::nullopt);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// The way there.
+
+using WayToCluster = OnCluster;
+
+TEST_F(WayToCluster, IsFoundFromAnyMemberThatAnswers) {
+  fleet().member(4).freeze();
+  for (const auto& seeds : {std::vector<Index>{5}, {4, 3}}) {
+    const Client other{fleet().uri("command_timeout=300", seeds)};
+    for (const auto& one : names_everywhere()) {
+      Lock lock{other, one};
+      ASSERT_TRUE(lock.try_lock());
+      EXPECT_EQ(value_of(key_of(one)), lock.id());
+    }
+  }
+}
+
+TEST_F(WayToCluster, ThatStartsAtNobodyIsAnErrorThatNamesIt) {
+  std::string dead = "127.0.0.1:" + std::to_string(free_port());
+  const auto message = message_of<Error>([&] {
+    Lock lock{"redis+cluster://" + dead + "?retry_for=300", name};
+    return lock.try_lock();
+  });
+  EXPECT_THAT(message, AllOf(HasSubstr("server " + dead), HasSubstr("no connection")));
+}
+
+TEST_F(WayToCluster, ThatStartsAtAServerWithoutSlotsIsAnErrorThatNamesIt) {
+  const RedisServer server{Transport::tcp};
+  const auto address = "127.0.0.1:" + std::to_string(server.endpoint().port);
+  Lock lock{"redis+cluster://" + address, name};
+  const Stopwatch watch;
+  EXPECT_EQ(error_of([&] { lock.lock(); }), errc::server_error);
+  EXPECT_LT(watch.elapsed(), 5s) << "to ask again does not help";
+  EXPECT_THAT(message_of([&] { return lock.try_lock(); }),
+              AllOf(HasSubstr("server " + address), HasSubstr("cluster support disabled")));
+}
+
+TEST_F(WayToCluster, IsNotFoundByWhoTakesAMemberForAServerOfItsOwn) {
+  const auto master = fleet().masters().front();
+  auto foreign = unique_name();
+  while (fleet().owner_of("lock:" + foreign) == master) foreign = unique_name();
+  Lock lock{"redis://" + fleet().member(master).address(), foreign};
+  const Stopwatch watch;
+  EXPECT_EQ(error_of([&] { lock.lock(); }), errc::server_error);
+  EXPECT_LT(watch.elapsed(), 5s) << "to ask again does not help";
+  EXPECT_THAT(message_of([&] { return lock.try_lock(); }), HasSubstr("MOVED"));
+}
+
+// ---------------------------------------------------------------------------------------------------
+// A slot that moves, while its locks are in use.
+
+class MovingSlot : public OnCluster {
+ protected:
+  void SetUp() override {
+    source = fleet().owner_of(key);
+    target = fleet().another_master(source);
+  }
+  void TearDown() override {
+    if (migration) migration->finish();
+    OnCluster::TearDown();
+  }
+
+  [[nodiscard]] int slot() const { return fleet().slot_of(key); }
+  void begin() { migration.emplace(fleet(), slot(), target); }
+  void finish() {
+    migration->finish();
+    migration.reset();
+    ASSERT_EQ(fleet().owner_of(key), target);
+  }
+  void migrate() {
+    begin();
+    finish();
+  }
+
+  [[nodiscard]] std::optional<std::string> at_source() {
+    return fleet().member(source).redis().string("GET", key);
+  }
+  /// Also while the slot does not belong to the target yet.
+  [[nodiscard]] std::optional<std::string> at_target() {
+    auto& redis = fleet().member(target).redis();
+    redis.command("ASKING");
+    return redis.string("GET", key);
+  }
+  void held_at_target_by_somebody() {
+    auto& redis = fleet().member(target).redis();
+    redis.command("ASKING");
+    ASSERT_EQ(redis.string("SET", key, "somebody", "NX"), "OK");
+  }
+
+  Index source = 0, target = 0;
+  std::optional<ClusterFleet::Migration> migration;
+};
+
+TEST_F(MovingSlot, TakesItsHolderAlong) {
+  Holder holder{client, name, 1500ms};
+  const auto id = holder.lock().id();
+  migrate();
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  EXPECT_EQ(at_target(), id);
+  EXPECT_EQ(holder.lock().owner(), id);
+  holder.lock().extend();
+  holder.expect_releases();
+  EXPECT_FALSE(fleet().redis(key).exists(key));
+}
+
+TEST_F(MovingSlot, TakesItsWaiterAlong) {
+  held_by_somebody(name);
+  Waiter waiter{client, name};
+  ASSERT_TRUE(somebody_waits_at(source));
+  migrate();
+  ASSERT_TRUE(somebody_waits_at(target));
+  released_by_somebody(name);
+  waiter.expect_acquires();
+  EXPECT_EQ(at_target(), waiter.lock().id());
+}
+
+TEST_F(MovingSlot, IsFollowedByAReleaseThatComesLater) {
+  Releaser releaser{client, name};
+  migrate();
+  releaser.start();
+  releaser.expect_released();
+  EXPECT_FALSE(fleet().redis(key).exists(key));
+}
+
+TEST_F(MovingSlot, IsFollowedByADeferredReleaseThatComesLater) {
+  auto options = leased_for(60s);
+  options.deferred_unlock = true;
+  Releaser releaser{client, name, options};
+  migrate();
+  releaser.start();
+  releaser.expect_released();
+  EXPECT_TRUE(eventually([&] { return !fleet().redis(key).exists(key); }));
+  EXPECT_EQ(releaser.complaints(), "");
+}
+
+TEST_F(MovingSlot, IsFollowedByGuardedWritesAndTokens) {
+  auto options = leased_for(60s);
+  options.fencing = true;
+  Lock lock{client, name, options};
+  lock.lock();
+  migrate();
+  const auto data = "data:{" + name + "}";
+  lock.guarded_eval("redis.call('INCR', KEYS[1])", {data});
+  EXPECT_EQ(value_of(data), "1");
+  lock.unlock();
+  ASSERT_TRUE(lock.try_lock());
+  EXPECT_EQ(lock.fencing_token(), 2U);
+}
+
+TEST_F(MovingSlot, AgainAndAgainBreaksNoExclusion) {
+  Contest contest{uri, name};
+  for (int round = 0; round < 6; ++round) {
+    migrate();
+    std::swap(source, target);
+    contest.expect_both_go_on();
+  }
+}
+
+// Half-migrated: a key that is still there is at the source, any other at the target.
+
+TEST_F(MovingSlot, HalfWayWithItsLockAtTheSourceIsNotTakenAtTheTarget) {
+  Holder holder{client, name, 1500ms};
+  begin();
+  Lock other{Client{uri}, name, leased_for(60s)};
+  EXPECT_FALSE(other.try_lock());
+  EXPECT_FALSE(other.try_lock_for(300ms));
+  EXPECT_EQ(at_target(), std::nullopt);
+  EXPECT_EQ(at_source(), holder.lock().id());
+  EXPECT_EQ(other.owner(), holder.lock().id());
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  finish();
+  EXPECT_FALSE(other.try_lock());
+  holder.expect_releases();
+  EXPECT_TRUE(other.try_lock());
+}
+
+TEST_F(MovingSlot, HalfWayWithItsLockAtTheTargetIsNotTakenAtTheSource) {
+  begin();
+  Holder holder{client, name, 1500ms};  // there was none yet, so it is a new key
+  EXPECT_EQ(at_target(), holder.lock().id());
+  Lock other{Client{uri}, name, leased_for(60s)};
+  EXPECT_FALSE(other.try_lock());
+  EXPECT_FALSE(other.try_lock_for(300ms));
+  EXPECT_EQ(other.owner(), holder.lock().id());
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  EXPECT_EQ(at_target(), holder.lock().id());
+  finish();
+  EXPECT_FALSE(other.try_lock());
+  holder.expect_releases();
+}
+
+TEST_F(MovingSlot, WhoseLockMovesWhileItIsHeldAndWaitedForLosesNeither) {
+  Holder holder{client, name, 1500ms};
+  Waiter waiter{Client{uri}, name};
+  ASSERT_TRUE(somebody_waits_at(source));
+  begin();
+  migration->move_key(key);
+  EXPECT_EQ(at_target(), holder.lock().id());
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  EXPECT_TRUE(waiter.still_waits());
+  finish();
+  const auto released = std::async(std::launch::async, [&] { holder.expect_releases(); });
+  waiter.expect_acquires();
+}
+
+TEST_F(MovingSlot, HalfWayGivesAWaiterTheLockWhoseLeaseEnds) {
+  auto& redis = fleet().redis(key);
+  ASSERT_EQ(redis.string("SET", key, "somebody", "PX", 700), "OK");
+  begin();
+  Waiter waiter{client, name};
+  waiter.expect_acquires();
+  EXPECT_EQ(at_target(), waiter.lock().id());
+  finish();
+}
+
+TEST_F(MovingSlot, HalfWayHoldsAReleaseUpAndNoMore) {
+  Releaser releaser{client, name};
+  begin();
+  releaser.start();  // its keys are in two places: the server says TRYAGAIN
+  Lock other{Client{uri}, name, leased_for(60s)};
+  EXPECT_FALSE(other.try_lock_for(200ms));
+  finish();
+  releaser.expect_released();
+  EXPECT_TRUE(other.try_lock_for(soon));
+}
+
+TEST_F(MovingSlot, HalfWayHoldsAnAcquisitionWithATokenUpAndNoMore) {
+  auto options = leased_for(60s);
+  options.fencing = true;
+  Lock lock{client, name, options};
+  lock.lock();
+  lock.unlock();
+  Lock other{Client{uri}, name, options};
+  begin();
+  auto acquired = std::async(std::launch::async, [&] { return other.try_lock_for(patience); });
+  EXPECT_EQ(acquired.wait_for(200ms), std::future_status::timeout);
+  finish();
+  EXPECT_TRUE(acquired.get());
+  EXPECT_EQ(other.fencing_token(), 2U);
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Failovers.
+
+class MasterInCluster : public OnCluster, public ::testing::WithParamInterface<Harm> {
+ protected:
+  void TearDown() override {
+    OnCluster::TearDown();
+    need_all_slots(true);
+  }
+
+  /// Whether the masters refuse all commands while some slot has no master, as is the default.
+  static void need_all_slots(bool all) {
+    for (Index i = 0; i < fleet().size(); ++i) {
+      fleet().member(i).redis().command("CONFIG", "SET", "cluster-require-full-coverage",
+                                        all ? "yes" : "no");
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, MasterInCluster, Values(Harm::kill, Harm::freeze),
+                         [](const auto& test) { return name_of(test.param); });
+
+TEST_P(MasterInCluster, ThatFailsCostsNobodyALockThatWasReplicated) {
+  const auto master = fleet().owner_of(key);
+  const auto held = name_at(master), waited = name_at(master), released = name_at(master),
+             deferred = name_at(master);
+  Holder holder{client, held};
+  held_by_somebody(waited);
+  Waiter waiter{client, waited};
+  Releaser releaser{client, released};
+  auto later = leased_for(60s);
+  later.deferred_unlock = true;
+  Releaser deferring{Client{uri}, deferred, later};
+  Contest contest{uri, name_at(master)};
+  ASSERT_TRUE(somebody_waits_at(master));
+  fleet().replicate(master);
+
+  const auto promoted = fleet().next_promotion(master);
+  fleet().member(master).suffer(GetParam());
+  releaser.start();
+  deferring.start();
+  Lock taken{Client{uri}, name};
+  EXPECT_TRUE(taken.try_lock()) << "a failover is not the end of an attempt";
+  const auto at = promoted->wait();
+  ASSERT_NE(fleet().owner_of(key), master);
+  EXPECT_EQ(value_of(key), taken.id());
+
+  EXPECT_TRUE(waiter.still_waits());
+  released_by_somebody(waited);
+  waiter.expect_acquires();
+  EXPECT_EQ(value_of(key_of(waited)), waiter.lock().id());
+
+  releaser.expect_released();
+  EXPECT_EQ(value_of(key_of(released)), std::nullopt);
+  deferring.expect_released();
+  EXPECT_TRUE(eventually([&] { return !value_of(key_of(deferred)); }));
+  EXPECT_EQ(deferring.complaints(), "");
+
+  contest.expect_both_go_on();
+
+  const auto id = holder.lock().id();
+  holder.expect_renewed_after(at);
+  EXPECT_EQ(value_of(key_of(held)), id);
+
+  // The old master comes back, and is a replica.
+  fleet().restore();
+  ASSERT_NE(fleet().owner_of(key), master);
+  contest.expect_both_go_on();
+  holder.expect_releases();
+}
+
+TEST_P(MasterInCluster, ThatFailsDoesNotKeepTheLocksOfOthersFromBeingRenewed) {
+  need_all_slots(false);
+  const auto master = fleet().owner_of(key);
+  Holder there{client, name, 10s};
+  Holder short_there{client, name_at(master), 900ms};
+  std::vector<std::unique_ptr<Holder>> elsewhere;
+  for (const auto other : fleet().masters()) {
+    if (other == master) continue;
+    for (int i = 0; i < 3; ++i)
+      elsewhere.push_back(std::make_unique<Holder>(client, name_at(other), 1500ms));
+  }
+  fleet().replicate(master);
+  const auto promoted = fleet().next_promotion(master);
+  fleet().member(master).suffer(GetParam());
+  const auto at = promoted->wait();
+  there.expect_renewed_after(at);
+  EXPECT_TRUE(eventually([&] { return short_there.losses().count() == 1; }))
+      << "its lease is shorter than the failover";
+  for (auto& holder : elsewhere) {
+    holder->expect_renewed_after(at);
+    holder->expect_releases();
+  }
+}
+
+}  // namespace
+}  // namespace redis_lock_test
