@@ -57,6 +57,10 @@ class Line {
 
   [[nodiscard]] bool was_used() const noexcept { return sent_ > 0; }
 
+  /// How many replies have come, for who no longer has the line.
+  using Progress = std::shared_ptr<const std::atomic<Number>>;
+  [[nodiscard]] Progress progress() const noexcept { return received_; }
+
   /// No other line of the process has the same; not 0.
   [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
   [[nodiscard]] int descriptor() const noexcept { return context_.fd; }
@@ -120,17 +124,18 @@ class Line {
       if (::redisGetReplyFromReader(&context_, &parsed) != REDIS_OK) throw fault_of(context_, 0);
       if (!parsed) return std::nullopt;
       const HiredisReply raw{static_cast<redisReply*>(parsed)};
-      Answer answer{received_, to_reply(*raw)};
-      if (received_ == sent_) {
+      const auto number = received();
+      Answer answer{number, to_reply(*raw)};
+      if (number == sent_) {
         throw answer.reply.is_error()
             ? fault_of(answer.reply)
             : Fault{errc::protocol_error, "the server said more than it was asked"};
       }
-      ++received_;
+      received_->store(number + 1, std::memory_order_release);
       // Taken off first: to send it again adds to the batches.
       const auto release = batches_.front().release;
-      if (batches_.front().end == received_) batches_.erase(batches_.begin());
-      if (answer.number >= from) return answer;
+      if (batches_.front().end == number + 1) batches_.erase(batches_.begin());
+      if (number >= from) return answer;
       if (release && answer.reply.is_error("NOSCRIPT")) repeat(release, Time::clock::now());
     }
   }
@@ -142,14 +147,14 @@ class Line {
 
   /// Reads what has come of the replies that concern nobody.
   void settle() {
-    for (auto before = received_ + 1; owes() && before != received_;) {
-      before = received_;
+    for (auto before = sent_ + 1; owes() && before != received();) {
+      before = received();
       receive();
       (void)next(sent_);
     }
   }
 
-  [[nodiscard]] bool owes() const noexcept { return received_ < sent_; }
+  [[nodiscard]] bool owes() const noexcept { return received() < sent_; }
   /// Since when the server has been silent; `never` if it owes nothing.
   [[nodiscard]] Time silent_since() const noexcept {
     return batches_.empty() ? never : batches_.front().sent;
@@ -159,6 +164,10 @@ class Line {
   [[nodiscard]] bool first_release() noexcept { return std::exchange(first_release_, false); }
 
  private:
+  [[nodiscard]] Number received() const noexcept {
+    return received_->load(std::memory_order_relaxed);
+  }
+
   /// What went out together.
   struct Batch {
     Number end;  // behind its last reply
@@ -195,7 +204,8 @@ class Line {
   std::string unsent_;
   bool has_unsent_ = false;
   bool first_release_ = true;
-  Number sent_ = 0, received_ = 0;
+  Number sent_ = 0;
+  const std::shared_ptr<std::atomic<Number>> received_ = std::make_shared<std::atomic<Number>>(0);
   std::vector<Batch> batches_;  // of which replies are to come, the oldest first
 };
 

@@ -141,20 +141,15 @@ class QuorumAcquisition {
       vote_.begin();
       return true;
     }
+    if (won) return give_way();
     auto left = vote_.ballots[refuser].left;
     if (left == milliseconds::max() && !type_is_known_) {
       vote_.look_at_type();
       type_is_known_ = true;
     }
-    if (won) {
-      may_give_way_ = false;
-      gave_way_ = true;
-    }
     for (const auto since = Clock::now();;) {
-      auto slice = next_slice(left);
-      if (won) slice = std::min(slice, brief_slice());
       vote_.begin();
-      const bool is_over = vote_.wait_on(refuser, slice, cancellation_);
+      const bool is_over = vote_.wait_on(refuser, next_slice(left), cancellation_);
       const auto ballot = vote_.ballots[refuser];
       if (ballot.granted && !vote_.panel.is_cancelled()) {
         vote_.arbiter = refuser;
@@ -164,7 +159,7 @@ class QuorumAcquisition {
       vote_.give_back();
       const auto now = Clock::now();
       if (now >= deadline_ || vote_.panel.is_cancelled()) return false;
-      if (!ballot.refused || is_over || won || now - since > Waiting::longest_slice) {
+      if (!ballot.refused || is_over || now - since > Waiting::longest_slice) {
         vote_.begin();
         return true;
       }
@@ -180,10 +175,14 @@ class QuorumAcquisition {
     return std::max(std::min(slice, left_until(deadline_, Clock::now())), milliseconds{1});
   }
 
-  /// For as long as somebody else takes to ask the others who has his turn.
-  [[nodiscard]] milliseconds brief_slice() const {
-    const auto round = std::chrono::ceil<milliseconds>(4 * vote_.round) + milliseconds{10};
-    return round + std::chrono::ceil<milliseconds>(jitter(2 * round));
+  /// Lets somebody else ask the others who may have his turn at the arbiter, for as long as that takes.
+  [[nodiscard]] bool give_way() {
+    may_give_way_ = false;
+    gave_way_ = true;
+    const auto least = 4 * vote_.round + milliseconds{1};
+    vote_.panel.pause(least + jitter(least));
+    vote_.begin();
+    return !vote_.panel.is_cancelled();
   }
 
   /// A random time of up to so much.

@@ -29,8 +29,15 @@ struct QuorumHold : Hold {
   struct Share {
     bool asked = false;      // the id may hold the lock there
     std::uint64_t line = 0;  // on which it was asked
+    Line::Number reply = 0;  // to that, by its number on the line
+    Line::Progress progress;
     /// As Hold::shortest_in_doubt, of this server.
     milliseconds shortest_in_doubt = milliseconds::max();
+
+    /// Has the server done what it was asked? If not, what is sent on another line may be done before.
+    [[nodiscard]] bool is_done() const noexcept {
+      return !progress || progress->load(std::memory_order_acquire) > reply;
+    }
   };
   std::vector<Share> shares;
   SharedRelease release;

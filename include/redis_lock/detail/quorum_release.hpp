@@ -71,10 +71,19 @@ class QuorumRelease {
     for (const auto& share : hold_.shares) lines.push_back(share.line);
     const auto timeout = nodes_.timeout(hold_.lease);
     panel.connect(Time::clock::now() + timeout, lines);
+    const auto start = Time::clock::now();
+    first_ = panel.size();
     send(panel);
-    panel.collect(Time::clock::now() + timeout, [&] {
+    // The first node, too, if it does not take much longer than the rest: if this thread wants the lock again,
+    // who waits there shall come first.
+    Time patience = never;
+    panel.collect(start + timeout, [&] {
       for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
-      return is_freed() ? Time::min() : never;
+      if (!is_freed()) return never;
+      if (!panel.seats()[first_].is_pending()) return Time::min();
+      const auto now = Time::clock::now();
+      if (patience == never) patience = now + (now - start) + milliseconds{1};
+      return patience;
     });
     status.was_stale = panel.was_stale();
     for (std::size_t i = 0; i < panel.size(); ++i)
@@ -83,13 +92,15 @@ class QuorumRelease {
     return true;
   }
 
-  /// In one row, the first node last: who waits there finds the others free.
-  void send(Panel& panel) const {
+  void send(Panel& panel) {
     const auto now = Time::clock::now();
     std::string bytes;
-    for (std::size_t i = panel.size(); i-- > 0;) {
+    for (std::size_t i = 0; i < panel.size(); ++i) {
       auto& seat = panel.seats()[i];
       if (!seat.line || !is_due(i)) continue;
+      const auto& share = hold_.shares[i];
+      if (seat.line->serial() != share.line && !share.is_done()) continue;
+      if (first_ == panel.size()) first_ = i;
       if (seat.line->first_release()) {
         panel.repeat(seat, hold_.release, now);
       } else {
@@ -132,6 +143,7 @@ class QuorumRelease {
   const QuorumNodes& nodes_;
   QuorumHold& hold_;
   std::vector<Outcome> releases_;
+  std::size_t first_ = 0;  // of the nodes that were asked
 };
 
 }  // namespace redis_lock::detail

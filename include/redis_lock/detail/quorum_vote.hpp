@@ -193,8 +193,11 @@ class QuorumVote {
     auto& seat = panel.seats()[i];
     ballots[i].asked = hold_.shares[i].asked = true;
     ballots[i].refused = false;
-    hold_.shares[i].line = seat.line->serial();
+    auto& share = hold_.shares[i];
+    share.line = seat.line->serial();
+    share.progress = seat.line->progress();
     panel.ask(seat, bytes, replies, now);
+    share.reply = seat.to - 1;
   }
 
   /// What is left of the holder's lease matters where one may have to wait: the first time, at the arbiter.
