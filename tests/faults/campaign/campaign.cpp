@@ -1,6 +1,6 @@
 // Processes and threads contend for a few locks while a nemesis does harm to them, their network and
 // their server; then a checker reads what each of them wrote down.
-//   campaign [--servers one|sentinel|cluster] [--seconds N] [--seed S] [--keep FOLDER]
+//   campaign [--servers one|sentinel|cluster|quorum] [--seconds N] [--seed S] [--keep FOLDER]
 //   campaign [--servers …] --check FOLDER     looks once more at a history that was kept
 
 #include <atomic>
@@ -18,6 +18,7 @@
 #include "cluster_servers.hpp"
 #include "nemesis.hpp"
 #include "one_server.hpp"
+#include "quorum_servers.hpp"
 #include "sentinel_servers.hpp"
 #include "server_kind.hpp"
 #include "worker.hpp"
@@ -53,9 +54,10 @@ Arguments read(int argc, char** argv) {
     } else if (option == "--check") {
       arguments.check = value;
     } else {
-      throw std::invalid_argument("there is no " + option +
-                                  ", but --servers one|sentinel|cluster, --seconds N, --seed S, "
-                                  "--keep FOLDER and --check FOLDER");
+      throw std::invalid_argument(
+          "there is no " + option +
+          ", but --servers one|sentinel|cluster|quorum, --seconds N, --seed S, "
+          "--keep FOLDER and --check FOLDER");
     }
   }
   return arguments;
@@ -76,6 +78,8 @@ std::unique_ptr<Server> start_servers(ServerKind servers, WallClock& clock) {
     case ServerKind::one: return std::make_unique<OneServer>(REDIS_LOCK_WALL_CLOCK_LIBRARY, clock);
     case ServerKind::sentinel: return std::make_unique<SentinelServers>();
     case ServerKind::cluster: return std::make_unique<ClusterServers>();
+    case ServerKind::quorum:
+      return std::make_unique<QuorumServers>(REDIS_LOCK_WALL_CLOCK_LIBRARY, clock);
   }
   return nullptr;
 }

@@ -47,6 +47,8 @@ inline constexpr std::array fault_kinds{
     FaultKind{"sentinel-stop"},      // SIGSTOP of one
     FaultKind{"manual-failover"},    // SENTINEL FAILOVER, CLUSTER FAILOVER
     FaultKind{"migration"},          // of a slot of the cluster, key after key
+    FaultKind{"node-kill"},          // of a quorum: SIGKILL, and a restart with its data
+    FaultKind{"node-stop"},          // of a quorum: SIGSTOP
     FaultKind{
         "promotion", true, false, false, true,
         true},  // from what the new master had of the old one, until that is no master any more

@@ -40,7 +40,10 @@ Harm harm_to_link(Proxy& proxy, const std::string& kind, Dice& dice) {
     const auto& command = dice.one_of(commands);
     const auto times = static_cast<int>(dice.draw(1, 3));
     harm.strike = [&proxy, command, fault, times] { proxy.inject(command, fault, times); };
-    harm.may_end = [&proxy] { return proxy.faults_left() == 0; };
+    harm.may_end = [&proxy, give_up = harm.due + 10s] {
+      return proxy.faults_left() == 0 || std::chrono::steady_clock::now() > give_up;
+    };
+    harm.repair = [&proxy] { proxy.withdraw_faults(); };  // no such command came
   }
   return harm;
 }

@@ -40,6 +40,14 @@ struct Role {
     return options;
   }
 
+  /// Without what only one server can do, so that QuorumLock has none of it.
+  [[nodiscard]] Role without_one_server() const {
+    auto role = *this;
+    role.fencing = role.deferred_unlock = false;
+    role.local_handoffs = 0;
+    return role;
+  }
+
   [[nodiscard]] std::string all_names() const {
     std::string all;
     for (const auto& name : names) all += (all.empty() ? "" : ",") + name;

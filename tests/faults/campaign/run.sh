@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the fault campaign for long, and says what it found:
 #   tests/faults/campaign/run.sh [seconds] [seed] [servers]     1200 seconds on one server unless told
-# Servers: one, sentinel (a master, two replicas, three sentinels), cluster (three masters, three replicas).
+# Servers: one, sentinel (a master, two replicas, three sentinels), cluster (three masters, three replicas),
+# quorum (five masters, and QuorumLock in the place of Lock).
 # Processes contend for locks while a nemesis does harm to them, their connections and their server; a checker
 # then reads what each of them wrote down. Exits with 0 if nothing was violated. The servers are private ones.
 # A seed fixes what the nemesis chooses, not what the scheduler does.

@@ -7,8 +7,9 @@
 
 namespace redis_lock_test::campaign {
 
-enum class ServerKind { one, sentinel, cluster };
-inline constexpr std::array<std::string_view, 3> server_kind_names{"one", "sentinel", "cluster"};
+enum class ServerKind { one, sentinel, cluster, quorum };
+inline constexpr std::array<std::string_view, 4> server_kind_names{"one", "sentinel", "cluster",
+                                                                   "quorum"};
 
 /// Throws std::invalid_argument if there is none of this name.
 [[nodiscard]] inline ServerKind server_kind(std::string_view name) {
