@@ -29,16 +29,22 @@ struct PendingRelease {
   Keys keys;
   std::string id, signal_expire;
 
-  void add_to(Commands& commands, bool by_digest) const {
-    add_call(commands, {&release_script, {keys.lock, keys.signal, id, signal_expire}}, by_digest);
+  /// As text: it runs whether or not the server knows the script, so that nobody need wait for the answer.
+  void add_to(Commands& commands) const {
+    add_call(commands, {&release_script, {keys.lock, keys.signal, id, signal_expire}}, false);
   }
-  [[nodiscard]] std::string encode(bool by_digest) const {
+  [[nodiscard]] std::string encode() const {
     Commands commands;
-    add_to(commands, by_digest);
+    add_to(commands);
     return commands.encode();
   }
 };
-using SharedRelease = std::shared_ptr<const PendingRelease>;
+/// One, with the time from which on nobody needs it.
+struct LateRelease {
+  std::shared_ptr<const PendingRelease> release;
+  Time lease_end;
+};
+using LateReleases = std::vector<LateRelease>;
 
 /// A connection that never waits: what is sent goes out as far as the socket takes it, and replies are
 /// read as they come, in order. One that nobody waits for any more is read by whoever uses the line
@@ -66,10 +72,9 @@ class Line {
   [[nodiscard]] int descriptor() const noexcept { return context_.fd; }
   [[nodiscard]] Connection& connection() noexcept { return *connection_; }
 
-  /// Sends commands, and says which number the first of their replies has. `release`: what is sent, if
-  /// it is one; it is sent again as text if the server does not know the script. Throws Fault.
-  Number send(std::string_view bytes, std::size_t replies, Time now,
-              SharedRelease release = nullptr) {
+  /// Sends commands, and says which number the first of their replies has. `release`: what they are, if
+  /// they are one. Throws Fault.
+  Number send(std::string_view bytes, std::size_t replies, Time now, LateRelease release = {}) {
     const auto first = sent_;
     sent_ += replies;
     batches_.push_back({sent_, now, std::move(release)});
@@ -132,17 +137,9 @@ class Line {
             : Fault{errc::protocol_error, "the server said more than it was asked"};
       }
       received_->store(number + 1, std::memory_order_release);
-      // Taken off first: to send it again adds to the batches.
-      const auto release = batches_.front().release;
       if (batches_.front().end == number + 1) batches_.erase(batches_.begin());
       if (number >= from) return answer;
-      if (release && answer.reply.is_error("NOSCRIPT")) repeat(release, Time::clock::now());
     }
-  }
-
-  /// Sends a release as text.
-  Number repeat(const SharedRelease& release, Time now) {
-    return send(release->encode(false), 1, now, release);
   }
 
   /// Reads what has come of the replies that concern nobody.
@@ -154,14 +151,20 @@ class Line {
     }
   }
 
+  /// Of a line that has failed: the releases that may not have run.
+  [[nodiscard]] LateReleases unanswered() {
+    LateReleases releases;
+    for (auto& batch : batches_) {
+      if (batch.release.release) releases.push_back(std::move(batch.release));
+    }
+    return releases;
+  }
+
   [[nodiscard]] bool owes() const noexcept { return received() < sent_; }
   /// Since when the server has been silent; `never` if it owes nothing.
   [[nodiscard]] Time silent_since() const noexcept {
     return batches_.empty() ? never : batches_.front().sent;
   }
-
-  /// The first time as text: what comes next finds the lock free.
-  [[nodiscard]] bool first_release() noexcept { return std::exchange(first_release_, false); }
 
  private:
   [[nodiscard]] Number received() const noexcept {
@@ -172,7 +175,7 @@ class Line {
   struct Batch {
     Number end;  // behind its last reply
     Time sent;
-    SharedRelease release;
+    LateRelease release;
   };
 
   void flush_plain() {
@@ -203,7 +206,6 @@ class Line {
   redisContext& context_;
   std::string unsent_;
   bool has_unsent_ = false;
-  bool first_release_ = true;
   Number sent_ = 0;
   const std::shared_ptr<std::atomic<Number>> received_ = std::make_shared<std::atomic<Number>>(0);
   std::vector<Batch> batches_;  // of which replies are to come, the oldest first

@@ -116,10 +116,34 @@ class LinePool {
   }
 
   /// A line has failed: so may have the others that were open then.
-  void distrust() {
+  void distrust(std::unique_ptr<Line> line) {
     std::vector<Idle> closed;
     const std::lock_guard guard{mutex_};
     closed.swap(idle_);
+    for (auto& idle : closed) mourn(*idle.line);
+    mourn(*line);
+    start();
+  }
+
+  /// Reads what nobody has waited for, and finds out which lines have failed. Says whether to do it again.
+  bool tidy() {
+    const auto now = Time::clock::now();
+    bool again = false;
+    std::vector<Idle> kept;
+    const std::lock_guard guard{mutex_};
+    for (auto& idle : std::exchange(idle_, {})) {
+      if (!idle.line->owes() || settle(idle.line)) {
+        if (is_overdue(*idle.line, now)) {
+          silence(std::move(idle.line));
+          continue;
+        }
+        again = again || idle.line->owes();
+        kept.push_back(std::move(idle));
+      }
+    }
+    idle_ = std::move(kept);
+    start();
+    return again;
   }
 
   /// Somebody has waited for a line for as long as anybody should.
@@ -129,17 +153,16 @@ class LinePool {
   }
 
   /// This id may still hold its lock. Frees it when there is a new connection, unless its lease is over.
-  void release_later(SharedRelease release, Time lease_end) {
+  void release_later(LateRelease release) {
     const std::lock_guard guard{mutex_};
-    late_.push_back({std::move(release), lease_end});
-    if (late_.size() > most_late) late_.erase(late_.begin());
+    add_late(std::move(release));
     start();
   }
 
   /// Why there is no line.
   [[nodiscard]] Fault fault() {
     const std::lock_guard guard{mutex_};
-    if (fault_) return *fault_;
+    if (reason_) return {reason_->code, reason_->text, reason_->kind};
     return {errc::timed_out, "no connection within the timeout", Fault::Kind::passing};
   }
 
@@ -148,9 +171,11 @@ class LinePool {
     std::unique_ptr<Line> line;
     Time since;
   };
-  struct LateRelease {
-    SharedRelease release;
-    Time lease_end;
+  /// A Fault in parts: copies of an exception share their text.
+  struct Reason {
+    errc code;
+    std::string text;
+    Fault::Kind kind;
   };
   static constexpr std::chrono::seconds longest_idle{60};
   /// A line that was used this short a time ago is good, or else soon noticed.
@@ -167,11 +192,7 @@ class LinePool {
     auto idle = std::move(*found);
     idle_.erase(found);
     if (now - idle.since < just_now) return std::move(idle.line);
-    try {
-      idle.line->settle();
-    } catch (const Fault&) {
-      return nullptr;
-    }
+    if (!settle(idle.line)) return nullptr;
     if (is_overdue(*idle.line, now)) {
       silence(std::move(idle.line));
     } else if (idle.line->owes() || !is_stale(idle.line->connection().context())) {
@@ -180,15 +201,38 @@ class LinePool {
     return nullptr;
   }
 
+  void add_late(LateRelease release) {
+    late_.push_back(std::move(release));
+    if (late_.size() > most_late) late_.erase(late_.begin());
+  }
+
+  /// What a line that has failed leaves undone.
+  void mourn(Line& line) {
+    for (auto& release : line.unanswered()) add_late(std::move(release));
+  }
+
+  /// Reads what concerns nobody. One that fails is closed.
+  [[nodiscard]] bool settle(std::unique_ptr<Line>& line) {
+    try {
+      line->settle();
+      return true;
+    } catch (const Fault&) {
+      mourn(*line);
+      line.reset();
+      return false;
+    }
+  }
+
   [[nodiscard]] bool is_overdue(const Line& line, Time now) const {
     const auto since = line.silent_since();
     return since != never && now - since > endpoint_.command_timeout;
   }
 
   void silence(std::unique_ptr<Line> line) {
+    if (silent_) mourn(*silent_);
     silent_ = std::move(line);
     away_ = wanted_ = true;
-    fault_.emplace(errc::timed_out, "no answer within the timeout", Fault::Kind::passing);
+    reason_ = Reason{errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
     start();
   }
 
@@ -220,22 +264,14 @@ class LinePool {
     running_ = false;
   }
 
-  /// Has the silent line caught up? One that fails is closed.
-  [[nodiscard]] bool has_spoken() {
-    if (!silent_) return false;
-    try {
-      silent_->settle();
-      return !silent_->owes();
-    } catch (const Fault&) {
-      silent_.reset();
-      return false;
-    }
-  }
+  /// Has the silent line caught up?
+  [[nodiscard]] bool has_spoken() { return silent_ && settle(silent_) && !silent_->owes(); }
 
   void add(std::unique_ptr<Line> line) {
     idle_.push_back({std::move(line), Time::clock::now()});
+    if (silent_) mourn(*silent_);
     silent_.reset();
-    fault_.reset();
+    reason_.reset();
     backoff_ = {};
     next_attempt_ = Time::min();
     away_ = wanted_ = false;
@@ -271,16 +307,17 @@ class LinePool {
 
   void fail(const Fault& fault) {
     away_ = true;
-    fault_ = fault;
+    reason_ = Reason{fault.code(), fault.what(),
+                     fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
     next_attempt_ = Time::clock::now() + backoff_.next();
   }
 
   /// Connects, and finds out whether the server answers: a frozen one, too, lets clients connect.
-  [[nodiscard]] std::unique_ptr<Line> open_line(const std::vector<LateRelease>& late) const {
+  [[nodiscard]] std::unique_ptr<Line> open_line(const LateReleases& late) const {
     auto connection = open_connection(endpoint_);
     Commands commands;
     commands.add({"PING"});
-    for (const auto& [release, lease_end] : late) release->add_to(commands, false);
+    for (const auto& [release, lease_end] : late) release->add_to(commands);
     const auto replies = connection->exchange(commands);
     const auto& alive = replies.front();
     if (!alive.is_error("NOPERM")) expect(alive, alive.kind == Reply::Kind::status, "PING");
@@ -292,9 +329,9 @@ class LinePool {
   std::condition_variable wake_;
   std::vector<Idle> idle_;
   std::unique_ptr<Line> silent_;  // on which a reply is overdue
-  std::vector<LateRelease> late_;
+  LateReleases late_;
   std::vector<std::shared_ptr<Bell>> bells_;
-  std::optional<Fault> fault_;
+  std::optional<Reason> reason_;  // why the server is away
   Backoff backoff_;
   Time next_attempt_ = Time::min();
   bool away_ = false;

@@ -100,7 +100,7 @@ class Panel {
 
   /// Sends one question to one server that has a line.
   void ask(Seat& seat, std::string_view bytes, std::size_t replies, Time now,
-           const SharedRelease& release = nullptr) {
+           const LateRelease& release = {}) {
     seat.replies.clear();
     seat.fault.reset();
     seat.from = seat.to = 0;
@@ -113,13 +113,8 @@ class Panel {
     }
   }
 
-  /// As ask(), of a release that the server answered with NOSCRIPT.
-  void repeat(Seat& seat, const SharedRelease& release, Time now) {
-    ask(seat, release->encode(false), 1, now, release);
-  }
-
   /// Reads answers until nobody is left to answer, or until the time that `wait_until()` says, which is
-  /// asked before each wait, and may ask more. Those that have not answered by `deadline` are silent.
+  /// asked before each wait. Those that have not answered by `deadline` are silent.
   template <class WaitUntil>
   void collect(Time deadline, const WaitUntil& wait_until) {
     for (;;) {
@@ -154,8 +149,7 @@ class Panel {
     was_stale_ = was_stale_ || seat.was_used;
     seat.fault = fault;
     seat.line->connection().set_cancellation(nullptr);
-    seat.line.reset();
-    seat.pool->distrust();
+    seat.pool->distrust(std::exchange(seat.line, nullptr));
   }
 
   void pause(Time::duration time) const {
@@ -169,6 +163,12 @@ class Panel {
 
   /// While it is true, requests to stop are noticed by who waits on a socket, and not by looking.
   bool is_watched = false;
+
+  /// Are answers to come?
+  [[nodiscard]] bool is_pending() const {
+    return std::any_of(seats_.begin(), seats_.end(),
+                       [](const Seat& seat) { return seat.is_pending(); });
+  }
 
   [[nodiscard]] bool is_cancelled() const noexcept {
     return cancellation_ && cancellation_->requested();

@@ -33,7 +33,8 @@ class QuorumAcquisition {
   /// What a QuorumLock remembers from one acquisition to the next.
   struct Memory {
     IdSource ids;
-    Time arbiter_is_stale_until = Time::min();
+    /// The end of the lease of who has the arbiter, and did not take the turn that was left to him.
+    Time stale_lease_end{};
   };
 
   QuorumAcquisition(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
@@ -44,8 +45,7 @@ class QuorumAcquisition {
         memory_(memory),
         deadline_(deadline),
         cancellation_(cancellation) {
-    const auto now = Clock::now();
-    may_give_way_ = deadline > now && now >= memory.arbiter_is_stale_until;
+    may_give_way_ = deadline > Clock::now();
   }
 
   /// Blocks until the lock is acquired (true), or until the deadline or cancellation (false). When it
@@ -94,7 +94,17 @@ class QuorumAcquisition {
   }
 
   /// With a majority, but against the arbiter: somebody else may have waited there for his turn.
-  [[nodiscard]] bool gives_way() const { return may_give_way_ && is_refused_by_arbiter(); }
+  [[nodiscard]] bool gives_way() const {
+    if (!may_give_way_ || !is_refused_by_arbiter()) return false;
+    constexpr milliseconds same{20};
+    const auto end = end_at_arbiter();
+    return end < memory_.stale_lease_end - same || end > memory_.stale_lease_end + same;
+  }
+
+  [[nodiscard]] Time end_at_arbiter() const {
+    const auto& left = vote_.ballots[vote_.arbiter].left;
+    return left ? after(Clock::now(), *left) : Time::min();
+  }
 
   /// Without a majority, but with the arbiter.
   [[nodiscard]] bool has_turn() {
@@ -126,10 +136,7 @@ class QuorumAcquisition {
       if (extension.verdict(0, majority) != Extension::extended) return false;
       end = after(now, extension.certain(0, majority));
     }
-    if (gave_way_ && is_refused_by_arbiter()) {  // to nobody, as it seems
-      const auto left = vote_.ballots[vote_.arbiter].left.value_or(milliseconds::zero());
-      memory_.arbiter_is_stale_until = now + std::min(left, Waiting::longest_slice);
-    }
+    if (gave_way_ && is_refused_by_arbiter()) memory_.stale_lease_end = end_at_arbiter();
     hold_.expires_at = end;
     return Clock::now() < end;
   }

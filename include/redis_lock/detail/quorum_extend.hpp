@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,7 +41,7 @@ struct QuorumHold : Hold {
     }
   };
   std::vector<Share> shares;
-  SharedRelease release;
+  std::shared_ptr<const PendingRelease> release;
   milliseconds lease{};
 };
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -32,10 +33,16 @@ namespace redis_lock::detail {
 class QuorumRenewer final : public Renewer {
  public:
   QuorumRenewer(const Endpoint& endpoint, std::vector<std::shared_ptr<Core>> cores)
-      : Renewer(endpoint, std::make_shared<Servers>(endpoint), [] { return false; }),
+      : Renewer(endpoint, std::make_shared<Servers>(endpoint), [cores] { return tidy(cores); }),
         cores_(std::move(cores)) {}
 
  private:
+  [[nodiscard]] static bool tidy(const std::vector<std::shared_ptr<Core>>& cores) {
+    bool again = false;
+    for (const auto& core : cores) again = core->lines().tidy() || again;
+    return again;
+  }
+
   [[nodiscard]] Replies extend_all(const Holds& batch, Time limit) override {
     Replies replies(batch.size());
     try {
@@ -72,13 +79,10 @@ class QuorumRenewer final : public Renewer {
 /// The servers of a QuorumLock, and what is shared by all those over the same ones.
 class QuorumNodes {
  public:
-  explicit QuorumNodes(std::vector<std::shared_ptr<Core>> cores) : cores_(std::move(cores)) {
-    for (const auto& core : cores_) {
-      const auto& endpoint = core->endpoint();
-      timeout_ = std::min({timeout_, endpoint.connect_timeout, endpoint.command_timeout});
-      retry_for_ = std::min(retry_for_, endpoint.retry_for);
-    }
-  }
+  explicit QuorumNodes(std::vector<std::shared_ptr<Core>> cores)
+      : cores_(std::move(cores)),
+        timeout_(std::min(least(&Endpoint::connect_timeout), least(&Endpoint::command_timeout))),
+        retry_for_(least(&Endpoint::retry_for)) {}
 
   /// The ones that others use, too.
   [[nodiscard]] static std::shared_ptr<QuorumNodes> of(
@@ -157,6 +161,16 @@ class QuorumNodes {
   }
 
   [[nodiscard]] Renewer& renewer() const { return *here_->renewer; }
+
+  /// There are answers that nobody waits for: sees that they are read, by and by.
+  void tidy_soon() const noexcept {
+    try {
+      renewer().start();
+      renewer().tidy_soon();
+    } catch (const std::system_error&) {  // no thread: whoever uses the line next reads them
+    }
+  }
+
   [[nodiscard]] bool is_here() const noexcept { return here_.is_here(); }
 
  private:
@@ -165,6 +179,12 @@ class QuorumNodes {
     ~Here() { renewer->stop(); }
   };
 
+  [[nodiscard]] milliseconds least(milliseconds Endpoint::*time) const {
+    auto least = milliseconds::max();
+    for (const auto& core : cores_) least = std::min(least, core->endpoint().*time);
+    return least;
+  }
+
   [[nodiscard]] std::unique_ptr<Here> make_here() const {
     Endpoint endpoint;
     endpoint.command_timeout = timeout_;
@@ -172,7 +192,7 @@ class QuorumNodes {
   }
 
   const std::vector<std::shared_ptr<Core>> cores_;
-  milliseconds timeout_ = milliseconds::max(), retry_for_ = milliseconds::max();
+  const milliseconds timeout_, retry_for_;
   mutable ProcessLocal<Here> here_{[this] { return make_here(); }};
 };
 

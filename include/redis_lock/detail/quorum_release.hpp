@@ -22,7 +22,10 @@ namespace redis_lock::detail {
 class QuorumRelease {
  public:
   QuorumRelease(const QuorumNodes& nodes, QuorumHold& hold)
-      : nodes_(nodes), hold_(hold), releases_(nodes.size()) {}
+      : nodes_(nodes),
+        hold_(hold),
+        releases_(nodes.size()),
+        lease_end_(after(Time::clock::now(), hold.lease)) {}
 
   /// Was it held until now? Throws Fault if that cannot be found out.
   [[nodiscard]] bool run() {
@@ -88,25 +91,21 @@ class QuorumRelease {
     status.was_stale = panel.was_stale();
     for (std::size_t i = 0; i < panel.size(); ++i)
       releases_[i].is_queued = panel.seats()[i].is_pending();
+    if (panel.is_pending()) nodes_.tidy_soon();
     if (!is_freed() && !is_lost()) throw no_majority(panel);
     return true;
   }
 
   void send(Panel& panel) {
     const auto now = Time::clock::now();
-    std::string bytes;
+    const auto bytes = hold_.release->encode();
     for (std::size_t i = 0; i < panel.size(); ++i) {
       auto& seat = panel.seats()[i];
       if (!seat.line || !is_due(i)) continue;
       const auto& share = hold_.shares[i];
       if (seat.line->serial() != share.line && !share.is_done()) continue;
       if (first_ == panel.size()) first_ = i;
-      if (seat.line->first_release()) {
-        panel.repeat(seat, hold_.release, now);
-      } else {
-        if (bytes.empty()) bytes = hold_.release->encode(true);
-        panel.ask(seat, bytes, 1, now, hold_.release);
-      }
+      panel.ask(seat, bytes, 1, now, {hold_.release, lease_end_});
     }
   }
 
@@ -120,10 +119,6 @@ class QuorumRelease {
       return;
     }
     const auto& reply = seat.replies.front();
-    if (reply.is_error("NOSCRIPT")) {
-      panel.repeat(seat, hold_.release, Time::clock::now());
-      return;
-    }
     try {
       outcome.freed = integer_of(reply, "the release script") == 0 || outcome.was_sent;
       outcome.not_ours = !outcome.freed;
@@ -134,15 +129,16 @@ class QuorumRelease {
 
   void leave_rest() {
     const auto pools = nodes_.pools();
-    const auto lease_end = after(Time::clock::now(), hold_.lease);
     for (std::size_t i = 0; i < releases_.size(); ++i) {
-      if (is_due(i) && !releases_[i].is_queued) pools[i]->release_later(hold_.release, lease_end);
+      if (is_due(i) && !releases_[i].is_queued)
+        pools[i]->release_later({hold_.release, lease_end_});
     }
   }
 
   const QuorumNodes& nodes_;
   QuorumHold& hold_;
   std::vector<Outcome> releases_;
+  const Time lease_end_;   // of the latest extension that may have been sent
   std::size_t first_ = 0;  // of the nodes that were asked
 };
 

@@ -39,6 +39,7 @@ class QuorumVote {
              Cancellation* cancellation)
       : panel(nodes.pools(), cancellation),
         timeout(nodes.timeout(hold.lease)),
+        nodes_(nodes),
         keys_(keys),
         fixed_id_(fixed_id),
         signal_expire_(signal_expire),
@@ -124,18 +125,18 @@ class QuorumVote {
   void give_back() {
     std::string bytes;
     const auto now = Time::clock::now();
+    const LateRelease release{hold_.release, after(now, hold_.lease)};
     for (std::size_t i = panel.size(); i-- > 0;) {
       auto& ballot = ballots[i];
       if (!ballot.asked || ballot.refused) continue;
       ballot = {};
       auto& seat = panel.seats()[i];
       if (!seat.line) {
-        seat.pool->release_later(hold_.release, after(now, hold_.lease));
-      } else if (seat.line->first_release()) {
-        panel.repeat(seat, hold_.release, now);
+        seat.pool->release_later(release);
       } else {
-        if (bytes.empty()) bytes = hold_.release->encode(true);
-        panel.ask(seat, bytes, 1, now, hold_.release);
+        if (bytes.empty()) bytes = hold_.release->encode();
+        panel.ask(seat, bytes, 1, now, release);
+        nodes_.tidy_soon();
       }
     }
   }
@@ -242,6 +243,7 @@ class QuorumVote {
     }
   }
 
+  const QuorumNodes& nodes_;
   const Keys& keys_;
   std::string_view fixed_id_, signal_expire_;
   QuorumHold& hold_;
