@@ -38,6 +38,9 @@ FIGURES = {
     "renewal_cpu_percent": ("10,000 locks under renewal: % of a core, client", AT_MOST, 2),
     "renewal_threads": ("the same: threads", AT_MOST, 1),
     "renewal_connections": ("the same: connections", AT_MOST, 2),
+    "failover_ms": ("a failover of the fleet itself, ms", None, None),
+    "failover_gap_ms": ("from a new master to the next acquisition, ms", AT_MOST, 1500),
+    "failover_gap_of_waiter_ms": ("the same for who waited in lock() before, ms", None, None),
     "compile_time": ("#include <redis_lock/lock.hpp>, over its std and hiredis headers", AT_MOST, 1.5),
     "instructions_over_ceiling": ("client instructions for one lock+unlock, over the ceiling", AT_MOST, 1),
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures everything that docs/performance.md tells, and prints one table:
-#   tests/benchmark/run.sh                    all of it, about six minutes
+#   tests/benchmark/run.sh                    all of it, about nine minutes
 #   tests/benchmark/run.sh handoff shared     these programs only, and what was measured before of the rest
 #   tests/benchmark/run.sh --publish …        and writes the figures and plots into docs/
 # Results are in build/benchmark: results.json, *.svg. The servers are private ones, on a Unix socket and on TCP.
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.."
 source_folder=tests/benchmark
 results=build/benchmark
 binaries=build/gcc/tests/benchmark
-all_parts=(operations handoff fairness commands idle shared renewal instructions profile compile_time)
+all_parts=(operations handoff fairness commands idle shared renewal failover instructions profile compile_time)
 needed_packages=(
   g++ cmake ninja-build pkg-config libhiredis-dev redis-server libgtest-dev libgmock-dev catch2
   libbenchmark-dev valgrind strace gnuplot-nox python3

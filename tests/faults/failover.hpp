@@ -1,10 +1,12 @@
 #pragma once
 
-#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <future>
 #include <memory>
+#include <mutex>
+#include <stop_token>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -37,6 +39,13 @@ class Holder {
  public:
   Holder(const Client& client, const std::string& name, milliseconds lease = 6s)
       : lock_(client, name, renewed(lease)), lease_(lease) {
+    // So that renewals do not begin with a new connection after the fault.
+    Options options;
+    options.expire = 300ms;
+    Lock before{client, "{" + name + "}-before", options};
+    before.lock();
+    const auto first_end = before.expires_at();
+    EXPECT_TRUE(eventually([&] { return before.expires_at() > first_end; }));
     lock_.lock();
   }
 
@@ -70,16 +79,16 @@ class Holder {
   const milliseconds lease_;
 };
 
-/// Waits in lock() in a thread of its own.
+/// Waits in lock() in a thread of its own; until the object goes, at most.
 class Waiter {
  public:
   Waiter(const Client& client, const std::string& name, Options options = leased_for(60s))
       : lock_(client, name, std::move(options)), end_(std::async(std::launch::async, [this] {
-          return message_of<Error>([this] {
-            lock_.lock();
-            return 0;
-          });
+          return message_of<Error>([this] { return lock_.lock(stop_.get_token()); });
         })) {}
+  Waiter(const Waiter&) = delete;
+  Waiter& operator=(const Waiter&) = delete;
+  ~Waiter() { stop_.request_stop(); }
 
   [[nodiscard]] Lock& lock() { return lock_; }
   [[nodiscard]] bool still_waits() const {
@@ -95,6 +104,7 @@ class Waiter {
 
  private:
   Lock lock_;
+  std::stop_source stop_;
   std::future<std::string> end_;
 };
 

@@ -84,12 +84,12 @@ class Sentinels : public OnSentinels {
 TEST_F(Sentinels, OneIsEnough) {
   fleet().sentinel(0).kill();
   fleet().sentinel(1).kill();
-  expect_works(fleet().uri());
+  expect_works(fleet().uri("retry_for=0"));
 }
 
 TEST_F(Sentinels, AFrozenOneIsPassedOver) {
   fleet().sentinel(0).freeze();
-  expect_works(fleet().uri("command_timeout=300"));
+  expect_works(fleet().uri("command_timeout=300&retry_for=0"));
 }
 
 TEST_F(Sentinels, ThatDoNotAnswerAreNamed) {
@@ -172,8 +172,13 @@ TEST_F(StaleSentinel, ThatNamesAReplicaIsNotBelieved) {
 }
 
 TEST_F(StaleSentinel, DoesNotKeepOthersFromTellingTheMaster) {
-  const FakeServer fake{names(fleet().member(fleet().replicas().front()))};
-  expect_works(uri(fake, "," + fleet().sentinel(1).address(), "retry_for=10s"));
+  auto& replica = fleet().member(fleet().replicas().front());
+  replica.break_replication();
+  Lock holder{fleet().uri(), name};
+  holder.lock();
+  const FakeServer fake{names(replica)};
+  Lock other{uri(fake, "," + fleet().sentinel(1).address(), "retry_for=10s"), name};
+  EXPECT_EQ(other.owner(), holder.id()) << "the replica does not know of it";
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -185,15 +190,14 @@ INSTANTIATE_TEST_SUITE_P(, MasterOfSentinels, Values(Harm::kill, Harm::freeze),
 
 TEST_P(MasterOfSentinels, CostsNobodyALockThatWasReplicated) {
   const auto uri = fleet().uri(patient);
-  const Client client{uri};
   const auto held = unique_name("held"), waited = unique_name("waited"),
              released = unique_name("released"), deferred = unique_name("deferred"),
              idle = unique_name("idle");
 
-  Holder holder{client, held};
+  Holder holder{Client{uri}, held};
   fleet().redis().command("SET", key_of(waited), "somebody");
-  Waiter waiter{client, waited};
-  Releaser releaser{client, released};
+  Waiter waiter{Client{uri}, waited};
+  Releaser releaser{Client{uri}, released};
   auto later = leased_for(60s);
   later.deferred_unlock = true;
   Releaser deferring{Client{uri}, deferred, later};
@@ -263,11 +267,10 @@ using MasterDemotedBySentinels = OnSentinels;
 
 TEST_F(MasterDemotedBySentinels, SendsItsWaitersAndHoldersToItsSuccessor) {
   const auto uri = fleet().uri(patient);
-  const Client client{uri};
   const auto waited = unique_name("waited");
-  Holder holder{client, name};
+  Holder holder{Client{uri}, name};
   fleet().redis().command("SET", key_of(waited), "somebody");
-  Waiter waiter{client, waited};
+  Waiter waiter{Client{uri}, waited};
   ASSERT_TRUE(somebody_waits());
   fleet().replicate();
   const auto old = fleet().master_index();
