@@ -103,17 +103,17 @@ std::optional<Harm> ClusterServers::harm(const Occasion& occasion) {
   if (kind == "migration") return migrate(occasion.name, occasion.dice);
   if (kind == "manual-failover") return fail_over(master, replica);
   if (kind == "replica-stop" || kind == "replica-kill") return harm_replica(occasion, replica);
-  auto harm = harm_master(occasion, master);
-  harm.names = names_at(master);
-  return harm;
+  auto& redis = fleet_.member(master).redis();
+  if (kind == "client-kill") return client_kill(redis, occasion.dice, names_at(master));
+  if (kind == "script-flush") return script_flush(redis, names_at(master));
+  return harm_master(occasion, master);
 }
 
 Harm ClusterServers::harm_master(const Occasion& occasion, Index master) {
   auto& dice = occasion.dice;
   auto& member = fleet_.member(master);
-  if (occasion.kind == "client-kill") return client_kill(member.redis(), dice);
-  if (occasion.kind == "script-flush") return script_flush(member.redis());
-  Harm harm{the_servers, {}, {}};
+  // It concerns all locks: as long as a master is missing, the others serve nobody.
+  Harm harm{the_servers, "*", {}};
   harm.repair = [&member] { member.revive(); };
   if (occasion.kind == "master-kill") {
     // It comes back without its data: so not before somebody else has them.

@@ -54,6 +54,8 @@ inline constexpr std::array fault_kinds{
         true},  // from what the new master had of the old one, until that is no master any more
     FaultKind{"handover", false, false, false,
               true},  // a promotion that the old master has waited for, so that nothing is lost
+    FaultKind{"cluster-down", false, false, false,
+              true},  // while a master was missing, the others served nobody, either
     FaultKind{"machine-stall", false, false, false,
               true},  // nobody ran for a while: a busy machine
 };

@@ -3,8 +3,8 @@
 namespace redis_lock_test::campaign {
 
 /// One connection of a worker.
-Harm client_kill(Redis& redis, Dice& dice) {
-  return {the_servers, "*", [&redis, &dice] {
+Harm client_kill(Redis& redis, Dice& dice, const std::string& names) {
+  return {the_servers, names, [&redis, &dice] {
             const auto list = redis.string("CLIENT", "LIST").value_or("");
             std::vector<std::string> ids;
             for (std::size_t line = 0; line < list.size(); line = list.find('\n', line) + 1) {
@@ -16,8 +16,8 @@ Harm client_kill(Redis& redis, Dice& dice) {
           }};
 }
 
-Harm script_flush(Redis& redis) {
-  return {the_servers, "*", [&redis] { (void)redis.command("SCRIPT", "FLUSH"); }};
+Harm script_flush(Redis& redis, const std::string& names) {
+  return {the_servers, names, [&redis] { (void)redis.command("SCRIPT", "FLUSH"); }};
 }
 
 }  // namespace redis_lock_test::campaign

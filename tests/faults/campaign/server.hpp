@@ -59,7 +59,7 @@ class Server {
 };
 
 /// A harm to one connection of a worker.
-[[nodiscard]] Harm client_kill(Redis& redis, Dice& dice);
-[[nodiscard]] Harm script_flush(Redis& redis);
+[[nodiscard]] Harm client_kill(Redis& redis, Dice& dice, const std::string& names = "*");
+[[nodiscard]] Harm script_flush(Redis& redis, const std::string& names = "*");
 
 }  // namespace redis_lock_test::campaign
