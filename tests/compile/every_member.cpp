@@ -107,3 +107,26 @@ std::string cached(const redis_lock::Client& client) {
   return cache.erase("key") ? cache.get("key").value_or("")
                             : other.get_or_create("key", 1min, [] { return std::string("value"); });
 }
+
+void lock_on_several(redis_lock::QuorumLock& lock, std::error_code& error) {
+  redis_lock::QuorumLock other({connect(), connect(), "redis://localhost"}, "name", options());
+  const redis_lock::QuorumLock by_default({connect(), connect(), connect()}, "name");
+  const std::scoped_lock both(lock, other);
+  static_assert(noexcept(lock.lock(error))&& noexcept(lock.try_lock(error))&& noexcept(
+      lock.unlock(error))&& noexcept(lock.unlock()));
+  lock.lock(error);
+  if (lock.try_lock(error) || lock.try_lock() || lock.try_lock_for(1.5s) ||
+      lock.try_lock_until(std::chrono::system_clock::now()) || lock.locked() || lock.reset()) {
+    lock.extend();
+    lock.extend(1s);
+    lock.unlock(error);
+  }
+  const std::optional<std::string> owner = lock.owner();
+  if (lock.owns_lock() && lock.expires_at() > std::chrono::steady_clock::now() &&
+      (owner == lock.id() || owner == lock.name())) {
+    lock.unlock();
+  }
+#ifdef __cpp_lib_jthread
+  if (lock.lock(lock.lost_token())) lock.unlock();
+#endif
+}

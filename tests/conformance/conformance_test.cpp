@@ -20,6 +20,7 @@
 
 #include "support/eventually.hpp"
 #include "support/no_lock_analysis.hpp"
+#include "support/quorum.hpp"
 #include "support/redis_server.hpp"
 #include "support/unique_name.hpp"
 
@@ -51,10 +52,27 @@ struct SharedLockWithoutRenewal {
   Type& get() { return lock; }
 };
 
-/// One name, for which each thread has a Lock of its own, as the threads of different processes have.
-struct LockOfEachThread {
-  using Type = redis_lock::Lock;
-  const redis_lock::Client client{test_uri()};
+/// Three servers of the process's own.
+const std::vector<redis_lock::Client>& quorum_nodes() {
+  static const QuorumServers servers{3};
+  static const auto nodes = servers.clients();
+  return nodes;
+}
+
+/// One QuorumLock that all threads share.
+struct SharedQuorumLock {
+  using Type = redis_lock::QuorumLock;
+  Type lock{quorum_nodes(), unique_name("conformance")};
+  Type& get() { return lock; }
+};
+
+/// One name, for which each thread has a lock of its own, as the threads of different processes have.
+template <class Lock, class Nodes>
+struct OfEachThread {
+  using Type = Lock;
+  explicit OfEachThread(Nodes made_over) : nodes(std::move(made_over)) {}
+
+  const Nodes nodes;
   const std::string name = unique_name("conformance");
   std::mutex mutex;
   std::vector<std::pair<std::thread::id, std::unique_ptr<Type>>> locks;
@@ -64,16 +82,24 @@ struct LockOfEachThread {
     for (auto& [thread, lock] : locks) {
       if (thread == std::this_thread::get_id()) return *lock;
     }
-    locks.emplace_back(std::this_thread::get_id(), std::make_unique<Type>(client, name));
+    locks.emplace_back(std::this_thread::get_id(), std::make_unique<Type>(nodes, name));
     return *locks.back().second;
   }
+};
+struct LockOfEachThread : OfEachThread<redis_lock::Lock, redis_lock::Client> {
+  LockOfEachThread() : OfEachThread(redis_lock::Client{test_uri()}) {}
+};
+struct QuorumLockOfEachThread
+    : OfEachThread<redis_lock::QuorumLock, std::vector<redis_lock::Client>> {
+  QuorumLockOfEachThread() : OfEachThread(quorum_nodes()) {}
 };
 
 #define ON_EACH_MUTEX(name)                                                                 \
   TEMPLATE_TEST_CASE(name, "[conformance]", StdMutex, SharedLock, SharedLockWithoutRenewal, \
-                     LockOfEachThread)
-#define ON_EACH_SHARED_MUTEX(name) \
-  TEMPLATE_TEST_CASE(name, "[conformance]", StdMutex, SharedLock, SharedLockWithoutRenewal)
+                     LockOfEachThread, SharedQuorumLock, QuorumLockOfEachThread)
+#define ON_EACH_SHARED_MUTEX(name)                                                          \
+  TEMPLATE_TEST_CASE(name, "[conformance]", StdMutex, SharedLock, SharedLockWithoutRenewal, \
+                     SharedQuorumLock)
 
 constexpr std::chrono::seconds soon{10};
 
