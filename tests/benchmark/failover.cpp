@@ -31,15 +31,19 @@ const std::string patient = "retry_for=60s";
 
 [[nodiscard]] double milliseconds(Clock::duration time) { return microseconds(time) / 1000; }
 
-/// Takes and frees one lock, without a pause, and knows when it last got it.
+/// Takes and frees a lock, without a pause, and knows when it got it first after the fault.
 class Worker {
  public:
-  Worker(const std::string& uri, const std::string& name)
-      : thread_{[this, uri, name] {
-          redis_lock::Lock lock{uri, name};
-          while (!stopping_) {
+  /// `name_of(i)` is the name of the i-th lock that it takes.
+  template <class NameOf>
+  Worker(const std::string& uri, NameOf name_of)
+      : thread_{[this, uri, name_of] {
+          const redis_lock::Client client{uri};
+          for (int i = 0; !stopping_; ++i) {
+            redis_lock::Lock lock{client, name_of(i)};
             lock.lock();
-            acquired_ = Clock::now();
+            const auto now = Clock::now();
+            if (now > since_.load() && first_.load() == Clock::time_point{}) first_ = now;
             lock.unlock();
           }
         }} {}
@@ -50,20 +54,25 @@ class Worker {
     thread_.join();
   }
 
-  [[nodiscard]] Clock::time_point first_acquisition_after(Clock::time_point time) const {
-    for (;;) {
-      if (const auto acquired = acquired_.load(); acquired > time) return acquired;
-      std::this_thread::sleep_for(50us);
-    }
+  /// From now on the first acquisition counts.
+  void start_to_look() {
+    first_ = Clock::time_point{};
+    since_ = Clock::now();
+  }
+  [[nodiscard]] Clock::time_point first_acquisition() const {
+    while (first_.load() == Clock::time_point{}) std::this_thread::sleep_for(1ms);
+    return first_;
   }
 
  private:
-  std::atomic<Clock::time_point> acquired_{Clock::time_point{}};
+  std::atomic<Clock::time_point> since_{Clock::time_point::max()}, first_{Clock::time_point{}};
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
 
-const std::string busy = "busy", awaited = "{busy}-awaited";  // on one master
+const std::string awaited = "{busy}-awaited";
+/// New ones, on the same master: a release that was not replicated leaves a name locked for its lease.
+[[nodiscard]] std::string busy(int number) { return "{busy}-" + std::to_string(number); }
 
 struct Fleet {
   std::string name, uri;
@@ -78,24 +87,25 @@ void measure(const Fleet& fleet, Harm harm) {
   Samples failovers, gaps, gaps_of_waiter;
   for (int round = 0; round < rounds; ++round) {
     fleet.restore();
-    const Worker worker{fleet.uri, busy};
-    (void)worker.first_acquisition_after(Clock::now());
+    Worker worker{fleet.uri, &busy};
+    worker.start_to_look();
+    (void)worker.first_acquisition();
     fleet.redis().command("SET", "lock:" + awaited, "somebody");
-    const Worker waiter{fleet.uri, awaited};
+    Worker waiter{fleet.uri, [](int) { return awaited; }};
     while (fleet.redis().info("blocked_clients") == 0) std::this_thread::sleep_for(1ms);
     fleet.replicate();
 
     const auto next_switch = fleet.next_switch();
     fleet.harm_master(harm);
     const auto harmed = Clock::now();
+    worker.start_to_look();
+    waiter.start_to_look();
     const auto switched = next_switch->wait();
     fleet.redis().command("DEL", "lock:" + awaited);
     fleet.redis().command("LPUSH", "lock-signal:" + awaited, "1");
-    const auto acquired = worker.first_acquisition_after(harmed);
-    const auto acquired_by_waiter = waiter.first_acquisition_after(harmed);
     failovers.push_back(milliseconds(switched - harmed));
-    gaps.push_back(milliseconds(acquired - switched));
-    gaps_of_waiter.push_back(milliseconds(acquired_by_waiter - switched));
+    gaps.push_back(milliseconds(worker.first_acquisition() - switched));
+    gaps_of_waiter.push_back(milliseconds(waiter.first_acquisition() - switched));
   }
   fleet.restore();
   const auto where = fleet.name + (harm == Harm::kill ? ", master killed" : ", master frozen");
