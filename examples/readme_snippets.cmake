@@ -27,6 +27,7 @@ while(TRUE)
 #include <iostream>
 #include <mutex>
 #include <string>
+#include <vector>
 #include <redis_lock/redis_lock.hpp>
 using namespace std::chrono_literals;
 void work();

@@ -222,8 +222,8 @@ TEST_F(QuorumLocking, ResetsWhoeverHoldsIt) {
 TEST_F(QuorumLocking, SpeaksTheProtocolOfLockOnEachNode) {
   Options options;
   options.id = "an id";
-  options.key_prefix = "any:";
-  options.signal_prefix = "any-signal:";
+  options.key_prefix = "other:";
+  options.signal_prefix = "other:signal:";
   QuorumLock lock{clients, name, options};
   lock.lock();
   EXPECT_EQ(lock.id(), "an id");

@@ -47,6 +47,34 @@ class TlsMismatch : public OverTls {
   }
 };
 
+/// Reads and writes without waiting go another way over TLS.
+TEST_F(OverTls, AQuorumLockWorksOnThreeServersOfWhichOneMayFreeze) {
+  RedisServer second{Transport::tls, shows(own, authority)},
+      third{Transport::tls, shows(own, authority)};
+  auto frozen = endpoint_of(second);
+  frozen.command_timeout = 300ms;
+  redis_lock::QuorumLock lock{{endpoint(), frozen, endpoint_of(third)}, "quorum"};
+  for (const bool freezes : {false, true}) {
+    if (freezes) second.pause();
+    for (int i = 0; i < 50; ++i) {
+      lock.lock();
+      ASSERT_EQ(lock.owner(), lock.id());
+      lock.extend();
+      std::error_code error;
+      lock.unlock(error);
+      ASSERT_FALSE(error) << error.message();
+    }
+  }
+  redis_lock::QuorumLock waiter{{endpoint(), frozen, endpoint_of(third)}, "quorum"};
+  lock.lock();
+  auto waiting = std::async(std::launch::async, [&] { waiter.lock(); });
+  ASSERT_TRUE(eventually([&] { return redis.info("blocked_clients") == 1; }));
+  lock.unlock();
+  waiting.get();
+  EXPECT_TRUE(waiter.owns_lock());
+  second.resume();
+}
+
 TEST_F(TlsMismatch, APlainServerIsNoHang) {
   const RedisServer plain{Transport::tcp};
   Lock lock{over_tls_to(plain.endpoint()), "x"};

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -60,10 +61,16 @@ class Line {
 
   explicit Line(std::unique_ptr<Connection> connection)
       : connection_(std::move(connection)), context_(connection_->context()) {}
+  /// No more will be done of what was sent, or before a server hears of anything on a new connection.
+  ~Line() { received_->store(std::numeric_limits<Number>::max(), std::memory_order_release); }
+  Line(const Line&) = delete;
+  Line(Line&&) = delete;
+  Line& operator=(const Line&) = delete;
+  Line& operator=(Line&&) = delete;
 
   [[nodiscard]] bool was_used() const noexcept { return sent_ > 0; }
 
-  /// How many replies have come, for who no longer has the line.
+  /// How many replies have come, for who no longer has the line; more than any when it is closed.
   using Progress = std::shared_ptr<const std::atomic<Number>>;
   [[nodiscard]] Progress progress() const noexcept { return received_; }
 

@@ -163,7 +163,7 @@ class LinePool {
   [[nodiscard]] Fault fault() {
     const std::lock_guard guard{mutex_};
     if (reason_) return {reason_->code, reason_->text, reason_->kind};
-    return {errc::timed_out, "no connection within the timeout", Fault::Kind::passing};
+    return {errc::connection_failed, "no connection within the timeout", Fault::Kind::passing};
   }
 
  private:
