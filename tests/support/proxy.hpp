@@ -95,6 +95,11 @@ class Proxy {
     const std::lock_guard lock{mutex_};
     return faults_.size();
   }
+  /// Those that have met no command do not come any more.
+  void withdraw_faults() {
+    const std::lock_guard lock{mutex_};
+    faults_.clear();
+  }
 
   /// Closes every connection that is open now.
   void drop_connections() {

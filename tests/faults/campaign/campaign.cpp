@@ -1,7 +1,7 @@
 // Processes and threads contend for a few locks while a nemesis does harm to them, their network and
 // their server; then a checker reads what each of them wrote down.
-//   campaign [--seconds N] [--seed S] [--keep FOLDER]
-//   campaign --check FOLDER     looks once more at a history that was kept
+//   campaign [--servers one|sentinel|cluster|quorum] [--seconds N] [--seed S] [--keep FOLDER]
+//   campaign [--servers …] --check FOLDER     looks once more at a history that was kept
 
 #include <atomic>
 #include <csignal>
@@ -15,7 +15,12 @@
 #include <string>
 
 #include "checker.hpp"
+#include "cluster_servers.hpp"
 #include "nemesis.hpp"
+#include "one_server.hpp"
+#include "quorum_servers.hpp"
+#include "sentinel_servers.hpp"
+#include "server_kind.hpp"
 #include "worker.hpp"
 
 namespace {
@@ -25,6 +30,7 @@ using namespace redis_lock_test::campaign;
 std::atomic<bool> interrupted{false};
 
 struct Arguments {
+  ServerKind servers = ServerKind::one;
   std::chrono::seconds time{100};
   std::uint64_t seed = std::random_device{}();
   std::string keep;   ///< where the history stays; empty: nowhere, unless something was found
@@ -37,7 +43,9 @@ Arguments read(int argc, char** argv) {
     const std::string option = argv[i];
     if (i + 1 == argc) throw std::invalid_argument(option + " needs a value");
     const std::string value = argv[i + 1];
-    if (option == "--seconds") {
+    if (option == "--servers") {
+      arguments.servers = server_kind(value);
+    } else if (option == "--seconds") {
       arguments.time = std::chrono::seconds{std::stoul(value)};
     } else if (option == "--seed") {
       arguments.seed = std::stoull(value);
@@ -46,37 +54,59 @@ Arguments read(int argc, char** argv) {
     } else if (option == "--check") {
       arguments.check = value;
     } else {
-      throw std::invalid_argument("there is no " + option +
-                                  ", but --seconds N, --seed S, --keep FOLDER and --check FOLDER");
+      throw std::invalid_argument(
+          "there is no " + option +
+          ", but --servers one|sentinel|cluster|quorum, --seconds N, --seed S, "
+          "--keep FOLDER and --check FOLDER");
     }
   }
   return arguments;
 }
 
+/// For the Endpoints of the workers, and for the checker.
+Bounds bounds_for(ServerKind servers) {
+  Bounds bounds;
+  if (servers == ServerKind::sentinel || servers == ServerKind::cluster) {
+    bounds.retry_for = 12s;  // a failover that goes wrong at first takes so long
+    bounds.longest_way = 4 * bounds.command_timeout;
+  }
+  return bounds;
+}
+
+std::unique_ptr<Server> start_servers(ServerKind servers, WallClock& clock) {
+  switch (servers) {
+    case ServerKind::one: return std::make_unique<OneServer>(REDIS_LOCK_WALL_CLOCK_LIBRARY, clock);
+    case ServerKind::sentinel: return std::make_unique<SentinelServers>();
+    case ServerKind::cluster: return std::make_unique<ClusterServers>();
+    case ServerKind::quorum:
+      return std::make_unique<QuorumServers>(REDIS_LOCK_WALL_CLOCK_LIBRARY, clock);
+  }
+  return nullptr;
+}
+
 void run(const Arguments& arguments, const std::string& folder) {
-  const std::string preloaded = REDIS_LOCK_WALL_CLOCK_LIBRARY;
   WallClock servers_clock{folder + "/servers-clock"}, workers_clock{folder + "/workers-clock"};
   SharedFile<Board> board{folder + "/board"};
   const HistoryFile history{folder + "/0.history"};
-  Server server{preloaded, servers_clock};
-  redis_lock_test::Proxy first{server.endpoint()};
-  redis_lock_test::Proxy second{server.tcp_endpoint(), redis_lock_test::Transport::tcp};
-  Ledgers ledgers{server.redis(), history};
-  Fleet fleet{{folder,
-               {server.uri(), server.tcp_uri(), first.uri(), second.uri()},
-               preloaded,
-               workers_clock.path(),
-               arguments.seed},
+  const auto server = start_servers(arguments.servers, servers_clock);
+  Ledgers ledgers{
+      [&](const std::string& name) -> redis_lock_test::Redis& { return server->redis(name); },
+      history};
+  const auto bounds = bounds_for(arguments.servers);
+  const auto milliseconds_of = [](const char* parameter, milliseconds time) {
+    return std::string{parameter} + '=' + std::to_string(time.count()) + "ms";
+  };
+  Fleet fleet{{folder, REDIS_LOCK_WALL_CLOCK_LIBRARY, workers_clock.path(), arguments.seed,
+               milliseconds_of("command_timeout", bounds.command_timeout) + '&' +
+                   milliseconds_of("connect_timeout", bounds.command_timeout) + '&' +
+                   milliseconds_of("retry_for", bounds.retry_for)},
+              *server,
               history,
               *board};
-  {
-    Nemesis nemesis{{server, fleet, {&first, &second}, ledgers, *board, workers_clock},
-                    history,
-                    arguments.seed};
-    nemesis.rage_until(std::chrono::steady_clock::now() + arguments.time, interrupted);
-    if (interrupted) return;
-    fleet.finish();
-  }
+  Nemesis nemesis{{*server, fleet, ledgers, *board, workers_clock}, history, arguments.seed};
+  nemesis.rage_until(std::chrono::steady_clock::now() + arguments.time, interrupted);
+  if (interrupted) return;
+  fleet.finish([&] { nemesis.watch(); });
   ledgers.read();
 }
 
@@ -121,9 +151,9 @@ void print(const Report& report, std::size_t cut_lines) {
 }
 
 /// Says what the history of `folder` tells. Was everything as it should be?
-bool is_clean(const std::string& folder) {
+bool is_clean(const std::string& folder, ServerKind servers) {
   const auto history = read_history(folder);
-  const auto report = check(history.records);
+  const auto report = check(history.records, bounds_for(servers));
   print(report, history.cut_lines);
   if (report.acquisitions == 0) throw std::runtime_error("nobody acquired anything");
   std::cout << report.findings.size() << " violations\n";
@@ -131,7 +161,9 @@ bool is_clean(const std::string& folder) {
 }
 
 bool campaign(const Arguments& arguments) {
-  std::cout << "seed " << arguments.seed << ", " << arguments.time.count() << " s" << std::endl;
+  const auto servers = std::string{server_kind_names[static_cast<std::size_t>(arguments.servers)]};
+  std::cout << "servers: " << servers << ", seed " << arguments.seed << ", "
+            << arguments.time.count() << " s" << std::endl;
   const auto folder =
       arguments.keep.empty() ? redis_lock_test::make_temporary_folder() : arguments.keep;
   std::filesystem::create_directories(folder);
@@ -140,7 +172,7 @@ bool campaign(const Arguments& arguments) {
   try {
     run(arguments, folder);
     if (interrupted) throw std::runtime_error("interrupted");
-    if (is_clean(folder)) {
+    if (is_clean(folder, arguments.servers)) {
       if (arguments.keep.empty()) std::filesystem::remove_all(folder, ignored);
       return true;
     }
@@ -148,9 +180,9 @@ bool campaign(const Arguments& arguments) {
     if (interrupted && arguments.keep.empty()) std::filesystem::remove_all(folder, ignored);
     throw;
   }
-  std::cout << "The history is in " << folder << ": --check " << folder
-            << "\nOnce more, with the same choices of the nemesis: --seconds "
-            << arguments.time.count() << " --seed " << arguments.seed << '\n';
+  std::cout << "The history is in " << folder << ": --servers " << servers << " --check " << folder
+            << "\nOnce more, with the same choices of the nemesis: --servers " << servers
+            << " --seconds " << arguments.time.count() << " --seed " << arguments.seed << '\n';
   return false;
 }
 
@@ -166,7 +198,8 @@ int main(int argc, char** argv) {
     std::signal(SIGTERM, [](int) { interrupted = true; });
     std::signal(SIGPIPE, SIG_IGN);
     const auto arguments = read(argc, argv);
-    const bool good = arguments.check.empty() ? campaign(arguments) : is_clean(arguments.check);
+    const bool good = arguments.check.empty() ? campaign(arguments)
+                                              : is_clean(arguments.check, arguments.servers);
     return good ? 0 : 1;
   } catch (const std::exception& error) {
     std::cerr << "campaign: " << error.what() << '\n';

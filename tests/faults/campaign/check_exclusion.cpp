@@ -43,7 +43,8 @@ class Exclusion {
       const auto& hold = *found->second;
       const auto told = operation.span.end;
       if (told >= hold.claimed_until - bounds_.loss_told_early) continue;
-      if (loss_between(operation.name, {hold.vouched_from, told})) continue;
+      const auto any = [](const Fault&) { return true; };
+      if (loss_between(operation.name, {hold.vouched_from, told}, any)) continue;
       report_.findings.push_back(
           {Violation::lost_early, describe(timeline_, operation) + " found the lock lost, that " +
                                       describe(timeline_, *hold.acquisition) + " had for longer"});
@@ -56,7 +57,10 @@ class Exclusion {
     const Span meanwhile{
         std::min(one.vouched_from, other.vouched_from),
         std::max({one.vouched_from, other.vouched_from, other.acquisition->span.end})};
-    if (const auto* const loss = loss_between(one.acquisition->name, meanwhile)) {
+    const auto explains = [&](const Fault& loss) {
+      return !loss.kind->forgets || is_of(loss, one) || is_of(loss, other);
+    };
+    if (const auto* const loss = loss_between(one.acquisition->name, meanwhile, explains)) {
       ++report_.excused_overlaps;
       excuses_.insert(loss);
       return;
@@ -66,10 +70,20 @@ class Exclusion {
                                  describe(timeline_, *other.acquisition) + " held it both"});
   }
 
-  /// The first fault that may have freed the lock.
-  [[nodiscard]] const Fault* loss_between(const std::string& name, const Span& span) const {
+  /// May Redis have said the last time that it has the hold during `loss`? What it said before was kept;
+  /// and what it says afterwards, counts.
+  [[nodiscard]] bool is_of(const Fault& loss, const Hold& hold) const {
+    return loss.span.meets(
+        {hold.vouched_from,
+         std::max(hold.vouched_by, hold.vouched_from + bounds_.command_timeout)});
+  }
+
+  /// The first fault that may have freed the lock, and that `explains` it.
+  template <class Explains>
+  [[nodiscard]] const Fault* loss_between(const std::string& name, const Span& span,
+                                          Explains&& explains) const {
     for (const auto* const loss : losses_) {
-      if (loss->concerns(name) && loss->span.meets(span)) return loss;
+      if (loss->concerns(name) && loss->span.meets(span) && explains(*loss)) return loss;
     }
     return nullptr;
   }

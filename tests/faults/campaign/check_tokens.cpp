@@ -51,10 +51,12 @@ void check_tokens(const Timeline& timeline, Report& report) {
   for (const auto& [name, operations] : acquisitions) {
     const Spans wipes{
         timeline.spans_of_faults(name, {}, [](const FaultKind& kind) { return kind.wipes; })};
+    const Spans forgets{
+        timeline.spans_of_faults(name, {}, [](const FaultKind& kind) { return kind.forgets; })};
     std::map<Time, Operations> lives;  // by when the fence was wiped before
     for (const auto* const operation : operations) {
-      if (wipes.meets(operation->span)) {
-        ++report.tokens_not_compared;  // before or after: nobody knows
+      if (wipes.meets(operation->span) || forgets.meets(operation->span)) {
+        ++report.tokens_not_compared;  // before or after, or forgotten: nobody knows
         continue;
       }
       lives[wipes.last_end_before(operation->span.begin)].push_back(operation);

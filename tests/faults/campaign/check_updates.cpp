@@ -38,11 +38,12 @@ void check_updates(const Timeline& timeline, Report& report) {
   std::map<Update, std::size_t> times;
   for (const auto& applied : timeline.applied) ++times[{applied.process, applied.update}];
 
-  std::map<std::string, Spans> unread_losses;  // of ledgers that nobody could read before
+  std::map<std::string, Spans>
+      unread_losses;  // of ledgers, or parts, that nobody could read before
   for (const auto& lease : timeline.leases) {
     unread_losses.emplace(
         lease.first, Spans{timeline.spans_of_faults(lease.first, {}, [](const FaultKind& kind) {
-          return kind.wipes && !kind.keeps_ledger;
+          return (kind.wipes && !kind.keeps_ledger) || kind.forgets;
         })});
   }
   for (const auto& operation : timeline.operations) {
@@ -61,7 +62,8 @@ void check_updates(const Timeline& timeline, Report& report) {
           losses != unread_losses.end() && losses->second.meets(operation.span);
       if (may_be_lost) ++report.updates_with_data_lost;
       if (count == 0 && !may_be_lost) complain(Violation::lost_update);
-    } else if (operation.outcome == "lease_lost" || operation.outcome == "loading") {
+    } else if (operation.outcome == "lease_lost" || operation.outcome == "loading" ||
+               operation.outcome == "no-master") {
       ++report.updates_refused;
       if (count != 0) complain(Violation::refused_update);
     } else {

@@ -18,7 +18,9 @@ class Waits {
         bounds_(bounds),
         report_(report),
         disturbances_(timeline.spans_of_faults(name, bounds.settle(), any)),
-        faults_(timeline.spans_of_faults(name, {}, any)) {
+        faults_(timeline.spans_of_faults(name, {}, any)),
+        forgets_(timeline.spans_of_faults(name, {},
+                                          [](const FaultKind& kind) { return kind.forgets; })) {
     const auto found = timeline.leases.find(name);
     if (found != timeline.leases.end()) lease_ = found->second;
   }
@@ -59,7 +61,8 @@ class Waits {
       for (const auto& record : timeline_.ended) {
         if (record.process == acquisition.process) span.end = record.at + lease_;
       }
-    } else if (hold.unlock->what == "unlock" && hold.unlock->succeeded()) {
+    } else if (hold.unlock->what == "unlock" && hold.unlock->succeeded() &&
+               !forgets_.meets(hold.unlock->span)) {
       span.end = hold.unlock->span.end;
     } else {
       span.end = hold.unlock->span.end + lease_;
@@ -120,6 +123,7 @@ class Waits {
   std::vector<const Operation*> operations_;
   Spans disturbances_;  // with what follows from them
   Spans faults_;
+  Spans forgets_;
 };
 
 }  // namespace

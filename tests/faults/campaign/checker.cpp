@@ -36,7 +36,13 @@ bool is_explained(const std::string& error) {
          error == "loading";
 }
 
-void count_operations(const Timeline& timeline, Report& report) {
+void count_operations(const Timeline& timeline, const Bounds& bounds, Report& report) {
+  std::map<std::string, Spans> disturbances;
+  for (const auto& lease : timeline.leases) {
+    disturbances.emplace(lease.first,
+                         Spans{timeline.spans_of_faults(lease.first, bounds.settle(),
+                                                        [](const FaultKind&) { return true; })});
+  }
   for (const auto& operation : timeline.operations) {
     if (!operation.returned) continue;
     if (operation.acquires() && operation.succeeded()) ++report.acquisitions;
@@ -44,7 +50,11 @@ void count_operations(const Timeline& timeline, Report& report) {
     if (operation.outcome == "busy") ++report.refusals;
     if (operation.outcome == "ok" || operation.outcome == "busy") continue;
     ++report.errors[operation.what + ": " + operation.outcome];
-    if (!is_explained(operation.outcome)) {
+    // That there is no master is believed near a fault only.
+    const bool explained =
+        is_explained(operation.outcome) ||
+        (operation.outcome == "no-master" && disturbances.at(operation.name).meets(operation.span));
+    if (!explained) {
       report.findings.push_back({Violation::unexpected_error,
                                  describe(timeline, operation) + " failed: " + operation.outcome});
     }
@@ -79,7 +89,7 @@ Report check(const std::vector<Record>& records, const Bounds& bounds) {
     ++report.faults[std::string{fault.kind->name}];
     if (fault.kind->frees) ++report.losses;
   }
-  count_operations(timeline, report);
+  count_operations(timeline, bounds, report);
   check_ends(timeline, report);
   check_exclusion(timeline, bounds, report);
   check_tokens(timeline, report);

@@ -37,6 +37,7 @@ struct Finding {
 struct Bounds {
   milliseconds command_timeout{400}, retry_for{3000};  ///< of the workers' Endpoint
   milliseconds longest_slice{3000};                    ///< a waiter asks anew at least this often
+  milliseconds longest_way{0};        ///< to find the server to go to, beside asking it
   milliseconds loss_told_early{100};  ///< a loss is told this long before the lease is over
   /// How long a reply may take when nothing is wrong: a lock is held by its next holder, and its waiter
   /// does not know it yet.
@@ -48,7 +49,9 @@ struct Bounds {
   milliseconds lock{60'000};  ///< lock() waits for ever; but it gets its turn among so few
 
   /// How long a fault has consequences: a signal that was lost costs a waiter one slice.
-  [[nodiscard]] milliseconds settle() const { return longest_slice + 2 * command_timeout; }
+  [[nodiscard]] milliseconds settle() const {
+    return longest_slice + 2 * command_timeout + longest_way;
+  }
 };
 
 struct Report {

@@ -97,12 +97,13 @@ class Story {
     record(Event::ended, when, process).outcome = why;
   }
 
-  [[nodiscard]] Report report() const { return check(records_); }
+  [[nodiscard]] Report report(const Bounds& bounds = {}) const { return check(records_, bounds); }
 
   /// The names of what was found.
-  [[nodiscard]] std::vector<std::string> found() const {
+  [[nodiscard]] std::vector<std::string> found(const Bounds& bounds = {}) const {
     std::vector<std::string> names;
-    for (const auto& finding : report().findings) names.emplace_back(name_of(finding.violation));
+    for (const auto& finding : report(bounds).findings)
+      names.emplace_back(name_of(finding.violation));
     return names;
   }
 
@@ -232,7 +233,8 @@ TEST(Overlap, IsExcusedAndCountedWhereDataWereLostBetween) {
 }
 
 TEST(Overlap, IsNotExcusedByOtherFaults) {
-  for (const auto* const fault : {"server-kill", "server-back", "client-clock", "script-flush"}) {
+  for (const auto* const fault : {"server-kill", "server-back", "client-clock", "script-flush",
+                                  "master-kill", "migration", "handover"}) {
     Story story;
     story.hold(1, 0ms, 100ms);
     story.fault(fault, 20ms, 30ms);
@@ -256,6 +258,70 @@ TEST(Overlap, IsNotExcusedByALossBeforeARenewalOrAfterTheSecondHold) {
   story.claim(1, hold, 420ms, 1400ms);  // so it was ours at 400
   story.hold(2, 450ms, 500ms);
   story.fault("flush-all", 510ms, 520ms);
+  EXPECT_THAT(story.found(), ElementsAre("overlap"));
+}
+
+TEST(Overlap, IsExcusedByAPromotionThatForgotTheFirstHold) {
+  Story story;
+  const auto hold = story.acquire(1, 0ms, 10ms);
+  story.unlock(1, hold, 200ms, 210ms);
+  story.fault("promotion", 5ms, 50ms);
+  story.hold(2, 100ms, 150ms);
+  const auto report = story.report();
+  EXPECT_THAT(report.findings, IsEmpty());
+  EXPECT_EQ(report.excused_overlaps, 1U);
+  EXPECT_EQ(report.losses, 1U);
+}
+
+TEST(Overlap, IsExcusedByAPromotionThatForgotARenewal) {
+  Story story;
+  const auto hold = story.acquire(1, 0ms, 10ms);  // until 1010
+  story.claim(1, hold, 400ms, 1400ms);            // renewed at 400
+  story.fault("promotion", 390ms, 800ms);
+  story.hold(2, 1100ms, 1200ms);
+  EXPECT_THAT(story.found(), IsEmpty());
+}
+
+TEST(Overlap, IsExcusedByAPromotionUnderWhichARenewalWasAnswered) {
+  Story story;
+  const auto hold = story.acquire(1, 0ms, 10ms);  // until 1010
+  story.claim(1, hold, 700ms, 1490ms);            // sent at 490, answered by 700
+  story.fault("promotion", 500ms, 600ms);
+  story.hold(2, 1100ms, 1200ms);
+  EXPECT_THAT(story.found(), IsEmpty());
+}
+
+TEST(Overlap, IsExcusedByAPromotionWhoseOldMasterGrantedOnceMore) {
+  Story story;
+  story.acquire(1, 0ms, 10ms);
+  story.fault("promotion", 500ms, 700ms);
+  story.hold(2, 550ms, 650ms);
+  EXPECT_THAT(story.found(), IsEmpty());
+}
+
+TEST(Overlap, IsNotExcusedByAPromotionBetweenTheHolds) {
+  Story story;
+  const auto hold = story.acquire(1, 0ms, 10ms);
+  story.claim(1, hold, 20ms, 1010ms);      // nothing but the grant
+  story.fault("promotion", 500ms, 600ms);  // so it had the first one
+  story.hold(2, 700ms, 750ms);
+  EXPECT_THAT(story.found(), ElementsAre("overlap"));
+}
+
+TEST(Overlap, IsNotExcusedByAPromotionBeforeTheFirstHoldWasRenewed) {
+  Story story;
+  const auto hold = story.acquire(1, 0ms, 10ms);
+  story.fault("promotion", 5ms, 50ms);
+  story.claim(1, hold, 420ms, 1400ms);  // by the new master
+  story.hold(2, 450ms, 500ms);
+  EXPECT_THAT(story.found(), ElementsAre("overlap"));
+}
+
+TEST(Overlap, IsNotExcusedByAPromotionForAnotherLock) {
+  Story story;
+  story.acquire(1, 0ms, 10ms);
+  story.fault("promotion", 5ms, 50ms, "b,c");
+  story.hold(2, 100ms, 150ms);
   EXPECT_THAT(story.found(), ElementsAre("overlap"));
 }
 
@@ -319,6 +385,26 @@ TEST(Token, IsNotComparedWhereItMayBeOfEitherSideOfALoss) {
   EXPECT_EQ(report.tokens_not_compared, 1U);
 }
 
+TEST(Token, IsNotComparedWhereAPromotionMayHaveForgottenIt) {
+  Story story;
+  story.hold(1, 0ms, 100ms, 6);
+  story.hold(2, 150ms, 250ms, 7);
+  story.fault("promotion", 140ms, 300ms);
+  story.hold(3, 400ms, 500ms, 7);
+  EXPECT_THAT(story.found(), IsEmpty());
+  EXPECT_EQ(story.report().tokens_not_compared, 1U);
+}
+
+TEST(Token, OfBeforeAPromotionIsNotForgotten) {
+  for (const auto* const fault : {"promotion", "handover", "migration"}) {
+    Story story;
+    story.hold(1, 0ms, 100ms, 7);
+    story.fault(fault, 200ms, 300ms);
+    story.hold(2, 400ms, 500ms, 7);
+    EXPECT_THAT(story.found(), ElementsAre("token not increasing")) << fault;
+  }
+}
+
 TEST(LostEarly, IsFoundWhereNoDataWereLost) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms);  // until 1010
@@ -326,6 +412,17 @@ TEST(LostEarly, IsFoundWhereNoDataWereLost) {
   EXPECT_THAT(story.found(), ElementsAre("lost early"));
   story.fault("flush-all", 100ms, 110ms);
   EXPECT_THAT(story.found(), IsEmpty());
+}
+
+TEST(LostEarly, IsExcusedByAPromotionAndNothingElseOfAFleet) {
+  for (const auto* const fault : {"promotion", "handover", "migration", "master-stop"}) {
+    Story story;
+    const auto hold = story.acquire(1, 0ms, 10ms);
+    story.fault(fault, 100ms, 110ms);
+    story.unlock(1, hold, 500ms, 510ms, "lease_lost");
+    const bool excused = fault == std::string{"promotion"};
+    EXPECT_EQ(story.report().count_of(Violation::lost_early), excused ? 0U : 1U) << fault;
+  }
 }
 
 TEST(LostEarly, IsNotWhatIsToldJustBeforeTheEnd) {
@@ -361,8 +458,9 @@ TEST(Update, ThatIsInDoubtIsThereOnceAtMost) {
 }
 
 TEST(Update, ThatWasRefusedIsNotThere) {
-  for (const auto* const refusal : {"lease_lost", "loading"}) {
+  for (const auto* const refusal : {"lease_lost", "loading", "no-master"}) {
     Story story;
+    story.fault("master-kill", 1000ms, 1010ms);
     const auto hold = story.acquire(1, 0ms, 10ms, 1);
     const auto update = story.update(1, hold, 1020ms, 1030ms, refusal);
     EXPECT_THAT(story.found(), IsEmpty());
@@ -414,6 +512,25 @@ TEST(Update, MayBeLostWithALedgerThatNobodyRead) {
   EXPECT_EQ(story.report().updates_with_data_lost, 1U);
   story.update(1, 1, 70ms, 80ms);
   EXPECT_THAT(story.found(), ElementsAre("lost update"));
+}
+
+TEST(Update, MayBeForgottenByAPromotion) {
+  Story story;
+  story.fault("promotion", 40ms, 60ms);
+  story.update(1, 1, 10ms, 50ms);
+  EXPECT_THAT(story.found(), IsEmpty());
+  EXPECT_EQ(story.report().updates_with_data_lost, 1U);
+  story.update(1, 1, 10ms, 39ms);  // the new master had it
+  EXPECT_THAT(story.found(), ElementsAre("lost update"));
+}
+
+TEST(Update, IsNotForgottenByOtherFaultsOfAFleet) {
+  for (const auto* const fault : {"handover", "migration", "master-kill"}) {
+    Story story;
+    story.fault(fault, 40ms, 60ms);
+    story.update(1, 1, 10ms, 50ms);
+    EXPECT_THAT(story.found(), ElementsAre("lost update")) << fault;
+  }
 }
 
 TEST(Update, IsNotLostWithALedgerThatWasRead) {
@@ -503,6 +620,17 @@ TEST(LostWakeup, IsFoundForAWaiterThatIsStillWaitingLongAfterAFault) {
   EXPECT_THAT(story.found(), ElementsAre("lost wakeup"));
 }
 
+TEST(LostWakeup, IsNoneWhileItsServerMayBeLookedFor) {
+  Story story;
+  story.hold(1, 0ms, 100ms);
+  story.fault("master-kill", 90ms, 200ms);
+  story.unlock(2, story.acquire(2, 50ms, 7000ms), 7010ms, 7020ms);
+  Bounds bounds;
+  bounds.longest_way = 800ms;
+  EXPECT_THAT(story.found(), ElementsAre("lost wakeup"));
+  EXPECT_THAT(story.found(bounds), IsEmpty());
+}
+
 TEST(LostWakeup, IsFoundBetweenTwoFaults) {
   Story story;
   story.hold(1, 0ms, 100ms);
@@ -519,6 +647,21 @@ TEST(LostWakeup, IsNoneWhileSomebodyWhoGaveUpMayHoldTheLock) {
   story.end(3, story.invoke(3, "try_lock_for", 120ms, 0, 3800ms), "try_lock_for", 3920ms, "busy");
   story.unlock(2, story.acquire(2, 4010ms, 6100ms), 6110ms, 6120ms);
   EXPECT_THAT(story.found(), IsEmpty());
+}
+
+/// Somebody waits for a lock that was released while `fault`, long enough ago for the fault to be forgotten.
+std::vector<std::string> found_after_release_in(const std::string& fault) {
+  Story story;
+  const auto hold = story.acquire(1, 0ms, 10ms, 0, 8000ms);
+  story.fault(fault, 80ms, 200ms);  // disturbed until 4000
+  story.unlock(1, hold, 90ms, 100ms);
+  story.unlock(2, story.acquire(2, 4100ms, 7900ms), 7910ms, 7920ms);
+  return story.found();
+}
+
+TEST(LostWakeup, IsNoneWhereAPromotionMayHaveForgottenTheRelease) {
+  EXPECT_THAT(found_after_release_in("promotion"), IsEmpty());
+  EXPECT_THAT(found_after_release_in("master-stop"), ElementsAre("lost wakeup"));
 }
 
 TEST(LostWakeup, IsNoneForTheWholeOfAFault) {
@@ -599,6 +742,16 @@ TEST(Error, ThatNoFaultExplainsIsFound) {
     EXPECT_THAT(story.found(), ElementsAre("unexpected error")) << error;
     EXPECT_EQ(story.report().errors.at(std::string{"unlock: "} + error), 1U);
   }
+}
+
+TEST(Error, ThatThereIsNoMasterIsExplainedByAFaultOnly) {
+  Story story;
+  story.unlock(1, 7, 0ms, 10ms, "no-master");
+  EXPECT_THAT(story.found(), ElementsAre("unexpected error"));
+  story.fault("master-stop", 5ms, 20ms, "b");
+  EXPECT_THAT(story.found(), ElementsAre("unexpected error"));
+  story.fault("master-stop", 5ms, 20ms);
+  EXPECT_THAT(story.found(), IsEmpty());
 }
 
 Record all_fields() {

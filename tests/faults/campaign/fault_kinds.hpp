@@ -14,6 +14,7 @@ struct FaultKind {
   bool wipes = false;  ///< fences and ledgers begin anew
   bool keeps_ledger = false;  ///< wipes, but the ledgers were read in the same instant
   bool noticed_only = false;  ///< not made by the nemesis
+  bool forgets = false;       ///< frees, but what was done before it began is kept
 };
 
 inline constexpr std::array fault_kinds{
@@ -39,6 +40,22 @@ inline constexpr std::array fault_kinds{
     FaultKind{"link-lose-request"},  // a command does not arrive, the connection is closed
     FaultKind{"link-lose-reply"},    // a command runs, the connection is closed
     FaultKind{"link-swallow"},       // a command runs, no answer comes, nothing is closed
+    FaultKind{"master-kill"},        // SIGKILL, and a restart without its data, as a replica
+    FaultKind{"master-stop"},        // SIGSTOP, for less or more than it takes to be replaced
+    FaultKind{"replica-kill"},       // SIGKILL, and a restart without its data
+    FaultKind{"replica-stop"},       // SIGSTOP
+    FaultKind{"sentinel-stop"},      // SIGSTOP of one
+    FaultKind{"manual-failover"},    // SENTINEL FAILOVER, CLUSTER FAILOVER
+    FaultKind{"migration"},          // of a slot of the cluster, key after key
+    FaultKind{"node-kill"},          // of a quorum: SIGKILL, and a restart with its data
+    FaultKind{"node-stop"},          // of a quorum: SIGSTOP
+    FaultKind{
+        "promotion", true, false, false, true,
+        true},  // from what the new master had of the old one, until that is no master any more
+    FaultKind{"handover", false, false, false,
+              true},  // a promotion that the old master has waited for, so that nothing is lost
+    FaultKind{"cluster-down", false, false, false,
+              true},  // while a master was missing, the others served nobody, either
     FaultKind{"machine-stall", false, false, false,
               true},  // nobody ran for a while: a busy machine
 };

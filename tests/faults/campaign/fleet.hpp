@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <sstream>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -13,6 +14,7 @@
 
 #include "history.hpp"
 #include "roles.hpp"
+#include "server.hpp"
 #include "shared_file.hpp"
 #include "support/eventually.hpp"
 
@@ -23,15 +25,19 @@ namespace redis_lock_test::campaign {
 class Fleet {
  public:
   struct Setting {
-    std::string folder;             ///< of the history and the board
-    std::vector<std::string> uris;  ///< by Link
-    std::string preloaded;          ///< wall_clock.cpp, built
-    std::string wall_clock;         ///< the file that it reads
+    std::string folder;      ///< of the history and the board
+    std::string preloaded;   ///< wall_clock.cpp, built
+    std::string wall_clock;  ///< the file that it reads
     std::uint64_t seed = 0;
+    std::string parameters;  ///< of the workers' URIs
   };
 
-  Fleet(Setting setting, const HistoryFile& history, Board& board)
-      : setting_(std::move(setting)), history_(history), board_(board), pids_(roles().size()) {
+  Fleet(Setting setting, const Server& server, const HistoryFile& history, Board& board)
+      : setting_(std::move(setting)),
+        server_(server),
+        history_(history),
+        board_(board),
+        pids_(roles().size()) {
     processes_.resize(pids_.size());
     for (int slot = 0; slot < size(); ++slot) start(slot);
   }
@@ -56,10 +62,7 @@ class Fleet {
         std::to_string(slot),
         std::to_string(process),
         setting_.folder,
-        setting_.uris[static_cast<std::size_t>(role.link)] +
-            "?command_timeout=400ms&connect_timeout=400ms&retry_for=3s"
-            "&client_name=slot-" +
-            std::to_string(slot),
+        with_parameters(server_.uri(role.link), slot),
         std::to_string(setting_.seed * 1000 + static_cast<unsigned>(process))};
     std::vector<std::string> variables;
     for (char** variable = environ; *variable != nullptr; ++variable)
@@ -110,10 +113,12 @@ class Fleet {
     }
   }
 
-  /// Tells all to come to an end, and waits for it.
-  void finish() {
+  /// Tells all to come to an end, and waits for it; does `meanwhile()` all the time.
+  template <class Meanwhile>
+  void finish(Meanwhile&& meanwhile) {
     board_.finish = true;
-    const auto all_gone = [this] {
+    const auto all_gone = [&] {
+      meanwhile();
       bool all = true;
       for (int slot = 0; slot < size(); ++slot) all = (!runs(slot) || reaped(slot)) && all;
       return all;
@@ -124,6 +129,16 @@ class Fleet {
 
  private:
   [[nodiscard]] static std::size_t index(int slot) { return static_cast<std::size_t>(slot); }
+
+  /// Each of the URIs, which have spaces between them.
+  [[nodiscard]] std::string with_parameters(const std::string& uris, int slot) const {
+    std::istringstream words{uris};
+    std::string all, uri;
+    while (words >> uri)
+      all += (all.empty() ? "" : " ") + uri + '?' + setting_.parameters + "&client_name=slot-" +
+             std::to_string(slot);
+    return all;
+  }
 
   [[nodiscard]] static std::vector<char*> pointers(std::vector<std::string>& words) {
     std::vector<char*> pointers;
@@ -156,6 +171,7 @@ class Fleet {
   }
 
   Setting setting_;
+  const Server& server_;
   const HistoryFile& history_;
   Board& board_;
   std::vector<pid_t> pids_;  // by slot; 0: none runs

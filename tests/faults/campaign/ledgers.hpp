@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -15,31 +16,41 @@ namespace redis_lock_test::campaign {
 /// The lists in Redis to which guarded updates are appended: read into the history before they go.
 class Ledgers {
  public:
-  Ledgers(Redis& redis, const HistoryFile& history)
-      : redis_(redis), history_(history), names_(lock_names()) {}
+  /// `redis` says which server has the ledger of a lock.
+  Ledgers(std::function<Redis&(const std::string& name)> redis, const HistoryFile& history)
+      : redis_(std::move(redis)), history_(history), names_(lock_names()) {}
 
   /// Reads all. If the server keeps them, the next reading has a new number nevertheless.
-  void read() { read_and({}); }
+  void read() {
+    ++number_;
+    for (const auto& name : names_)
+      write(name, redis_(name).command("LRANGE", ledger_of(name), 0, -1));
+  }
 
-  /// Reads all and runs FLUSHALL, in one step.
-  void read_and_flush() { read_and({{"FLUSHALL"}}); }
+  /// Reads all and runs FLUSHALL, in one step. Where there is one server.
+  void read_and_flush() {
+    auto& redis = redis_(names_.front());
+    redis.command("MULTI");
+    for (const auto& name : names_) redis.command("LRANGE", ledger_of(name), 0, -1);
+    redis.command("FLUSHALL");
+    const auto replies = redis.command("EXEC");
+    if (replies.elements.size() != names_.size() + 1) refuse(replies);
+    ++number_;
+    for (std::size_t i = 0; i < names_.size(); ++i) write(names_[i], replies.elements[i]);
+  }
 
  private:
-  void read_and(const std::vector<std::vector<std::string>>& commands) {
-    redis_.command("MULTI");
-    for (const auto& name : names_) redis_.command("LRANGE", ledger_of(name), 0, -1);
-    for (const auto& command : commands) redis_.send(command);
-    const auto replies = redis_.command("EXEC");
-    if (replies.elements.size() != names_.size() + commands.size())
-      throw std::runtime_error("the ledgers could not be read: " + replies.text);
-    ++number_;
-    for (std::size_t i = 0; i < names_.size(); ++i) {
-      for (const auto& entry : replies.elements[i].elements) write(names_[i], entry.text);
-    }
+  [[noreturn]] static void refuse(const Reply& reply) {
+    throw std::runtime_error("the ledgers could not be read: " + reply.text);
+  }
+
+  void write(const std::string& name, const Reply& ledger) const {
+    if (ledger.is_error()) refuse(ledger);
+    for (const auto& entry : ledger.elements) write_entry(name, entry.text);
   }
 
   /// An entry is "<process> <operation> <token>".
-  void write(const std::string& name, const std::string& entry) const {
+  void write_entry(const std::string& name, const std::string& entry) const {
     Record record;
     record.event = Event::applied;
     record.name = name;
@@ -50,7 +61,7 @@ class Ledgers {
     history_.write(record);
   }
 
-  Redis& redis_;
+  const std::function<Redis&(const std::string& name)> redis_;
   const HistoryFile& history_;
   const std::vector<std::string> names_;
   std::uint64_t number_ = 0;

@@ -2,16 +2,15 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "dice.hpp"
 #include "fleet.hpp"
+#include "harm.hpp"
 #include "ledgers.hpp"
 #include "server.hpp"
-#include "support/proxy.hpp"
 
 namespace redis_lock_test::campaign {
 
@@ -22,7 +21,6 @@ class Nemesis {
   struct Victims {
     Server& server;
     Fleet& fleet;
-    std::vector<Proxy*> proxies;  ///< of Link::first_proxy and Link::second_proxy
     Ledgers& ledgers;
     const Board& board;
     WallClock& workers_clock;
@@ -33,44 +31,42 @@ class Nemesis {
   Nemesis& operator=(const Nemesis&) = delete;
   ~Nemesis();
 
-  /// Until then; everything is repaired when this returns. Ends early when `interrupted`.
+  /// Until then; everything is repaired when this returns. Ends early when `interrupted`. Throws
+  /// std::runtime_error when the servers do not get over it.
   void rage_until(Time end, const std::atomic<bool>& interrupted);
+
+  /// To be called all the time, also when no more harm is done.
+  void watch();
 
  private:
   /// Harm that is not over yet.
-  struct Harm {
-    std::string victim;  ///< meets no other harm meanwhile
-    Record begin;
-    Time due;                       ///< when it is repaired
-    std::function<bool()> may_end;  ///< also not before this is true
-    std::function<void()> repair;
+  struct Begun {
+    Harm harm;
+    Record record;
   };
 
   void strike();
   bool do_harm(const std::string& kind);
   bool harm_worker(const std::string& kind, Doing doing);
   bool harm_server(const std::string& kind);
-  bool command_server(const std::string& kind);
-  bool move_server_clock(const std::string& kind);
-  bool harm_link(const std::string& kind);
   void move_workers_clock();
-  void kill_connection();
 
-  void begin(Harm harm, const std::string& kind, const std::string& names, int process = 0);
-  void end(Harm& harm);
+  void begin(const Harm& harm, const std::string& kind);
+  void end(Begun& begun);
   void repair_due(Time now);
+  void write_down(const Server::Noticed& noticed);
   [[nodiscard]] bool is_free(const std::string& victim) const;
   [[nodiscard]] int slot_that_is(Doing doing);
-  [[nodiscard]] std::size_t draw(std::size_t least, std::size_t most);
-  [[nodiscard]] milliseconds draw_time(milliseconds least, milliseconds most);
   [[nodiscard]] milliseconds draw_gap();
   void watch_the_machine();
 
   Victims victims_;
   const HistoryFile& history_;
-  std::mt19937_64 random_;
+  Dice dice_;
+  const std::vector<std::string> kinds_, aimed_;
+  std::string first_kind_;  // empty once it has come
   std::atomic<std::uint64_t> faults_{0};
-  std::vector<Harm> harms_;
+  std::vector<Begun> harms_;
   std::atomic<bool> stopping_{false};
   std::thread watch_;
 };

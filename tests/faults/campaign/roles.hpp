@@ -40,6 +40,14 @@ struct Role {
     return options;
   }
 
+  /// Without what only one server can do, so that QuorumLock has none of it.
+  [[nodiscard]] Role without_one_server() const {
+    auto role = *this;
+    role.fencing = role.deferred_unlock = false;
+    role.local_handoffs = 0;
+    return role;
+  }
+
   [[nodiscard]] std::string all_names() const {
     std::string all;
     for (const auto& name : names) all += (all.empty() ? "" : ",") + name;
@@ -47,6 +55,7 @@ struct Role {
   }
 };
 
+/// On a cluster the locks are on all three masters: "slow" and "steady" on one each.
 /// The leases of "slow" and "steady" are long, so their waiters may sleep for a whole slice, and nobody
 /// comes by who takes what they were not woken for: a wake-up that is lost shows.
 [[nodiscard]] inline const std::vector<Role>& roles() {
@@ -84,6 +93,9 @@ struct Role {
   return names;
 }
 
-[[nodiscard]] inline std::string ledger_of(const std::string& name) { return "ledger:" + name; }
+/// On a cluster in the slot of the lock.
+[[nodiscard]] inline std::string ledger_of(const std::string& name) {
+  return "ledger:{" + name + '}';
+}
 
 }  // namespace redis_lock_test::campaign

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Runs the fault campaign for long, and says what it found:
-#   tests/faults/campaign/run.sh [seconds] [seed]     1200 seconds unless told
+#   tests/faults/campaign/run.sh [seconds] [seed] [servers]     1200 seconds on one server unless told
+# Servers: one, sentinel (a master, two replicas, three sentinels), cluster (three masters, three replicas),
+# quorum (five masters, and QuorumLock in the place of Lock).
 # Processes contend for locks while a nemesis does harm to them, their connections and their server; a checker
-# then reads what each of them wrote down. Exits with 0 if nothing was violated. The server is a private one.
+# then reads what each of them wrote down. Exits with 0 if nothing was violated. The servers are private ones.
 # A seed fixes what the nemesis chooses, not what the scheduler does.
 # On Debian 12 it installs what is missing first (as root, or through sudo).
 set -euo pipefail
@@ -17,6 +19,9 @@ source tests/support/install_missing.sh
 arguments=(--seconds "${1:-1200}")
 if (($# > 1)); then
   arguments+=(--seed "$2")
+fi
+if (($# > 2)); then
+  arguments+=(--servers "$3")
 fi
 
 install_missing "${needed_packages[@]}"

@@ -1,85 +1,65 @@
 #pragma once
 
-#include <chrono>
-#include <cstdint>
-#include <cstdlib>
-#include <filesystem>
-#include <memory>
+#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "shared_file.hpp"
+#include "dice.hpp"
+#include "harm.hpp"
+#include "ledgers.hpp"
+#include "roles.hpp"
+#include "spans.hpp"
 #include "support/redis.hpp"
-#include "support/redis_server.hpp"
 
 namespace redis_lock_test::campaign {
 
-/// A Redis on a Unix socket and on TCP, which keeps its data through a SIGKILL, and whose wall clock
-/// can be moved. `appendfsync no` leaves the disk alone, and each write is handed to the kernel before
-/// it is answered: so what was answered outlives the process.
+/// What the locks are on: one Redis, or several that belong together; and the harm that can come to it.
+/// For the thread that made it.
 class Server {
  public:
-  Server(std::string preloaded, WallClock& wall_clock)
-      : preloaded_(std::move(preloaded)), wall_clock_(wall_clock) {
-    const MovedClock moved{*this};
-    const auto port = std::to_string(port_);
-    server_ = std::make_unique<RedisServer>(
-        Transport::unix_socket,
-        std::vector<std::string>{"--port", port, "--bind", "127.0.0.1", "--appendonly", "yes",
-                                 "--appendfsync", "no", "--auto-aof-rewrite-min-size", "16mb"});
-    redis_ = std::make_unique<Redis>(server_->endpoint());
-  }
+  Server() = default;
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+  virtual ~Server() = default;
 
-  /// For the nemesis' own commands; only while the server runs.
-  [[nodiscard]] Redis& redis() { return *redis_; }
+  /// How the workers with this link reach it: without parameters; all servers of a quorum, with a
+  /// space between them.
+  [[nodiscard]] virtual std::string uri(Link link) const = 0;
 
-  [[nodiscard]] const redis_lock::Endpoint& endpoint() const { return server_->endpoint(); }
-  [[nodiscard]] redis_lock::Endpoint tcp_endpoint() const {
-    redis_lock::Endpoint endpoint;
-    endpoint.port = port_;
-    return endpoint;
-  }
-  [[nodiscard]] std::string uri() const { return server_->uri(); }
-  [[nodiscard]] std::string tcp_uri() const { return "redis://127.0.0.1:" + std::to_string(port_); }
+  /// For the nemesis' own commands: the server that has this lock. While it runs.
+  [[nodiscard]] virtual Redis& redis(const std::string& name) = 0;
 
-  void pause() { server_->pause(); }
-  void resume() { server_->resume(); }
-  void kill() { server_->kill(); }
-  void restart() {
-    const MovedClock moved{*this};
-    server_->restart();
-  }
+  /// The kinds of faults that it can suffer; and those that come often, as
+  /// they hit whoever holds a lock.
+  [[nodiscard]] virtual std::vector<std::string> kinds() const = 0;
+  [[nodiscard]] virtual std::vector<std::string> aimed_kinds() const = 0;
+  /// That comes first, as a short run would prove nothing without it. Empty: none.
+  [[nodiscard]] virtual std::string essential_kind() const { return {}; }
 
-  /// Of a server that does not run.
-  void forget_data() const {
-    const auto folder = std::filesystem::path{endpoint().unix_socket}.parent_path();
-    std::filesystem::remove_all(folder / "appendonlydir");  // Redis 7
-    std::filesystem::remove(folder / "appendonly.aof");     // before
-  }
-
-  void move_clock(std::chrono::nanoseconds by) { *wall_clock_ += by.count(); }
-
- private:
-  /// While it lives, processes are started with the wall clock moved.
-  struct MovedClock {
-    explicit MovedClock(const Server& server) {
-      ::setenv("LD_PRELOAD", server.preloaded_.c_str(), 1);
-      ::setenv("REDIS_LOCK_WALL_CLOCK", server.wall_clock_.path().c_str(), 1);
-    }
-    MovedClock(const MovedClock&) = delete;
-    MovedClock& operator=(const MovedClock&) = delete;
-    ~MovedClock() {
-      ::unsetenv("LD_PRELOAD");
-      ::unsetenv("REDIS_LOCK_WALL_CLOCK");
-    }
+  /// What harm is to be done to.
+  struct Occasion {
+    const std::string& kind;
+    const std::string& name;  ///< a lock that somebody holds, most likely
+    Ledgers& ledgers;
+    Dice& dice;
   };
+  /// Nothing is done yet. No Harm: it could not bear it now.
+  [[nodiscard]] virtual std::optional<Harm> harm(const Occasion& occasion) = 0;
 
-  std::string preloaded_;
-  WallClock& wall_clock_;
-  const std::uint16_t port_ = free_port();
-  std::unique_ptr<RedisServer> server_;
-  std::unique_ptr<Redis> redis_;
+  /// What it did of itself, or in answer to harm.
+  struct Noticed {
+    std::string kind, names;
+    Span span;
+  };
+  /// Looks after it; called all the time.
+  [[nodiscard]] virtual std::vector<Noticed> watch() { return {}; }
+
+  /// Has it got over all harm?
+  [[nodiscard]] virtual bool is_well() { return true; }
 };
+
+/// A harm to one connection of a worker.
+[[nodiscard]] Harm client_kill(Redis& redis, Dice& dice, const std::string& names = "*");
+[[nodiscard]] Harm script_flush(Redis& redis, const std::string& names = "*");
 
 }  // namespace redis_lock_test::campaign

@@ -93,7 +93,7 @@ void Timeline::find_holds(const std::vector<Record>& records) {
   for (const auto& operation : operations) {
     if (!operation.acquires() || !operation.succeeded()) continue;
     of_acquisition[{operation.process, operation.number}] = holds.size();
-    holds.push_back({&operation, nullptr, Time::min(), Time::min()});
+    holds.push_back({&operation, nullptr, Time::min(), Time::min(), Time::min()});
   }
   const auto hold_of = [&](int process, std::uint64_t number) -> Hold* {
     const auto found = of_acquisition.find({process, number});
@@ -110,7 +110,10 @@ void Timeline::find_holds(const std::vector<Record>& records) {
     auto* const hold = hold_of(record.process, number);
     if (!hold) contradict("a claim without a hold", record);
     hold->claimed_until = std::max(hold->claimed_until, record.expires_at);
-    hold->vouched_from = std::max(hold->vouched_from, record.expires_at - record.duration);
+    if (const auto from = record.expires_at - record.duration; from > hold->vouched_from) {
+      hold->vouched_from = from;
+      hold->vouched_by = std::max(record.at, from);
+    }
     if (record.event == Event::claim)
       hold->claimed_until = std::max(hold->claimed_until, record.at);
   }

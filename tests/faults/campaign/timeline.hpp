@@ -37,6 +37,7 @@ struct Hold {
   Time
       claimed_until{};  ///< nobody else has it until then, says the library; by expires_at() and owns_lock()
   Time vouched_from{};  ///< it was ours in Redis at some instant after this
+  Time vouched_by{};    ///< and before this, or soon after, when the library had said so
 
   /// From when the library returned to when unlock was called, as far as the library claimed it.
   [[nodiscard]] Span certain() const {

@@ -3,13 +3,15 @@
 #include <atomic>
 #include <deque>
 #include <iostream>
-#include <memory>
 #include <optional>
 #include <random>
+#include <sstream>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include <redis_lock/lock.hpp>
+#include <redis_lock/quorum.hpp>
 
 #include "history.hpp"
 #include "roles.hpp"
@@ -40,34 +42,38 @@ std::string name_of(const std::error_code& code) {
   return "exception";
 }
 
-/// The same; but a server that was still loading its data is told from other refusals.
+/// The same; but refusals that pass are told from others.
 std::string outcome_of(const std::system_error& error) {
   const std::string text = error.what();
-  if (error.code() == redis_lock::errc::server_error && text.find("LOADING") != text.npos)
-    return "loading";
-  std::cerr << text + '\n';  // kept beside the history
+  if (error.code() == redis_lock::errc::server_error) {
+    if (text.find("LOADING") != text.npos) return "loading";
+    for (const auto* const words :
+         {"READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "no server of the cluster"}) {
+      if (text.find(words) != text.npos) return "no-master";
+    }
+  }
+  // Kept beside the history, but for what is common.
+  if (error.code() != redis_lock::errc::lease_lost) std::cerr << text + '\n';
   return name_of(error.code());
 }
 
-using Locks = std::deque<Lock>;
-
-void add_locks(Locks& locks, const redis_lock::Client& client, const Role& role) {
-  for (const auto& name : role.names) locks.emplace_back(client, name, role.options());
-}
+/// Of this thread's latest unlock().
+thread_local std::string unlock_outcome;
 
 /// What the threads of a worker have in common.
 struct Common {
   const WorkerPlace& place;
-  const Role& role;
+  const Role role;
   const HistoryFile& history;
   Board& board;
   std::atomic<std::uint64_t> operations{0};
 };
 
 /// One thread that locks, works and unlocks.
+template <class AnyLock>
 class Contender {
  public:
-  Contender(Common& common, int thread, Locks& locks)
+  Contender(Common& common, int thread, std::deque<AnyLock>& locks)
       : common_(common),
         thread_(thread),
         locks_(locks),
@@ -98,7 +104,7 @@ class Contender {
 
   void doing(Doing what) { common_.board.doing[common_.place.slot][thread_] = what; }
 
-  [[nodiscard]] Record record(Event event, const Lock& lock, std::uint64_t hold) const {
+  [[nodiscard]] Record record(Event event, const AnyLock& lock, std::uint64_t hold) const {
     Record record;
     record.event = event;
     record.process = common_.place.process;
@@ -111,7 +117,7 @@ class Contender {
   /// Runs one operation between its two records. `work` gives "ok" or "busy" and may complete the
   /// result, whose time is taken first.
   template <class Work>
-  std::uint64_t operation(const char* what, const Lock& lock, std::uint64_t hold,
+  std::uint64_t operation(const char* what, const AnyLock& lock, std::uint64_t hold,
                           milliseconds patience, Work&& work) {
     auto invoke = record(Event::invoke, lock, hold);
     invoke.operation = ++common_.operations;
@@ -134,7 +140,7 @@ class Contender {
   }
 
   /// The number of the hold, if it was acquired.
-  [[nodiscard]] std::optional<std::uint64_t> acquire(Lock& lock) {
+  [[nodiscard]] std::optional<std::uint64_t> acquire(AnyLock& lock) {
     const auto kind = draw(1, 100);
     const auto* const what = kind <= 60 ? "lock" : kind <= 70 ? "try_lock" : "try_lock_for";
     const milliseconds patience{kind <= 70               ? 0
@@ -151,14 +157,14 @@ class Contender {
       result.outcome = acquired ? "ok" : "busy";
       if (!acquired) return;
       result.expires_at = lock.expires_at();
-      if (common_.role.fencing) result.token = lock.fencing_token();
+      result.token = token_of(lock);
     });
     if (outcome_ == "ok") return hold;
     if (outcome_ != "busy") sleep(20ms);
     return std::nullopt;
   }
 
-  void section(Lock& lock, std::uint64_t hold) {
+  void section(AnyLock& lock, std::uint64_t hold) {
     if (chance(20)) update(lock, hold);
     const auto kind = draw(1, 200);
     const bool is_long =
@@ -190,7 +196,7 @@ class Contender {
   }
 
   /// Writes down what the library says; says whether it owns the lock.
-  bool claim(const Lock& lock, std::uint64_t hold) const {
+  bool claim(const AnyLock& lock, std::uint64_t hold) const {
     auto claim = record(Event::claim, lock, hold);
     claim.at = steady_clock::now();
     const bool owned = lock.owns_lock();
@@ -200,34 +206,70 @@ class Contender {
     return owned;
   }
 
-  void update(Lock& lock, std::uint64_t hold) {
-    operation("guarded_eval", lock, hold, 0ms, [&](Record& result) {
-      if (common_.role.fencing) result.token = lock.fencing_token();
-      const auto entry = std::to_string(result.process) + ' ' + std::to_string(result.operation) +
-                         ' ' + std::to_string(result.token);
-      lock.guarded_eval("return redis.call('RPUSH', KEYS[1], ARGV[1])", {ledger_of(lock.name())},
-                        {entry});
-      result.at = steady_clock::now();
-      result.outcome = "ok";
-    });
+  void update(AnyLock& lock, std::uint64_t hold) {
+    if constexpr (std::is_same_v<AnyLock, Lock>) {
+      operation("guarded_eval", lock, hold, 0ms, [&](Record& result) {
+        result.token = token_of(lock);
+        const auto entry = std::to_string(result.process) + ' ' + std::to_string(result.operation) +
+                           ' ' + std::to_string(result.token);
+        lock.guarded_eval("return redis.call('RPUSH', KEYS[1], ARGV[1])", {ledger_of(lock.name())},
+                          {entry});
+        result.at = steady_clock::now();
+        result.outcome = "ok";
+      });
+    }
   }
 
-  void release(Lock& lock, std::uint64_t hold) {
+  [[nodiscard]] std::uint64_t token_of(const AnyLock& lock) const {
+    if constexpr (std::is_same_v<AnyLock, Lock>) {
+      if (common_.role.fencing) return lock.fencing_token();
+    }
+    return 0;
+  }
+
+  void release(AnyLock& lock, std::uint64_t hold) {
     const auto* const what = common_.role.deferred_unlock ? "deferred_unlock" : "unlock";
     operation(what, lock, hold, 0ms, [&](Record& result) {
-      std::error_code error;
-      lock.unlock(error);
+      unlock_outcome = "ok";
+      if (common_.role.deferred_unlock) {  // on_error is told of earlier ones then, too
+        std::error_code error;
+        lock.unlock(error);
+        unlock_outcome = name_of(error);
+      } else {
+        lock.unlock();
+      }
       result.at = steady_clock::now();
-      result.outcome = name_of(error);
+      result.outcome = unlock_outcome;
     });
   }
 
   Common& common_;
   int thread_;
-  Locks& locks_;
+  std::deque<AnyLock>& locks_;
   std::mt19937_64 random_;
   std::string outcome_;  ///< of the latest operation
 };
+
+/// `where` are the Client, or the Clients of all nodes, that each lock is made with.
+template <class AnyLock, class Where>
+void contend(Common& common, const Where& where) {
+  const auto& role = common.role;
+  auto options = role.options();
+  options.on_error = [](const redis_lock::Error& error) { unlock_outcome = outcome_of(error); };
+  std::deque<std::deque<AnyLock>> locks(role.share_locks ? 1
+                                                         : static_cast<std::size_t>(role.threads));
+  for (auto& of_thread : locks) {
+    for (const auto& name : role.names) of_thread.emplace_back(where, name, options);
+  }
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < role.threads; ++thread) {
+    auto& own = locks[role.share_locks ? 0 : static_cast<std::size_t>(thread)];
+    threads.emplace_back([&common, &own, thread] {
+      Contender<AnyLock>{common, thread, own}.run();
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
 
 }  // namespace
 
@@ -235,16 +277,15 @@ void work(const WorkerPlace& place) {
   const auto& role = roles().at(static_cast<std::size_t>(place.slot));
   const HistoryFile history{place.folder + '/' + std::to_string(place.process) + ".history"};
   const SharedFile<Board> board{place.folder + "/board"};
-  Common common{place, role, history, *board};
-  const redis_lock::Client client{place.uri};
-  std::deque<Locks> locks(role.share_locks ? 1 : static_cast<std::size_t>(role.threads));
-  for (auto& of_thread : locks) add_locks(of_thread, client, role);
-  std::vector<std::thread> threads;
-  for (int thread = 0; thread < role.threads; ++thread) {
-    auto& own = locks[role.share_locks ? 0 : static_cast<std::size_t>(thread)];
-    threads.emplace_back([&common, &own, thread] { Contender{common, thread, own}.run(); });
+  std::vector<redis_lock::Client> nodes;
+  std::istringstream uris{place.uris};
+  for (std::string uri; uris >> uri;) nodes.emplace_back(uri);
+  Common common{place, nodes.size() > 1 ? role.without_one_server() : role, history, *board};
+  if (nodes.size() > 1) {
+    contend<redis_lock::QuorumLock>(common, nodes);
+  } else {
+    contend<Lock>(common, nodes.front());
   }
-  for (auto& thread : threads) thread.join();
 }
 
 }  // namespace redis_lock_test::campaign

@@ -9,7 +9,7 @@ struct WorkerPlace {
   int slot = 0;        ///< its role, and its row of the board
   int process = 0;     ///< its number in the history
   std::string folder;  ///< of the history and the board
-  std::string uri;
+  std::string uris;    ///< several, with spaces between them: of a quorum
   std::uint64_t seed = 0;
 };
 
