@@ -9,7 +9,6 @@
 #include <vector>
 
 #include <redis_lock/detail/connection.hpp>
-#include <redis_lock/detail/line_pool.hpp>
 #include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/process_local.hpp>
 #include <redis_lock/detail/protocol.hpp>
@@ -19,6 +18,7 @@
 
 namespace redis_lock::detail {
 
+class LinePool;
 class QuorumNodes;
 
 /// What all copies of a Client share; or the stand-in for one over a borrowed context.
@@ -81,13 +81,11 @@ class Core {
   [[nodiscard]] Renewer& renewer() { return *here_->renewer; }
 
   [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
-  /// For those who ask several servers at once.
-  [[nodiscard]] LinePool& lines() { return here_->lines; }
-
-  /// The sets of nodes, this one first, that QuorumLocks share.
+  /// What QuorumLocks with this server among their nodes share, made by the first of them.
   struct Quorums {
     std::mutex mutex;
-    std::vector<std::weak_ptr<QuorumNodes>> known;
+    std::shared_ptr<LinePool> lines;
+    std::vector<std::weak_ptr<QuorumNodes>> known;  // where it is the first node
   };
   [[nodiscard]] Quorums& quorums() { return here_->quorums; }
 
@@ -98,7 +96,6 @@ class Core {
   struct Here {
     explicit Here(const Endpoint& endpoint)
         : pool(endpoint),
-          lines(endpoint),
           renewer(std::make_shared<Renewer>(endpoint, [this] { return pool.settle_idle(); })) {}
     ~Here() {
       renewer->stop();
@@ -110,7 +107,6 @@ class Core {
     Here& operator=(Here&&) = delete;
 
     Pool pool;
-    LinePool lines;
     Quorums quorums;
     std::shared_ptr<Renewer> renewer;
     std::mutex borrowed;  // one thread at a time may use the borrowed context
