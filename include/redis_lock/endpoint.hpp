@@ -272,7 +272,9 @@ class UriParser {
       } else if (endpoint_.tls && read_tls_parameter(*endpoint_.tls, name, value)) {
         continue;
       } else {
-        const bool may_be_secret = uri_.find('@', uri_.find('?')) != std::string_view::npos;
+        const auto parameters = uri_.substr(uri_.find('?'));
+        const bool may_be_secret = parameters.find('@') != parameters.npos ||
+                                   parameters.find("password") != parameters.npos;
         fail("unknown parameter" + (may_be_secret ? "" : " \"" + std::string(name) + '"'));
       }
     }

@@ -394,6 +394,21 @@ TEST_F(MovingSlot, HalfWayHoldsAReleaseUpAndNoMore) {
   EXPECT_TRUE(other.try_lock_for(soon));
 }
 
+/// The script of the release comes upon it half way, when it has deleted the signal.
+TEST_F(MovingSlot, HalfWayWithASignalAtTheSourceHoldsAReleaseUpAndNoMore) {
+  Lock before{client, name};
+  before.lock();
+  before.unlock();  // leaves a signal
+  Releaser releaser{client, name};
+  begin();
+  releaser.start();
+  Lock other{Client{uri}, name, leased_for(60s)};
+  EXPECT_FALSE(other.try_lock_for(200ms));
+  finish();
+  releaser.expect_released();
+  EXPECT_TRUE(other.try_lock_for(soon));
+}
+
 TEST_F(MovingSlot, HalfWayHoldsAnAcquisitionWithATokenUpAndNoMore) {
   auto options = leased_for(60s);
   options.fencing = true;

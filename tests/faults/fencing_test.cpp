@@ -91,6 +91,19 @@ TEST_P(FencingDoubt, OfAGuardedScriptIsReportedAndTheScriptNotSentAgain) {
   release(lock);
 }
 
+TEST_P(FencingDoubt, OfAnExtensionThatFailedMayHaveShortenedTheLease) {
+  auto endpoint = proxy.endpoint();
+  endpoint.retry_for = 0ms;
+  endpoint.command_timeout = 200ms;
+  Lock other{endpoint, name + "-shortened", leased_for(60s)};
+  other.lock();
+  other.extend();
+  proxy.pause();
+  EXPECT_THROW(other.extend(1s), Error);
+  EXPECT_LE(other.expires_at(), steady_clock::now() + 1s);
+  proxy.resume();
+}
+
 TEST_P(FencingDoubt, OfAnExtensionBoundsTheLeasesThatComeAfterIt) {
   lock.lock();
   lock.extend();

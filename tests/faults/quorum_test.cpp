@@ -171,6 +171,35 @@ TEST_F(QuorumMajority, ThatIsDownIsAnErrorAndNothingStaysBehind) {
   EXPECT_TRUE(eventually([&] { return lock.try_lock(error); }));
 }
 
+TEST_F(QuorumMajority, ThatAnswersLateIsNoLoss) {
+  auto patient = nodes.clients([](Endpoint& endpoint) {
+    endpoint.connect_timeout = endpoint.command_timeout = 200ms;
+    endpoint.retry_for = 10s;
+  });
+  QuorumLock lock{patient, name, leased_for(60s)};
+  cycle(lock, 1);
+  lock.lock();
+  for (const std::size_t i : {1U, 2U}) nodes.server(i).pause();
+  std::thread waker{[&] {
+    std::this_thread::sleep_for(500ms);
+    for (const std::size_t i : {1U, 2U}) nodes.server(i).resume();
+  }};
+  std::error_code error;
+  lock.unlock(error);
+  waker.join();
+  EXPECT_FALSE(error) << error.message();
+  EXPECT_TRUE(comes_free({0, 1, 2}));
+}
+
+TEST_F(QuorumMajority, ThatMayHaveShortenedTheLeaseIsBelievedToHaveDoneSo) {
+  QuorumLock lock{clients, name, leased_for(60s)};
+  lock.lock();
+  for (const std::size_t i : {1U, 2U}) nodes.server(i).pause();
+  EXPECT_THROW(lock.extend(1s), Error);
+  EXPECT_LE(lock.expires_at(), std::chrono::steady_clock::now() + 1s);
+  for (const std::size_t i : {1U, 2U}) nodes.server(i).resume();
+}
+
 TEST_F(QuorumMajority, ThatIsFrozenIsTimedOut) {
   QuorumLock lock{clients, name};
   cycle(lock, 1);

@@ -469,6 +469,27 @@ TEST_F(QuorumOfFive, NeedsThree) {
   EXPECT_EQ(error_of([&] { lock.extend(); }), errc::lease_lost);
 }
 
+using QuorumRenewals = OnThreeNodes;
+
+TEST_F(QuorumRenewals, OfSeveralLocksGoInOneWrite) {
+  Options options;
+  options.expire = 600ms;
+  std::atomic<int> losses{0};
+  options.on_lost = [&](std::error_code) { ++losses; };
+  std::vector<std::unique_ptr<QuorumLock>> locks;
+  for (int i = 0; i < 5; ++i) {
+    locks.push_back(std::make_unique<QuorumLock>(clients, name + std::to_string(i), options));
+    locks.back()->lock();
+  }
+  std::this_thread::sleep_for(1500ms);
+  for (const auto& lock : locks) EXPECT_TRUE(lock->owns_lock());
+  EXPECT_EQ(losses, 0);
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const auto errors = nodes.redis(i).string("INFO", "errorstats").value_or("");
+    EXPECT_THAT(errors, ::testing::Not(HasSubstr("errorstat_ERR"))) << "no lease is garbled";
+  }
+}
+
 class QuorumBadInput : public ::testing::Test {
  protected:
   [[nodiscard]] static std::vector<Client> clients(int count) {

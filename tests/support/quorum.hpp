@@ -50,8 +50,8 @@ class QuorumServers {
   }
 
   /// Somebody else takes the lock on these, and never comes back.
-  void hold(const std::string& key, const std::vector<std::size_t>& which,
-            long long lease = 60'000, const std::string& id = "somebody") {
+  void hold(const std::string& key, const std::vector<std::size_t>& which, long long lease = 60'000,
+            const std::string& id = "somebody") {
     for (const auto i : which) redis(i).string("SET", key, id, "NX", "PX", lease);
   }
 

@@ -21,9 +21,10 @@ namespace redis_lock::detail {
 /// What to do about the replies of one server of a cluster that tell of another one.
 class Redirector {
  public:
-  /// Says whether any of the replies are another server's now.
+  /// Says whether any of the replies are another server's now. `independent`: one that is not to be had
+  /// is of kind `other`, so that the rest are not lost with it.
   virtual bool redirect(const Address& asked, const Commands& commands, Replies& replies,
-                        Time deadline) = 0;
+                        Time deadline, bool independent) = 0;
 
  protected:
   ~Redirector() = default;
@@ -97,7 +98,8 @@ class Connection {
     if (!deferred_.empty()) repeat_unknown_releases(late, deadline);
     owes_replies_ = false;
     settle(late);
-    if (redirector_ && redirector_->redirect(server_, commands, replies, deadline))
+    if (redirector_ &&
+        redirector_->redirect(server_, commands, replies, deadline, independent_replies))
       asked_elsewhere = true;
     const bool refused = std::any_of(replies.begin(), replies.end(), is_passing_error);
     answered_ = answered_ || !refused;
@@ -112,7 +114,7 @@ class Connection {
 
   /// Before a command that must not be sent twice: finds out what can be known to be wrong without it.
   void make_sure() {
-    if (has_deferred()) settle_deferred();
+    if (has_deferred()) settle_deferred(command_timeout_);
     if (owned_ && stale()) {
       throw Fault{errc::connection_failed, "the server closed the connection",
                   Fault::Kind::passing};
@@ -130,7 +132,7 @@ class Connection {
   }
   [[nodiscard]] bool has_deferred() const noexcept { return !deferred_.empty(); }
   [[nodiscard]] bool may_defer() const noexcept { return deferred_.size() < most_deferred; }
-  void settle_deferred() { (void)exchange(Commands{}); }
+  void settle_deferred(milliseconds limit) { (void)exchange_within(Commands{}, limit); }
   /// What was sent on a connection that failed before it was answered, or was refused for now.
   [[nodiscard]] DeferredReleases take_deferred() {
     auto all = std::exchange(refused_, {});
@@ -182,6 +184,8 @@ class Connection {
 
   /// Has another server of the cluster answered for this one, which is handing keys over to it?
   bool asked_elsewhere = false;
+  /// Is a reply of worth to its reader without the others?
+  bool independent_replies = false;
 
  private:
   static constexpr std::size_t most_deferred = 64;

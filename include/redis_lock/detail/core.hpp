@@ -9,7 +9,6 @@
 #include <vector>
 
 #include <redis_lock/detail/connection.hpp>
-#include <redis_lock/detail/line_pool.hpp>
 #include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/process_local.hpp>
 #include <redis_lock/detail/protocol.hpp>
@@ -21,6 +20,7 @@
 
 namespace redis_lock::detail {
 
+class LinePool;
 class QuorumNodes;
 
 /// What all copies of a Client share; or the stand-in for one over a borrowed context.
@@ -46,7 +46,10 @@ class Core {
   /// Runs `work(Connection&)`, on a new connection again where that may help. Throws Fault.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) {
-    if (!borrowed_) return here_->pool.perform(terms, std::forward<Work>(work));
+    if (!borrowed_) {
+      const TidyLater tidy{*here_};
+      return here_->pool.perform(terms, std::forward<Work>(work));
+    }
     if (!here_.is_here()) {
       throw Fault{errc::connection_failed, "the borrowed context belongs to the parent process"};
     }
@@ -99,13 +102,11 @@ class Core {
   [[nodiscard]] Renewer& renewer() { return *here_->renewer; }
 
   [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
-  /// For those who ask several servers at once.
-  [[nodiscard]] LinePool& lines() { return here_->lines; }
-
-  /// The sets of nodes, this one first, that QuorumLocks share.
+  /// What QuorumLocks with this server among their nodes share, made by the first of them.
   struct Quorums {
     std::mutex mutex;
-    std::vector<std::weak_ptr<QuorumNodes>> known;
+    std::shared_ptr<LinePool> lines;
+    std::vector<std::weak_ptr<QuorumNodes>> known;  // where it is the first node
   };
   [[nodiscard]] Quorums& quorums() { return here_->quorums; }
 
@@ -117,7 +118,6 @@ class Core {
     explicit Here(const Endpoint& endpoint)
         : servers(std::make_shared<Servers>(endpoint)),
           pool(endpoint, servers),
-          lines(endpoint),
           renewer(std::make_shared<Renewer>(endpoint, servers,
                                             [this] { return pool.settle_idle(); })) {}
     ~Here() {
@@ -131,10 +131,22 @@ class Core {
 
     std::shared_ptr<Servers> servers;
     Pool pool;
-    LinePool lines;
     Quorums quorums;
     std::shared_ptr<Renewer> renewer;
     std::mutex borrowed;  // one thread at a time may use the borrowed context
+  };
+
+  /// Leaves the releases that failed during an operation to the renewer's thread.
+  struct TidyLater {
+    Here& here;
+    explicit TidyLater(Here& of) : here(of) {}
+    TidyLater(const TidyLater&) = delete;
+    TidyLater(TidyLater&&) = delete;
+    TidyLater& operator=(const TidyLater&) = delete;
+    TidyLater& operator=(TidyLater&&) = delete;
+    ~TidyLater() {
+      if (here.pool.has_failed()) here.renewer->tidy_soon();
+    }
   };
 
   const Endpoint endpoint_;

@@ -41,6 +41,9 @@ struct Hold {
   std::shared_ptr<void> token_source;
   std::function<void()> request_stop;
 
+  /// Of who extends it by hand: one at a time.
+  std::mutex extending;
+
   /// Of the Renewer, guarded by its mutex.
   Time due{}, retry_at = Time::min();
   bool scheduled = false, in_flight = false, paused = false, forgotten = false;
@@ -52,6 +55,10 @@ struct Hold {
   /// The lease was extended by what was sent at that time.
   void extended(Time sent, milliseconds lease) noexcept {
     expires_at = after(sent, std::min(lease, shortest_in_doubt.load()));
+  }
+  /// It may have been set to this, by what was sent at that time.
+  void shortened(Time sent, milliseconds lease) noexcept {
+    expires_at = std::min(expires_at.load(), after(sent, lease));
   }
   void extension_in_doubt(milliseconds lease) noexcept {
     shortest_in_doubt = std::min(lease, shortest_in_doubt.load());

@@ -112,6 +112,7 @@ class Holder {
     const auto hold = held("extend");
     if (options_.expire == no_expiry)
       throw error("extend", errc::not_expirable, "it has no expiry");
+    const std::lock_guard one_at_a_time{hold->extending};
     const PauseRenewal pause{core_->is_borrowed() ? nullptr : &core_->renewer(), hold};
     auto sent = Time::min();
     auto result = Extension::not_ours;
@@ -124,7 +125,10 @@ class Holder {
         try {
           return detail::extend(connection, keys_.lock, hold->id, text);
         } catch (const Fault& fault) {
-          if (fault.code() != errc::server_error) hold->extension_in_doubt(lease);
+          if (fault.code() != errc::server_error) {
+            hold->extension_in_doubt(lease);
+            hold->shortened(sent, lease);
+          }
           throw;
         }
       });

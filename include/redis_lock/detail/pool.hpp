@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <iterator>
 #include <memory>
@@ -137,9 +138,12 @@ class Pool {
         idle = ready ? idle_.erase(idle) : std::next(idle);
       }
     }
-    for (auto& connection : due) settle(std::move(connection), endpoint_.retry_for);
+    for (auto& connection : due) settle(std::move(connection), moment, endpoint_.retry_for);
     return repeat_failed() || left;
   }
+
+  /// Are there releases that failed, for settle_idle() to repeat?
+  [[nodiscard]] bool has_failed() const noexcept { return has_failed_; }
 
   /// Reads all of them, and waits for those that have not come; those that failed have one more try.
   void settle_all() {
@@ -148,7 +152,9 @@ class Pool {
       const std::lock_guard guard{mutex_};
       all.swap(idle_);
     }
-    for (auto& idle : all) settle(std::move(idle.connection), milliseconds::zero());
+    for (auto& idle : all) {
+      settle(std::move(idle.connection), endpoint_.command_timeout, milliseconds::zero());
+    }
     for (auto& failed : failed_) failed.give_up_at = Time::min();
     while (repeat_failed()) {
     }
@@ -159,6 +165,8 @@ class Pool {
   static constexpr milliseconds settle_after{50};
   /// How long a release that failed is tried once more: renewals wait meanwhile.
   static constexpr milliseconds patience{200};
+  /// For an answer that is there, or is overdue.
+  static constexpr milliseconds moment{20};
 
   struct Idle {
     std::unique_ptr<Connection> connection;
@@ -212,18 +220,21 @@ class Pool {
     idle_.erase(idle_.begin());
   }
 
-  void settle(std::unique_ptr<Connection> connection, milliseconds retry_for) {
+  void settle(std::unique_ptr<Connection> connection, milliseconds limit, milliseconds retry_for) {
     if (!connection->has_deferred()) return;
     try {
-      connection->settle_deferred();
+      connection->settle_deferred(limit);
     } catch (const Fault&) {  // what is not answered is repeated
     }
-    const auto give_up_at = after(Time::clock::now(), retry_for);
-    for (auto& release : connection->take_deferred()) {
-      const std::lock_guard guard{mutex_};
-      failed_.push_back({std::move(release), give_up_at});
-    }
+    repeat_later(connection->take_deferred(), retry_for);
     keep(std::move(connection));
+  }
+
+  void repeat_later(DeferredReleases releases, milliseconds retry_for) {
+    const auto give_up_at = after(Time::clock::now(), retry_for);
+    const std::lock_guard guard{mutex_};
+    for (auto& release : releases) failed_.push_back({std::move(release), give_up_at});
+    has_failed_ = !failed_.empty();
   }
 
   /// Tries once more the releases that failed, up to the first that fails again. Are any left?
@@ -233,6 +244,7 @@ class Pool {
       if (failed_.empty()) return false;
       auto next = std::move(failed_.front());
       failed_.erase(failed_.begin());
+      has_failed_ = !failed_.empty();
       guard.unlock();
       std::unique_ptr<Connection> connection;
       try {
@@ -249,28 +261,20 @@ class Pool {
         }
         guard.lock();
         failed_.push_back(std::move(next));
+        has_failed_ = true;
         return true;
       }
     }
   }
 
-  /// Closes a connection that failed, and makes sure of the releases that it has not answered.
+  /// Closes a connection that failed. Releases that it has not answered are repeated once, and then by
+  /// settle_idle(): who wants something else must not wait for them.
   void close(std::unique_ptr<Connection> connection, milliseconds retry_for) {
-    const auto unanswered = connection ? connection->take_deferred() : DeferredReleases{};
+    auto unanswered = connection ? connection->take_deferred() : DeferredReleases{};
     connection.reset();
-    for (const auto& release : unanswered) repeat(release, retry_for);
-  }
-
-  /// Makes sure of a release whose reply was lost: "not mine" is success by then.
-  void repeat(const DeferredRelease& release, milliseconds retry_for) {
-    try {
-      perform({retry_for, never, nullptr, servers_->slot_of(release.keys.lock)},
-              [&](Connection& connection) {
-                return detail::release(connection, release.keys, release.id, release.signal_expire);
-              });
-    } catch (const Fault& fault) {
-      release.fail(fault);
-    }
+    if (unanswered.empty()) return;
+    repeat_later(std::move(unanswered), retry_for);
+    (void)repeat_failed();
   }
 
   static void give_up(const DeferredReleases& releases, const Fault& fault) {
@@ -291,6 +295,7 @@ class Pool {
   std::mutex mutex_;
   std::vector<Idle> idle_;
   std::vector<Failed> failed_;
+  std::atomic<bool> has_failed_{false};
 };
 
 }  // namespace redis_lock::detail

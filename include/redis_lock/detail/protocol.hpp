@@ -129,12 +129,20 @@ template <class Link>
   return std::move(link.exchange(command).front());
 }
 
+/// The answer of a script that may be repeated where a cluster has moved a key away under it.
+[[nodiscard]] inline long long integer_of_repeatable(const Reply& reply, const char* script) {
+  if (reply.is_error() && reply.text.find("non local key") != std::string::npos) {
+    throw Fault{errc::server_error, reply.text, Fault::Kind::passing};
+  }
+  return integer_of(reply, script);
+}
+
 /// Frees the lock if it is held under `id`, and signals; says whether it was.
 template <class Link>
 bool release(Link& link, const Keys& keys, std::string_view id, std::string_view signal_expire) {
   const auto replies =
       evaluate(link, {{&release_script, {keys.lock, keys.signal, id, signal_expire}}});
-  return integer_of(replies.front(), "the release script") == 0;
+  return integer_of_repeatable(replies.front(), "the release script") == 0;
 }
 
 enum class Extension { extended, not_ours, not_expirable };
@@ -170,7 +178,7 @@ template <class Link>
 bool reset(Link& link, const Keys& keys, std::string_view signal_expire) {
   const auto replies =
       evaluate(link, {{&reset_script, {keys.lock, keys.signal, signal_expire, {}}}});
-  return integer_of(replies.front(), "the reset script") == 1;
+  return integer_of_repeatable(replies.front(), "the reset script") == 1;
 }
 
 /// As reset(), but leaves a key alone that is no lock.
@@ -180,7 +188,7 @@ bool reset_if_string(Link& link, const Keys& keys, std::string_view signal_expir
   // Inside a script, old servers wrap the code of an error in a text of their own.
   if (replies.front().is_error() && replies.front().text.find("WRONGTYPE") != std::string::npos)
     return false;
-  return integer_of(replies.front(), "the reset script") == 1;
+  return integer_of_repeatable(replies.front(), "the reset script") == 1;
 }
 
 struct Scanned {

@@ -69,6 +69,7 @@ class QuorumAcquisition {
   using Waiting = Acquisition<>;  // for its limits
   static constexpr std::size_t nobody = QuorumVote::nobody;
   static constexpr unsigned most_tries = 5;
+  static constexpr milliseconds longest_round{20};
 
   [[nodiscard]] bool take_turns() {
     vote_.begin();
@@ -113,8 +114,16 @@ class QuorumAcquisition {
 
   /// Long enough for others to give back what they have.
   void pause_before_try(unsigned tries) {
-    const auto most = (vote_.round + std::chrono::microseconds{200}) * (1U << tries);
-    vote_.panel.pause(most / 2 + jitter(most / 2));
+    // A round in which this process was stopped says nothing of how long others take.
+    const auto round = std::min<Time::duration>(vote_.round, longest_round);
+    const auto most = (round + std::chrono::microseconds{200}) * (1U << tries);
+    pause(most / 2 + jitter(most / 2));
+  }
+
+  /// Not past the deadline, if that is not over yet.
+  void pause(Time::duration time) const {
+    const auto now = Clock::now();
+    vote_.panel.pause(deadline_ > now ? std::min(time, deadline_ - now) : time);
   }
 
   /// A lease that counts from the latest of the questions that make up a majority. If less than two
@@ -186,8 +195,8 @@ class QuorumAcquisition {
   [[nodiscard]] bool give_way() {
     may_give_way_ = false;
     gave_way_ = true;
-    const auto least = 4 * vote_.round + milliseconds{1};
-    vote_.panel.pause(least + jitter(least));
+    const auto least = 4 * std::min<Time::duration>(vote_.round, vote_.timeout) + milliseconds{1};
+    pause(least + jitter(least));
     vote_.begin();
     return !vote_.panel.is_cancelled();
   }

@@ -51,6 +51,7 @@ class QuorumExtension {
   /// `lease` in the place of that of the holds, unless it is zero.
   QuorumExtension(const std::vector<QuorumHold*>& holds, milliseconds lease)
       : holds_(holds), lease_(lease) {
+    texts_.reserve(holds.size());  // the calls refer to them
     for (const auto* hold : holds) {
       texts_.push_back(lease > lease.zero() ? std::to_string(lease.count()) : hold->expire_text);
       calls_.push_back(extend_call(hold->key, hold->id, texts_.back()));

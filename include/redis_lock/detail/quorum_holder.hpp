@@ -115,6 +115,7 @@ class QuorumHolder {
     const auto held = current();
     if (!held) throw error("extend", errc::not_owned, "it is not held");
     const std::shared_ptr<Hold> hold = held;
+    const std::lock_guard one_at_a_time{hold->extending};
     const PauseRenewal pause{&nodes_->renewer(), hold};
     if (hold->owned()) {
       const std::vector<QuorumHold*> holds{held.get()};
@@ -127,7 +128,10 @@ class QuorumHolder {
         extension.run(panel, sent + timeout());
         status.was_stale = panel.was_stale();
         const auto said = extension.verdict(0, panel.majority());
-        if (!said) throw no_majority(panel);
+        if (!said) {
+          hold->shortened(sent, validity(lease));
+          throw no_majority(panel);
+        }
         if (*said == Extension::extended && !hold->lost)
           hold->expires_at = after(sent, extension.certain(0, panel.majority()));
         return *said;

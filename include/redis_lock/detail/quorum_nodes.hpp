@@ -18,6 +18,7 @@
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/line.hpp>
+#include <redis_lock/detail/line_pool.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/panel.hpp>
 #include <redis_lock/detail/pool.hpp>
@@ -29,6 +30,14 @@
 
 namespace redis_lock::detail {
 
+/// The lines to one of the nodes.
+[[nodiscard]] inline LinePool& lines_of(Core& core) {
+  auto& quorums = core.quorums();
+  const std::lock_guard guard{quorums.mutex};
+  if (!quorums.lines) quorums.lines = std::make_shared<LinePool>(core.endpoint());
+  return *quorums.lines;
+}
+
 /// Renews the leases of all QuorumLocks over the same nodes.
 class QuorumRenewer final : public Renewer {
  public:
@@ -39,7 +48,7 @@ class QuorumRenewer final : public Renewer {
  private:
   [[nodiscard]] static bool tidy(const std::vector<std::shared_ptr<Core>>& cores) {
     bool again = false;
-    for (const auto& core : cores) again = core->lines().tidy() || again;
+    for (const auto& core : cores) again = lines_of(*core).tidy() || again;
     return again;
   }
 
@@ -47,7 +56,7 @@ class QuorumRenewer final : public Renewer {
     Replies replies(batch.size());
     try {
       std::vector<LinePool*> pools;
-      for (const auto& core : cores_) pools.push_back(&core->lines());
+      for (const auto& core : cores_) pools.push_back(&lines_of(*core));
       std::vector<QuorumHold*> holds;
       for (const auto& hold : batch) holds.push_back(static_cast<QuorumHold*>(hold.get()));
       Panel panel{pools};
@@ -113,7 +122,7 @@ class QuorumNodes {
   [[nodiscard]] std::vector<LinePool*> pools() const {
     std::vector<LinePool*> pools;
     pools.reserve(size());
-    for (const auto& core : cores_) pools.push_back(&core->lines());
+    for (const auto& core : cores_) pools.push_back(&lines_of(*core));
     return pools;
   }
 

@@ -89,8 +89,10 @@ class QuorumRelease {
       return patience;
     });
     status.was_stale = panel.was_stale();
-    for (std::size_t i = 0; i < panel.size(); ++i)
+    for (std::size_t i = 0; i < panel.size(); ++i) {
       releases_[i].is_queued = panel.seats()[i].is_pending();
+      releases_[i].was_sent = releases_[i].was_sent || releases_[i].is_queued;
+    }
     if (panel.is_pending()) nodes_.tidy_soon();
     if (!is_freed() && !is_lost()) throw no_majority(panel);
     return true;

@@ -191,7 +191,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         continue;
       }
       if (!is_lost) {
-        auto where = servers_->server_of(hold->slot);
+        auto where = servers_->presumed_server_of(hold->slot);
         if (batch.empty())
           server = std::move(where);
         else if (where != server)
@@ -221,6 +221,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     for (const auto& hold : batch) limit = std::min(limit, last_instant(*hold));
     for (const auto& [due, hold] : schedule_) {
       if (due.first >= limit) break;
+      if (due.first == Time::min()) continue;  // lost
       // Those on other servers must not lose their leases because this one does not answer.
       const auto last = last_instant(*hold);
       const bool elsewhere = hold->slot != batch.front()->slot;
@@ -258,6 +259,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       const auto slot = batch.front()->slot;
       connection = take_connection(servers_->server_of(slot));
       if (!connection) connection = servers_->connect(slot, limit);
+      connection->independent_replies = true;
       LimitedLink link{*connection, limit};
       auto replies = evaluate(link, calls);
       const auto refused = [](const Reply& reply) { return reply.is_error(); };

@@ -41,13 +41,18 @@ class Servers final : public Redirector {
     const auto server = known_server(slot);
     return server && !is_doubted(*server) ? *server : Address{};
   }
+  /// The same, also if there are doubts about it.
+  [[nodiscard]] Address presumed_server_of(Slot slot) const {
+    if (!fail_over()) return {};
+    const std::lock_guard guard{mutex_};
+    return known_server(slot).value_or(Address{});
+  }
 
   /// Before the next operation there, finds out whether this is still the server to go to.
   void doubt(const Address& server) {
     if (!fail_over()) return;
     const std::lock_guard guard{mutex_};
     if (!is_doubted(server)) doubted_.push_back(server);
-    ++turn_;
   }
 
   /// Connects to the server of this slot, and asks others for the way where need be. Blocks up to twice
@@ -87,8 +92,8 @@ class Servers final : public Redirector {
   }
 
   /// Goes after keys that have moved, or are about to. What has moved for good is left to be tried again.
-  bool redirect(const Address& asked, const Commands& commands, Replies& replies,
-                Time deadline) override {
+  bool redirect(const Address& asked, const Commands& commands, Replies& replies, Time deadline,
+                bool independent) override {
     bool elsewhere = false;
     for (std::size_t i = 0; i < replies.size(); ++i) {
       auto& reply = replies[i];
@@ -104,9 +109,16 @@ class Servers final : public Redirector {
         Commands asking;
         asking.add({"ASKING"}).add({});
         for (auto word = commands.begin(i); word != commands.end(i); ++word) asking.append(*word);
-        Connection there{at(endpoint_, to->server), deadline};
-        reply = std::move(there.exchange_by(asking, deadline).back());
         elsewhere = true;
+        try {
+          Connection there{at(endpoint_, to->server), deadline};
+          reply = std::move(there.exchange_by(asking, deadline).back());
+        } catch (const Fault& fault) {
+          doubt(to->server);
+          if (!independent) throw named("server", to->server, fault);
+          reply = {};
+          reply.kind = Reply::Kind::other;
+        }
       }
     }
     return elsewhere;
@@ -142,22 +154,26 @@ class Servers final : public Redirector {
   }
 
   /// What the first of `candidates` that answers says. Those that failed before are asked last; which is
-  /// asked first changes with each doubt, as one may be cut off and have old news.
+  /// asked first changes each time, as one may be cut off and have old news. None may take up the time of
+  /// the others, or of what comes after.
   template <class Ask>
   [[nodiscard]] auto ask_any(const char* role, std::vector<Address> candidates,
                              const Endpoint& endpoint, Time deadline, const Ask& ask) {
     {
       const std::lock_guard guard{mutex_};
-      const auto first = static_cast<std::ptrdiff_t>(turn_ % candidates.size());
+      const auto first = static_cast<std::ptrdiff_t>(turn_++ % candidates.size());
       std::rotate(candidates.begin(), candidates.begin() + first, candidates.end());
       std::stable_partition(candidates.begin(), candidates.end(),
                             [this](const Address& server) { return !is_doubted(server); });
     }
     std::optional<Fault> worst;
+    auto shares = static_cast<Time::rep>(candidates.size()) + 1;
     for (const auto& candidate : candidates) {
+      const auto now = Time::clock::now();
+      const auto by = now + std::max(deadline - now, Time::duration::zero()) / shares--;
       try {
-        Connection connection{at(endpoint, candidate), deadline};
-        return ask(connection, candidate, deadline);
+        Connection connection{at(endpoint, candidate), by};
+        return ask(connection, candidate, by);
       } catch (const Fault& fault) {
         doubt(candidate);
         if (!worst || (worst->passing() && !fault.passing())) worst = named(role, candidate, fault);
