@@ -325,8 +325,9 @@ TEST_F(QuorumDoubt, OfSomeGrantsLeavesNothingBehind) {
        {Fault::lose_request, Fault::lose_reply, Fault::cut_reply, Fault::lose_reply_and_stall}) {
     for (const std::size_t doubtful : {1U, 2U, 3U}) {
       SCOPED_TRACE(name_of(fault) + " on " + std::to_string(doubtful));
-      QuorumLock lock{through, name, leased_for(60s)};
+      QuorumLock lock{through, name, leased_for(15s)};
       cycle(lock, 1);
+      const Stopwatch watch;
       for (std::size_t i = 0; i < doubtful; ++i) proxies[i]->inject("SET", fault);
       std::error_code error;
       lock.lock(error);
@@ -337,6 +338,7 @@ TEST_F(QuorumDoubt, OfSomeGrantsLeavesNothingBehind) {
         EXPECT_FALSE(error) << error.message();
       }
       EXPECT_TRUE(comes_free({0, 1, 2}));
+      ASSERT_LT(watch.elapsed(), soon) << "the lease freed it";
       for (const auto& proxy : proxies) EXPECT_EQ(proxy->faults_left(), 0U);
       EXPECT_TRUE(eventually([&] { return lock.try_lock(error); })) << "the nodes are back";
       lock.unlock();
@@ -464,8 +466,10 @@ TEST_F(QuorumCancellation, EndsAWait) {
   std::stop_source source;
   auto waiting = std::async(std::launch::async, [&] { return lock.lock(source.get_token()); });
   ASSERT_TRUE(eventually([&] { return nodes.sum("blocked_clients") == 1; }));
+  const Stopwatch watch;
   source.request_stop();
   EXPECT_FALSE(waiting.get());
+  EXPECT_LT(watch.elapsed(), 2s) << "not at the end of the slice of 3 s";
   EXPECT_FALSE(lock.owns_lock());
   EXPECT_TRUE(eventually([&] { return nodes.sum("blocked_clients") == 0; }));
   EXPECT_FALSE(lock.lock(source.get_token()));
