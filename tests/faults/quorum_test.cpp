@@ -173,7 +173,7 @@ TEST_F(QuorumMajority, ThatIsDownIsAnErrorAndNothingStaysBehind) {
 
 TEST_F(QuorumMajority, ThatAnswersLateIsNoLoss) {
   auto patient = nodes.clients([](Endpoint& endpoint) {
-    endpoint.connect_timeout = endpoint.command_timeout = 200ms;
+    endpoint.connect_timeout = endpoint.command_timeout = 1s;
     endpoint.retry_for = 10s;
   });
   QuorumLock lock{patient, name, leased_for(60s)};
@@ -181,7 +181,7 @@ TEST_F(QuorumMajority, ThatAnswersLateIsNoLoss) {
   lock.lock();
   for (const std::size_t i : {1U, 2U}) nodes.server(i).pause();
   std::thread waker{[&] {
-    std::this_thread::sleep_for(500ms);
+    std::this_thread::sleep_for(1300ms);
     for (const std::size_t i : {1U, 2U}) nodes.server(i).resume();
   }};
   std::error_code error;
