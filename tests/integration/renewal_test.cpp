@@ -324,6 +324,23 @@ TEST_F(LockLoss, CallbackMayUseTheLock) {
   lock->unlock();
 }
 
+TEST_F(LockLoss, CallbackMayUnlockALockThatIsDueForRenewal) {
+  Options options;
+  options.expire = 1800ms;
+  Lock renewed{client, name + "-renewed", options};
+  std::atomic<bool> unlocked{false};
+  auto leased = leased_for(600ms);
+  leased.on_lost = [&](std::error_code) {
+    renewed.unlock();
+    unlocked = true;
+  };
+  Lock lost{client, name, leased};
+  renewed.lock();  // due after 600 ms, as the loss
+  lost.lock();
+  EXPECT_TRUE(eventually([&] { return unlocked.load(); }));
+  EXPECT_FALSE(renewed.owns_lock());
+}
+
 TEST_F(LockLoss, AThrowingCallbackIsCaughtAndTheOthersAreToldToo) {
   Losses losses;
   auto throwing = renewed_every_third_of(300ms);

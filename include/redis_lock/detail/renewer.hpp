@@ -170,8 +170,12 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       }
       Holds lost;
       auto batch = take_due(now, lost);
-      tell(guard, lost);
-      if (!batch.empty()) renew(guard, batch);
+      if (lost.empty()) {
+        renew(guard, batch);
+      } else {  // first: a callback may unlock or extend who else is due
+        for (const auto& hold : batch) schedule(hold);
+        tell(guard, lost);
+      }
     }
   }
 
@@ -200,7 +204,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       unschedule(*hold);
       (is_lost ? lost : batch).push_back(hold);
     }
-    for (const auto& hold : batch) hold->in_flight = true;
     return batch;
   }
 
@@ -217,6 +220,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   void renew(std::unique_lock<std::mutex>& guard, const Holds& batch) {
+    if (batch.empty()) return;
+    for (const auto& hold : batch) hold->in_flight = true;
     auto limit = Time::clock::now() + command_timeout_;
     for (const auto& hold : batch) limit = std::min(limit, last_instant(*hold));
     for (const auto& [due, hold] : schedule_) {
