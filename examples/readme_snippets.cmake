@@ -35,7 +35,7 @@ bool more_work();
 void stop_working();
 std::string expensive_report();
 void snippet(const redis_lock::Client& client);
-void snippet(const redis_lock::Client& client) {
+void snippet([[maybe_unused]] const redis_lock::Client& client) {
 ${snippet}}
 ")
   endif()
