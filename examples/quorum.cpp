@@ -41,7 +41,11 @@ int main() try {
 
   std::lock_guard guard{lock};
   std::cout << "held on the majority of " << nodes.size() << " nodes\n";
-  if (!other.try_lock()) std::cout << "somebody else finds it busy\n";
+  if (other.try_lock()) {
+    other.unlock();
+  } else {
+    std::cout << "somebody else finds it busy\n";
+  }
 
   redis_lock::Lock{nodes[0], "example:quorum"}.reset();
   lock.extend();  // asks the nodes
