@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/checked.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/gate.hpp>
 #include <redis_lock/detail/message.hpp>
@@ -49,7 +50,7 @@ class QuorumHolder {
       : nodes_(QuorumNodes::of(cores)),
         name_(std::move(name)),
         options_(std::move(options)),
-        keys_{options_.key_prefix + name_, options_.signal_prefix + name_},
+        keys_(keys_of(name_, options_)),
         signal_expire_(std::to_string(options_.signal_expire.count())) {}
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
