@@ -6,6 +6,7 @@ set(redis_lock_headers
   redis_lock/error.hpp
   redis_lock/options.hpp
   redis_lock/endpoint.hpp
+  redis_lock/host_and_pid.hpp
   redis_lock/reply.hpp
   redis_lock/client.hpp
   redis_lock/lock.hpp

@@ -57,6 +57,10 @@ struct Options {
   /// a release under it that the network delays may free what the same holder has acquired since.
   std::string id;
 
+  /// What the random ids begin with; any bytes. So Lock::owner() tells a person who holds the lock: see
+  /// host_and_pid(). Default empty. Not together with a fixed `id`.
+  std::string id_prefix;
+
   /// What the names of the two keys in Redis begin with. Both sides of a lock must agree on them.
   std::string key_prefix = "lock:", signal_prefix = "lock-signal:";
 

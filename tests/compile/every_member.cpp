@@ -33,6 +33,7 @@ redis_lock::Options options() {
   options.local_handoffs = 0;
   options.replicas = redis_lock::Replicas{2, 500ms};
   options.id = options.key_prefix = options.signal_prefix = options.fence_prefix = "text";
+  options.id_prefix = redis_lock::host_and_pid();
   options.on_lost = [](std::error_code) {};
   options.on_error = [](const redis_lock::Error&) {};
   return options;

@@ -48,6 +48,13 @@ TEST(BadArguments, RenewalOnABorrowedContext) {
               HasSubstr("auto_renewal"));
 }
 
+TEST(BadArguments, APrefixOfAFixedId) {
+  Options options;
+  options.id = "one";
+  options.id_prefix = "host:";
+  EXPECT_THAT(complaint_about("x", options), HasSubstr("id_prefix"));
+}
+
 TEST(BadArguments, ANullContext) {
   redisContext* const none = nullptr;
   EXPECT_THAT(complaint([&] { const Lock lock{none, "x"}; }), HasSubstr("context"));

@@ -29,6 +29,22 @@ TEST_F(LockInspection, OwnerTellsTheHoldersId) {
   EXPECT_EQ(observer.owner(), "somebody");
 }
 
+TEST_F(LockInspection, OwnerTellsAPersonWhoHoldsIt) {
+  Options options;
+  options.id_prefix = redis_lock::host_and_pid();
+  Lock lock{client, name, options}, observer{client, name};
+  EXPECT_TRUE(lock.try_lock());
+  const auto owner = observer.owner().value_or("");
+  EXPECT_EQ(owner, lock.id());
+  EXPECT_EQ(owner.find(options.id_prefix), 0U) << owner;
+  EXPECT_EQ(owner.size(), options.id_prefix.size() + 32);
+  lock.unlock();
+  EXPECT_FALSE(observer.locked());
+  EXPECT_TRUE(lock.try_lock());
+  EXPECT_EQ(lock.id().find(options.id_prefix), 0U);
+  EXPECT_NE(lock.id(), owner);
+}
+
 TEST_F(LockInspection, AnEmptyOwnerIsAnOwner) {
   redis.command("SET", key, "");
   Lock observer{client, name};

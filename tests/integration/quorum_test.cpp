@@ -82,6 +82,14 @@ TEST_F(QuorumLocking, HoldsTheSameIdOnEachNode) {
   EXPECT_NE(lock.id(), id) << "a fresh one each time";
 }
 
+TEST_F(QuorumLocking, TellsAPersonWhoHoldsIt) {
+  auto options = leased_for(60s);
+  options.id_prefix = redis_lock::host_and_pid();
+  QuorumLock lock{clients, name, options};
+  lock.lock();
+  EXPECT_EQ(lock.owner().value_or("").find(options.id_prefix), 0U);
+}
+
 TEST_F(QuorumLocking, IsBusyWhenAMajorityIsHeldByOthers) {
   QuorumLock lock{clients, name};
   nodes.hold(key, {1, 2});

@@ -20,6 +20,7 @@ TEST(Options, DefaultToARenewedLeaseOfThirtySeconds) {
   EXPECT_EQ(options.max_hold, no_expiry);
   EXPECT_EQ(options.signal_expire, 1s);
   EXPECT_EQ(options.id, "");
+  EXPECT_EQ(options.id_prefix, "");
   EXPECT_FALSE(options.fencing);
   EXPECT_EQ(options.replicas.min_acks, 0U);
   EXPECT_EQ(options.replicas.timeout, 1s);

@@ -28,6 +28,16 @@ TEST(RandomId, IsThirtyTwoHexadecimalDigits) {
   }
 }
 
+TEST(RandomId, ComesAfterItsPrefix) {
+  const std::string prefix("any\0bytes:", 10);
+  IdSource source{prefix};
+  const auto id = source.next();
+  ASSERT_EQ(id.size(), prefix.size() + 32);
+  EXPECT_EQ(id.substr(0, prefix.size()), prefix);
+  EXPECT_EQ(id.find_first_not_of("0123456789abcdef", prefix.size()), id.npos) << id;
+  EXPECT_NE(id, source.next());
+}
+
 TEST(RandomId, IsNeverGivenTwiceByOneSource) {
   IdSource source;
   std::vector<std::string> ids, first_halves, second_halves;

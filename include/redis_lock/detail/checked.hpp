@@ -78,6 +78,8 @@ inline void require(bool good, const char* complaint) {
   require(options.expire > milliseconds::zero(), "expire must be positive");
   require(options.signal_expire > milliseconds::zero(), "signal_expire must be positive");
   require(options.max_hold > milliseconds::zero(), "max_hold must be positive");
+  require(options.id.empty() || options.id_prefix.empty(),
+          "id_prefix is for random ids: id must be empty");
   require(options.key_prefix != options.signal_prefix, "key_prefix and signal_prefix must differ");
   require(!options.deferred_unlock || !is_borrowed,
           "deferred_unlock is not possible over a borrowed context");

@@ -183,6 +183,8 @@ class Holder {
 
  private:
   struct State {
+    explicit State(const Options& options) : ids(options.id_prefix) {}
+
     Gate gate;
     IdSource ids;
     bool passed_on = false;         // guarded by the gate: whoever enters takes `latest` over
@@ -333,7 +335,7 @@ class Holder {
   Keys keys_;
   Slot slot_;
   std::string expire_, signal_expire_;
-  mutable ProcessLocal<State> state_{[] { return std::make_unique<State>(); }};
+  mutable ProcessLocal<State> state_{[this] { return std::make_unique<State>(options_); }};
 };
 
 }  // namespace redis_lock::detail

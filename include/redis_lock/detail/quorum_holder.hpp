@@ -200,6 +200,8 @@ class QuorumHolder {
 
  private:
   struct State {
+    explicit State(const Options& options) : memory{IdSource{options.id_prefix}, {}} {}
+
     Gate gate;
     QuorumAcquisition::Memory memory;       // guarded by the gate
     std::atomic<bool> held{false};          // `latest` is not released yet
@@ -297,7 +299,7 @@ class QuorumHolder {
   Options options_;
   Keys keys_;
   std::string signal_expire_;
-  mutable ProcessLocal<State> state_{[] { return std::make_unique<State>(); }};
+  mutable ProcessLocal<State> state_{[this] { return std::make_unique<State>(options_); }};
 };
 
 }  // namespace redis_lock::detail

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <system_error>
+#include <utility>
 
 namespace redis_lock::detail {
 
@@ -22,11 +23,17 @@ namespace redis_lock::detail {
 /// on for each id. Safe to share between threads; must not be shared with a forked child.
 class IdSource {
  public:
+  /// What each id begins with, before 32 hexadecimal digits.
+  explicit IdSource(std::string prefix = {}) : prefix_(std::move(prefix)) {}
+
   [[nodiscard]] std::string next() {
     const auto step = step_.fetch_add(1, std::memory_order_relaxed);
-    std::string id(32, '0');
-    write_hexadecimal(&id[0], mix(high_ + step * odd));
-    write_hexadecimal(&id[16], mix(low_ + step * odd));
+    const auto digits = prefix_.size();
+    std::string id;
+    id.reserve(digits + 32);
+    id.assign(prefix_).resize(digits + 32);
+    write_hexadecimal(&id[digits], mix(high_ + step * odd));
+    write_hexadecimal(&id[digits + 16], mix(low_ + step * odd));
     return id;
   }
 
@@ -47,6 +54,7 @@ class IdSource {
       *text++ = "0123456789abcdef"[(value >> shift) & 15];
   }
 
+  const std::string prefix_;
   std::uint64_t high_ = random();
   std::uint64_t low_ = random();
   std::atomic<std::uint64_t> step_{0};
