@@ -6,12 +6,15 @@ set(redis_lock_headers
   redis_lock/error.hpp
   redis_lock/options.hpp
   redis_lock/endpoint.hpp
+  redis_lock/event.hpp
   redis_lock/host_and_pid.hpp
   redis_lock/reply.hpp
+  redis_lock/stats.hpp
   redis_lock/client.hpp
   redis_lock/lock.hpp
   redis_lock/cache.hpp
   redis_lock/quorum.hpp
+  redis_lock/detail/account.hpp
   redis_lock/detail/acquire.hpp
   redis_lock/detail/callback.hpp
   redis_lock/detail/cancellation.hpp
@@ -25,8 +28,10 @@ set(redis_lock_headers
   redis_lock/detail/hiredis.hpp
   redis_lock/detail/hold.hpp
   redis_lock/detail/holder.hpp
+  redis_lock/detail/holding.hpp
   redis_lock/detail/line.hpp
   redis_lock/detail/line_pool.hpp
+  redis_lock/detail/lockable.hpp
   redis_lock/detail/message.hpp
   redis_lock/detail/openssl_error.hpp
   redis_lock/detail/panel.hpp

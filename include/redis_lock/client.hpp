@@ -7,6 +7,7 @@
 #include <redis_lock/detail/checked.hpp>
 #include <redis_lock/detail/core.hpp>
 #include <redis_lock/endpoint.hpp>
+#include <redis_lock/stats.hpp>
 
 namespace redis_lock {
 
@@ -24,6 +25,11 @@ class Client {
   /// As Client{Endpoint::parse(uri)}.
   Client(const char* uri) : Client(Endpoint::parse(not_null(uri))) {}
   Client(const std::string& uri) : Client(Endpoint::parse(uri)) {}
+
+  /// What the locks of this Client and its copies have done in this process; it starts at nothing in a forked
+  /// child. A snapshot: each number is right by itself, but those that belong together may come from
+  /// before and after a step of another thread. Cheap, and no I/O: the counting is always on.
+  [[nodiscard]] Stats stats() const { return core_->counters()->snapshot(); }
 
  private:
   friend class Lock;

@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
 
 namespace redis_lock {
 
@@ -88,6 +89,15 @@ struct Options {
   /// Told what unlock() and ~Lock() cannot throw; called by the thread that unlocks. What it throws
   /// is swallowed.
   std::function<void(const Error&)> on_error;
+
+  /// Told of each step of each acquisition, for traces and logs: see Event. Called with no internal mutex
+  /// held: of `acquired` by the thread that has got the lock, before it goes on; of `released` and
+  /// `abandoned` by the thread that unlocks, when others may have the lock (with deferred_unlock, by
+  /// whoever reads the answer); of `renewed` and `lost` by the Client's background thread, also without
+  /// auto_renewal, or by the call that finds it out. Events of different threads may cross. The background
+  /// thread renews nothing meanwhile, so it should be short. What it throws is swallowed. For numbers
+  /// alone, Client::stats() costs less. Default none.
+  std::function<void(const Event&)> on_event;
 
   /// Options for a lock whose lease nobody renews: as the defaults, with auto_renewal off.
   [[nodiscard]] static Options without_renewal() {

@@ -20,7 +20,7 @@
 #include <redis_lock/detail/checked.hpp>
 #include <redis_lock/detail/core.hpp>
 #include <redis_lock/detail/deadline.hpp>
-#include <redis_lock/detail/hold.hpp>
+#include <redis_lock/detail/lockable.hpp>
 #include <redis_lock/detail/quorum_holder.hpp>
 #include <redis_lock/detail/thread_safety.hpp>
 #include <redis_lock/error.hpp>
@@ -114,15 +114,15 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   /// The same without exceptions: `error` says what the other would throw. It is cleared on success.
   /// (Not annotated for thread-safety analysis, which has no word for "acquired unless error".)
   void lock(std::error_code& error) noexcept {
-    without_exceptions(error,
-                       [this] { return holder_.acquire("lock", detail::never, detail::never); });
+    detail::without_exceptions(
+        error, [this] { return holder_.acquire("lock", detail::never, detail::never); });
   }
   [[nodiscard]] bool try_lock(std::error_code& error) noexcept REDIS_LOCK_TRY_ACQUIRE {
-    return without_exceptions(
+    return detail::without_exceptions(
         error, [this] { return holder_.acquire("try_lock", detail::Time::min(), detail::never); });
   }
   void unlock(std::error_code& error) noexcept REDIS_LOCK_RELEASE {
-    without_exceptions(error, [this] { return holder_.release(), true; });
+    detail::without_exceptions(error, [this] { return holder_.release(), true; });
   }
 
 #ifdef __cpp_lib_jthread
@@ -140,18 +140,10 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   /// Stop is requested where on_lost is called, for the present acquisition. A token that is never
   /// stopped if the lock is not held. No I/O.
   [[nodiscard]] std::stop_token lost_token() const {
-    const std::shared_ptr<detail::Hold> hold = holder_.current();
+    const auto hold = holder_.current();
     if (!hold) return {};
     holder_.watch(hold);
-    const std::lock_guard guard{hold->mutex};
-    if (!hold->token_source) {
-      const auto source = std::make_shared<std::stop_source>();
-      hold->token_source = source;
-      hold->request_stop = [source] { source->request_stop(); };
-    }
-    auto& source = *static_cast<std::stop_source*>(hold->token_source.get());
-    if (hold->lost) source.request_stop();
-    return source.get_token();
+    return detail::lost_token(*hold);
   }
 #endif
 
@@ -245,19 +237,6 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
 
   [[nodiscard]] bool acquire_until(detail::Time deadline) {
     return holder_.acquire("try_lock", deadline, deadline);
-  }
-
-  template <class Work>
-  static bool without_exceptions(std::error_code& error, Work&& work) noexcept {
-    error.clear();
-    try {
-      return work();
-    } catch (const std::system_error& thrown) {
-      error = thrown.code();
-    } catch (...) {  // all else that can happen is std::bad_alloc
-      error = std::make_error_code(std::errc::not_enough_memory);
-    }
-    return false;
   }
 
   detail::QuorumHolder holder_;

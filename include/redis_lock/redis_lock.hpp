@@ -6,9 +6,11 @@
 #include <redis_lock/client.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
 #include <redis_lock/host_and_pid.hpp>
 #include <redis_lock/lock.hpp>
 #include <redis_lock/options.hpp>
 #include <redis_lock/quorum.hpp>
 #include <redis_lock/reply.hpp>
+#include <redis_lock/stats.hpp>
 #include <redis_lock/version.hpp>

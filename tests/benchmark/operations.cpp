@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include <benchmark/benchmark.h>
+#include <redis_lock/detail/account.hpp>
 #include <redis_lock/lock.hpp>
 
 #include "floor.hpp"
@@ -83,6 +84,34 @@ void cycle(Locking& lock) {
   lock.unlock();
 }
 
+/// What Client::stats() takes of each cycle: the looks at the clock, and the counters.
+void count_a_cycle(redis_lock::detail::Counters& counters) {
+  const auto called = Clock::now();
+  const auto acquired = Clock::now();
+  counters.acquired(acquired - called, false);
+  counters.ended(redis_lock::Event::Kind::released, Clock::now() - acquired);
+}
+
+/// The library's cycle over what would be left of it without the counting, which is always on: that is timed
+/// by itself, many at once, as it is shorter than the error of the clock.
+void weigh_counting(benchmark::State& state, const std::string& where, Lock& lock) {
+  constexpr int counted = 10'000;
+  redis_lock::detail::Counters counters;
+  Samples ratios;
+  for (auto _ : state) {
+    Samples cycles;
+    const auto measure_cycle = [&] { cycle(lock); };
+    for (int round = 0; round < rounds; ++round) time_operations(measure_cycle, cycles, no_pause);
+    const auto start = Clock::now();
+    for (int i = 0; i < counted; ++i) count_a_cycle(counters);
+    const auto counting = microseconds(Clock::now() - start) / counted;
+    ratios.push_back(median(cycles) / (median(cycles) - counting));
+    state.SetIterationTime(counting / 1e6);
+  }
+  state.counters["ratio"] = median(ratios);
+  report("stats", where, ratios);
+}
+
 void add_all(const RedisServer& server, Transport transport) {
   using redis_lock::Endpoint;
   using State = benchmark::State;
@@ -117,6 +146,10 @@ void add_all(const RedisServer& server, Transport transport) {
     Lock lock{Client{at}, "floor-2", deferred()};
     compare(
         state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); }, work_for_100_us);
+  });
+  add("stats", server, transport, [](State& state, Text, Text where, Endpoint at) {
+    Lock lock{Client{at}, "floor-2"};
+    weigh_counting(state, where, lock);
   });
   add("borrowed", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
     RawLock floor{at, RawTerms{"floor-1"}};

@@ -22,6 +22,7 @@ FIGURES = {
     "deferred": ("lock+unlock with deferred_unlock, over raw SET+EVALSHA", AT_MOST, 0.58),
     "deferred_raw": ("raw SET+EVALSHA whose answer is read later, over raw SET+EVALSHA", None, None),
     "deferred_spaced": ("deferred_unlock as above, with 100 µs between the uses", None, None),
+    "stats": ("lock+unlock, over the same without the counting for Client::stats()", AT_MOST, 1.01),
     "borrowed": ("lock+unlock over a borrowed context, over raw SET+EVALSHA", None, None),
     "try_lock_busy": ("try_lock of a held lock, over raw SET", None, None),
     "extend": ("extend, over raw EVALSHA", None, None),

@@ -35,6 +35,10 @@ redis_lock::Options options() {
   options.id = options.key_prefix = options.signal_prefix = options.fence_prefix = "text";
   options.id_prefix = redis_lock::host_and_pid();
   options.on_lost = [](std::error_code) {};
+  options.on_event = [](const redis_lock::Event& event) {
+    static_cast<void>(event.kind == redis_lock::Event::Kind::acquired && event.name == event.id &&
+                      event.duration > 1s);
+  };
   options.on_error = [](const redis_lock::Error&) {};
   return options;
 }
@@ -45,6 +49,14 @@ void construct(redisContext* context) {
   redis_lock::Lock by_string(std::string("redis://localhost"), "name", options());
   redis_lock::Lock by_client(connect(), "name", {});
   redis_lock::Lock borrowed(context, "name");
+}
+
+bool look(const redis_lock::Client& client) {
+  const redis_lock::Stats stats = client.stats();
+  return stats.acquired + stats.contended + stats.timed_out + stats.released + stats.renewed +
+                 stats.lost + stats.abandoned + stats.reconnects >
+             0 &&
+         stats.total_wait + stats.longest_wait + stats.total_hold + stats.longest_hold > 1s;
 }
 
 void lock_and_unlock(redis_lock::Lock& lock, redis_lock::Lock& other) {

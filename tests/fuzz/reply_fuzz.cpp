@@ -197,7 +197,7 @@ void defer(ScriptedServer&, std::string_view) {
   const Keys keys{"lock:n", "lock-signal:n"};
   int sent = 0, failed = 0;
   {
-    Pool pool{endpoint, std::make_shared<Servers>(endpoint)};
+    Pool pool{endpoint, std::make_shared<Servers>(endpoint, std::make_shared<Counters>())};
     const auto work = [&](Connection& connection) { return owner(connection, keys.lock); };
     for (int i = 0; i < 3; ++i) {
       attempt([&] { (void)pool.perform({0ms}, work); });

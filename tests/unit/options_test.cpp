@@ -24,6 +24,7 @@ TEST(Options, DefaultToARenewedLeaseOfThirtySeconds) {
   EXPECT_FALSE(options.fencing);
   EXPECT_EQ(options.replicas.min_acks, 0U);
   EXPECT_EQ(options.replicas.timeout, 1s);
+  EXPECT_FALSE(options.on_event);
   EXPECT_FALSE(options.on_lost);
   EXPECT_FALSE(options.on_error);
 }

@@ -80,6 +80,7 @@ class Acquisition {
         (void)owner(link, keys_.lock);
         type_is_known_ = true;
       }
+      contended_ = true;
       const auto now = Clock::now();
       if (now >= deadline_ || link.cancelled()) return std::nullopt;
       slice = next_slice(answer.held_for, now, link.cancelled_late());
@@ -99,6 +100,9 @@ class Acquisition {
 
   /// May Redis still come upon an extension whose reply was lost?
   [[nodiscard]] bool extension_in_doubt() const noexcept { return extension_in_doubt_; }
+
+  /// Did it find the lock held by somebody else?
+  [[nodiscard]] bool contended() const noexcept { return contended_; }
 
   /// Greater than those of all acquisitions before; 0 without a fence.
   [[nodiscard]] std::uint64_t fencing_token() const noexcept { return fencing_token_; }
@@ -268,6 +272,7 @@ class Acquisition {
   std::string_view signal_expire_;
   Time deadline_;
   Replicas replicas_;
+  bool contended_ = false;
   bool in_doubt_ = false;
   bool extension_in_doubt_ = false;
   bool id_is_spent_ = false;

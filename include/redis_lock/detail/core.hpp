@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/account.hpp>
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/process_local.hpp>
@@ -50,7 +51,7 @@ class Core {
       const TidyLater tidy{*here_};
       return here_->pool.perform(terms, std::forward<Work>(work));
     }
-    if (!here_.is_here()) {
+    if (made_in_ != process_generation()) {
       throw Fault{errc::connection_failed, "the borrowed context belongs to the parent process"};
     }
     const std::lock_guard guard{here_->borrowed};
@@ -100,6 +101,7 @@ class Core {
   }
 
   [[nodiscard]] Renewer& renewer() { return *here_->renewer; }
+  [[nodiscard]] const std::shared_ptr<Counters>& counters() { return here_->counters; }
 
   [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
   /// What QuorumLocks with this server among their nodes share, made by the first of them.
@@ -116,7 +118,7 @@ class Core {
   /// What belongs to one process.
   struct Here {
     explicit Here(const Endpoint& endpoint)
-        : servers(std::make_shared<Servers>(endpoint)),
+        : servers(std::make_shared<Servers>(endpoint, counters)),
           pool(endpoint, servers),
           renewer(std::make_shared<Renewer>(endpoint, servers,
                                             [this] { return pool.settle_idle(); })) {}
@@ -129,6 +131,7 @@ class Core {
     Here& operator=(const Here&) = delete;
     Here& operator=(Here&&) = delete;
 
+    std::shared_ptr<Counters> counters = std::make_shared<Counters>();
     std::shared_ptr<Servers> servers;
     Pool pool;
     Quorums quorums;
@@ -151,6 +154,7 @@ class Core {
 
   const Endpoint endpoint_;
   redisContext* const borrowed_ = nullptr;
+  const unsigned made_in_ = process_generation();
   ProcessLocal<Here> here_{[this] { return std::make_unique<Here>(endpoint_); }};
 };
 

@@ -1,41 +1,45 @@
 #pragma once
 
-#include <functional>
+#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include <redis_lock/detail/callback.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
 
 namespace redis_lock::detail {
 
 /// A release that was sent, and whose reply is read later: by then its Lock may be gone.
 struct DeferredRelease {
-  std::string name;  // of the lock
   Keys keys;
-  std::string id, signal_expire;
-  std::function<void(const Error&)> on_error;
+  std::string signal_expire;
+  std::shared_ptr<Hold> hold;
+  Time sent;
 
   [[nodiscard]] ScriptCall call() const {
-    return {&release_script, {keys.lock, keys.signal, id, signal_expire}};
+    return {&release_script, {keys.lock, keys.signal, hold->id, signal_expire}};
   }
 
   /// Looks at the reply, and reports what unlock() would have reported.
   void settle(const Reply& reply) const noexcept {
     try {
-      if (integer_of(reply, "the release script") != 0) {
-        fail({errc::lease_lost, "it was lost before"});
-      }
+      if (integer_of(reply, "the release script") == 0) return succeed();
+      fail({errc::lease_lost, "it was lost before"});
     } catch (const Fault& fault) {
       fail(fault);
     }
   }
 
+  void succeed() const noexcept { hold->end(Event::Kind::released, sent); }
+
   void fail(const Fault& fault) const noexcept {
-    call_back(on_error, error_of("unlock", name, fault));
+    const bool lost = fault.code() == errc::lease_lost;
+    hold->end(lost ? Event::Kind::lost : Event::Kind::abandoned, sent);
+    hold->account->tell_error(error_of("unlock", hold->account->name(), fault));
   }
 };
 

@@ -7,12 +7,11 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <system_error>
 
-#include <redis_lock/detail/callback.hpp>
+#include <redis_lock/detail/account.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/slot_map.hpp>
-#include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
 
 namespace redis_lock::detail {
 
@@ -25,11 +24,13 @@ struct Hold {
   std::string expire_text;
   milliseconds advance{};  // by how much it is renewed before a third of its lease is over
   Time renewed_until = Time::min();  // not renewed at all, unless set
-  std::function<void(std::error_code)> on_lost;
+  std::shared_ptr<const Account> account;
 
   std::uint64_t fencing_token = 0;  // 0: none
 
   std::atomic<Time> expires_at{Time::min()};
+  std::atomic<Time> since{Time::min()};  // when the present holder got it
+  std::atomic<bool> ended{false};        // released, lost or abandoned, and counted as such
   std::atomic<bool> lost{false};
   std::atomic<bool> refused{false};  // lost by the server's word: the key is not ours
   /// The shortest lease of an extension that may have been sent, and was not heard of again: Redis may
@@ -68,16 +69,32 @@ struct Hold {
     return std::min(expire, shortest_in_doubt.load());
   }
 
-  /// Tells those who want to know, with no mutex held that others wait for.
+  /// Counts and tells how it ended, unless that was done before; with no mutex held that others wait for.
+  void end(Event::Kind how, Time at = Time::clock::now()) noexcept {
+    if (!ended.exchange(true)) report_end(how, at - since.load());
+  }
+  void report_end(Event::Kind how, nanoseconds held) const noexcept {
+    account->counters().ended(how, held);
+    account->tell(how, id, held);
+  }
+
+  /// The same of an extension, which was counted.
+  void tell_renewal() noexcept {
+    if (account->is_told())
+      account->tell(Event::Kind::renewed, id, Time::clock::now() - since.load());
+  }
+
+  /// The same of the loss, and stops who asked to be stopped.
   void tell_loss() noexcept {
     lost = true;
+    end(Event::Kind::lost);
     std::function<void()> stop;
     {
       const std::lock_guard guard{mutex};
       stop = request_stop;
     }
     if (stop) stop();
-    call_back(on_lost, make_error_code(errc::lease_lost));
+    account->tell_loss();
   }
 };
 

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/account.hpp>
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/hiredis.hpp>
@@ -59,7 +60,8 @@ class Bell {
 /// lives for as long as somebody wants a line. Safe to share between threads.
 class LinePool {
  public:
-  explicit LinePool(const Endpoint& endpoint) : endpoint_(endpoint) {}
+  LinePool(const Endpoint& endpoint, std::shared_ptr<Counters> counters)
+      : endpoint_(endpoint), counters_(std::move(counters)) {}
   /// Waits for an attempt to connect to end.
   ~LinePool() {
     {
@@ -197,6 +199,8 @@ class LinePool {
       silence(std::move(idle.line));
     } else if (idle.line->owes() || !is_stale(idle.line->connection().context())) {
       return std::move(idle.line);
+    } else {
+      ++broken_;
     }
     return nullptr;
   }
@@ -208,6 +212,7 @@ class LinePool {
 
   /// What a line that has failed leaves undone.
   void mourn(Line& line) {
+    ++broken_;
     for (auto& release : line.unanswered()) add_late(std::move(release));
   }
 
@@ -297,6 +302,10 @@ class LinePool {
     }
     guard.lock();
     if (line) {
+      if (broken_ > 0) {
+        --broken_;
+        counters_->reconnected();
+      }
       add(std::move(line));
       return;
     }
@@ -325,7 +334,9 @@ class LinePool {
   }
 
   const Endpoint& endpoint_;
-  std::mutex mutex_;  // guards all below
+  const std::shared_ptr<Counters> counters_;
+  std::mutex mutex_;     // guards all below
+  unsigned broken_ = 0;  // lines that were closed as they had failed, and not replaced yet
   std::condition_variable wake_;
   std::vector<Idle> idle_;
   std::unique_ptr<Line> silent_;  // on which a reply is overdue

@@ -91,7 +91,11 @@ class Pool {
         const bool out_of_time = is_new && now >= give_up_at;
         if (!fault.passing() || silent || cancelled || out_of_time) {
           if (connection && !connection->usable()) give_up(connection->take_deferred(), fault);
-          if (!fault.passing()) keep(std::move(connection));
+          if (!fault.passing()) {
+            keep(std::move(connection));
+          } else if (connection) {
+            servers_->count_broken();
+          }
           // What cuts the last attempt short tells less than what went wrong before.
           if (out_of_time && fault.code() == errc::timed_out && before) throw *before;
           throw;
@@ -202,6 +206,7 @@ class Pool {
       if (used_just_now || latest.connection->has_deferred() || !latest.connection->stale()) {
         return std::move(latest.connection);
       }
+      servers_->count_broken();
     }
   }
 
@@ -252,7 +257,8 @@ class Pool {
         const auto limit = after(Time::clock::now(), patience);
         connection = servers_->connect(servers_->slot_of(release.keys.lock), limit);
         LimitedLink link{*connection, limit};
-        (void)detail::release(link, release.keys, release.id, release.signal_expire);
+        (void)detail::release(link, release.keys, release.hold->id, release.signal_expire);
+        release.succeed();
       } catch (const Fault& fault) {
         if (connection) servers_->doubt(connection->server());
         if (!fault.passing() || Time::clock::now() >= next.give_up_at) {
@@ -270,8 +276,10 @@ class Pool {
   /// Closes a connection that failed. Releases that it has not answered are repeated once, and then by
   /// settle_idle(): who wants something else must not wait for them.
   void close(std::unique_ptr<Connection> connection, milliseconds retry_for) {
-    auto unanswered = connection ? connection->take_deferred() : DeferredReleases{};
+    if (!connection) return;
+    auto unanswered = connection->take_deferred();
     connection.reset();
+    servers_->count_broken();
     if (unanswered.empty()) return;
     repeat_later(std::move(unanswered), retry_for);
     (void)repeat_failed();

@@ -32,6 +32,7 @@ class QuorumAcquisition {
  public:
   /// What a QuorumLock remembers from one acquisition to the next.
   struct Memory {
+    explicit Memory(const Options& options) : ids(options.id_prefix) {}
     IdSource ids;
     /// The end of the lease of who has the arbiter, and did not take the turn that was left to him.
     Time stale_lease_end{};
@@ -59,6 +60,8 @@ class QuorumAcquisition {
     }
   }
 
+  /// Did it find the lock held, or wanted, by somebody else?
+  [[nodiscard]] bool contended() const noexcept { return contended_; }
   /// Has a majority answered?
   [[nodiscard]] bool answered() const noexcept { return vote_.answered; }
   /// Has a connection failed that was open before?
@@ -79,11 +82,13 @@ class QuorumAcquisition {
       if (won && !stops && !gives_way()) {
         if (confirm()) return true;
       } else if (!won && !stops && has_turn() && tries < most_tries) {
+        contended_ = true;
         pause_before_try(tries++);
         continue;
       }
       if (!won && !stops && !vote_.has_enough()) throw no_majority(vote_.panel);
       const auto refuser = vote_.first_that_refused();
+      contended_ = contended_ || refuser != nobody;
       vote_.give_back();
       if (Clock::now() >= deadline_ || stops || !wait(refuser, won)) return false;
       tries = 0;
@@ -213,6 +218,7 @@ class QuorumAcquisition {
   Memory& memory_;
   Time deadline_;
   Cancellation* cancellation_;
+  bool contended_ = false;
   bool may_give_way_ = false, gave_way_ = false;
   bool type_is_known_ = false;
 };

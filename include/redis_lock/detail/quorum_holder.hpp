@@ -1,26 +1,20 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/checked.hpp>
 #include <redis_lock/detail/deadline.hpp>
-#include <redis_lock/detail/gate.hpp>
+#include <redis_lock/detail/holding.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/panel.hpp>
 #include <redis_lock/detail/pool.hpp>
-#include <redis_lock/detail/process_local.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/quorum_acquire.hpp>
 #include <redis_lock/detail/quorum_extend.hpp>
@@ -28,100 +22,57 @@
 #include <redis_lock/detail/quorum_release.hpp>
 #include <redis_lock/detail/renewer.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
 #include <redis_lock/options.hpp>
 
 namespace redis_lock::detail {
 
 /// What stands behind one QuorumLock object, as Holder behind a Lock. Throws Error, and what QuorumLock
 /// says of each operation.
-class QuorumHolder {
+class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
   /// As QuorumNodes::perform(), for the caller of the library: throws Error.
   template <class Work>
   auto perform(const char* operation, const Terms& terms, Work&& work) {
     try {
       return nodes_->perform(terms, std::forward<Work>(work));
     } catch (const Fault& fault) {
-      throw error_of(operation, name_, fault);
+      throw error_of(operation, name(), fault);
     }
   }
 
  public:
   QuorumHolder(const std::vector<std::shared_ptr<Core>>& cores, std::string name, Options options)
-      : nodes_(QuorumNodes::of(cores)),
-        name_(std::move(name)),
-        options_(std::move(options)),
-        keys_(keys_of(name_, options_)),
-        signal_expire_(std::to_string(options_.signal_expire.count())) {}
-
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
-  [[nodiscard]] const Options& options() const noexcept { return options_; }
-
-  /// What is held, or was lost and not released yet.
-  [[nodiscard]] std::shared_ptr<QuorumHold> current() const noexcept {
-    if (!state_.is_here() || !state_->held) return nullptr;
-    const std::lock_guard guard{state_->mutex};
-    return state_->latest;
-  }
-
-  [[nodiscard]] std::string id() const {
-    if (!state_.is_here()) return options_.id;
-    const std::lock_guard guard{state_->mutex};
-    return state_->latest ? state_->latest->id : options_.id;
-  }
-
-  /// Makes waiters of this process look at their cancellation.
-  void interrupt() { state_->gate.interrupt(); }
+      : Holding(std::move(name), std::move(options),
+                [core = cores.front()] { return core->counters(); }),
+        nodes_(QuorumNodes::of(cores)),
+        keys_(keys_of(this->name(), this->options())),
+        signal_expire_(std::to_string(this->options().signal_expire.count())) {}
 
   /// Waits for the lock until `deadline`, and for the nodes until `retry_deadline` or the end of retry_for.
   [[nodiscard]] bool acquire(const char* operation, Time deadline, Time retry_deadline,
                              Cancellation* cancellation = nullptr) {
-    auto& state = *state_;
-    if (deadline == never && state.is_held_by_this_thread()) {
-      throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
-                              describe(operation, name_) + "this thread holds it");
-    }
-    const bool entered = state.gate.try_enter() || (deadline > Time::clock::now() &&
-                                                    state.gate.enter(deadline, cancellation));
-    if (!entered) return false;
-    LeaveGate leave{&state.gate};
-    const Terms terms{nodes_->retry_for(), retry_deadline, cancellation};
-    const auto hold = acquire_from_nodes(operation, state, deadline, terms);
-    if (!hold) return false;
-    {
-      const std::lock_guard guard{state.mutex};
-      state.latest = hold;
-    }
-    leave.gate = nullptr;
-    state.thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
-    state.held.store(true, std::memory_order_release);
-    return true;
+    return acquire_by(operation, deadline, cancellation, [&](State& state, bool& contended) {
+      const Terms terms{nodes_->retry_for(), retry_deadline, cancellation};
+      return acquire_from_nodes(operation, state, deadline, terms, contended);
+    });
   }
 
   void release() {
-    if (!state_.is_here() || !state_->held.exchange(false, std::memory_order_acq_rel)) {
-      throw error("unlock", errc::not_owned, "it is not held");
-    }
-    auto& state = *state_;
-    const LeaveGate leave{&state.gate};
-    QuorumRelease release{*nodes_, *state.latest};
-    try {
-      if (release.run()) return;
-    } catch (const Fault& fault) {
-      throw error_of("unlock", name_, fault);
-    }
-    throw error("unlock", errc::lease_lost, "it was lost before");
+    release_by(take_held(), [this](const auto& hold) -> std::optional<Event::Kind> {
+      QuorumRelease release{*nodes_, *hold};
+      try {
+        return release.run() ? Event::Kind::released : Event::Kind::lost;
+      } catch (const Fault& fault) {
+        throw error_of("unlock", name(), fault);
+      }
+    });
   }
 
   void extend(milliseconds lease) {
-    const auto held = current();
-    if (!held) throw error("extend", errc::not_owned, "it is not held");
-    const std::shared_ptr<Hold> hold = held;
-    const std::lock_guard one_at_a_time{hold->extending};
-    const PauseRenewal pause{&nodes_->renewer(), hold};
-    if (hold->owned()) {
-      const std::vector<QuorumHold*> holds{held.get()};
-      const Terms terms{nodes_->retry_for(), hold->expires_at};
-      const auto verdict = perform("extend", terms, [&](QuorumNodes::Status& status) {
+    extend_by(&nodes_->renewer(), [&](QuorumHold& hold) {
+      const std::vector<QuorumHold*> holds{&hold};
+      const Terms terms{nodes_->retry_for(), hold.expires_at};
+      return perform("extend", terms, [&](QuorumNodes::Status& status) {
         Panel panel{nodes_->pools()};
         panel.connect(Time::clock::now() + timeout());
         const auto sent = Time::clock::now();
@@ -130,21 +81,14 @@ class QuorumHolder {
         status.was_stale = panel.was_stale();
         const auto said = extension.verdict(0, panel.majority());
         if (!said) {
-          hold->shortened(sent, validity(lease));
+          hold.shortened(sent, validity(lease));
           throw no_majority(panel);
         }
-        if (*said == Extension::extended && !hold->lost)
-          hold->expires_at = after(sent, extension.certain(0, panel.majority()));
+        if (*said == Extension::extended && !hold.lost)
+          hold.expires_at = after(sent, extension.certain(0, panel.majority()));
         return *said;
       });
-      hold->refused = verdict == Extension::not_ours;
-      if (verdict == Extension::not_expirable)
-        throw error("extend", errc::not_expirable, "its expiry was taken away");
-      if (verdict == Extension::extended && !hold->lost) return;
-    }
-    hold->lost = true;
-    nodes_->renewer().resume(hold);
-    throw error("extend", errc::lease_lost, "it was lost before");
+    });
   }
 
   /// The id that a majority has.
@@ -195,46 +139,33 @@ class QuorumHolder {
 
   /// Waits for a callback that is running to return, unless it is the callback that asks.
   void await_callback() const {
-    if (state_.is_here() && nodes_->is_here()) nodes_->renewer().await_callback(this);
+    if (is_here() && nodes_->is_here()) await_callback_on(nodes_->renewer());
   }
 
  private:
-  struct State {
-    explicit State(const Options& options) : memory{IdSource{options.id_prefix}, {}} {}
-
-    Gate gate;
-    QuorumAcquisition::Memory memory;       // guarded by the gate
-    std::atomic<bool> held{false};          // `latest` is not released yet
-    std::atomic<std::thread::id> thread{};  // that holds it
-    std::mutex mutex;                       // guards `latest`, where the gate does not
-    std::shared_ptr<QuorumHold> latest;
-
-    [[nodiscard]] bool is_held_by_this_thread() const noexcept {
-      return held.load(std::memory_order_relaxed) &&
-             thread.load(std::memory_order_relaxed) == std::this_thread::get_id();
-    }
-  };
-
-  [[nodiscard]] milliseconds timeout() const { return nodes_->timeout(options_.expire); }
+  [[nodiscard]] milliseconds timeout() const { return nodes_->timeout(options().expire); }
 
   [[nodiscard]] std::shared_ptr<QuorumHold> acquire_from_nodes(const char* operation, State& state,
-                                                               Time deadline, const Terms& terms) {
-    const bool watched = options_.auto_renewal || options_.on_lost;
+                                                               Time deadline, const Terms& terms,
+                                                               bool& contended) {
+    const bool watched = is_watched();
     if (watched) nodes_->renewer().start();  // before there is a lock that it could fail to renew
+    const auto& options = this->options();
     auto hold = std::make_shared<QuorumHold>();
-    hold->holder = this;
-    hold->key = keys_.lock;
-    hold->lease = options_.expire;
-    hold->expire = validity(options_.expire);
-    hold->expire_text = std::to_string(options_.expire.count());
-    hold->on_lost = options_.on_lost;
+    prepare(state, *hold, keys_.lock);
+    hold->lease = options.expire;
+    hold->expire = validity(options.expire);
+    hold->expire_text = std::to_string(options.expire.count());
     try {
       const bool acquired = nodes_->perform(terms, [&](QuorumNodes::Status& status) {
-        QuorumAcquisition acquisition{*nodes_, keys_,        options_.id, signal_expire_,
-                                      *hold,   state.memory, deadline,    terms.cancellation};
+        QuorumAcquisition acquisition{*nodes_, keys_,       options.id, signal_expire_,
+                                      *hold,   state.books, deadline,   terms.cancellation};
         try {
-          return acquisition.run();
+          const bool granted = acquisition.run();
+          contended = contended || acquisition.contended();
+          return granted;
         } catch (const Fault&) {
+          contended = contended || acquisition.contended();
           status.answered = acquisition.answered();
           status.was_stale = acquisition.was_stale();
           throw;
@@ -243,11 +174,9 @@ class QuorumHolder {
       if (!acquired) return nullptr;
     } catch (const Fault& fault) {
       if (terms.cancellation && terms.cancellation->requested()) return nullptr;
-      throw error_of(operation, name_, fault);
+      throw error_of(operation, name(), fault);
     }
-    // Locks that were taken together drift apart, so that their renewals do not come in bursts.
-    hold->advance = hold->expire / 30 / (1 + static_cast<unsigned char>(hold->id.back()) % 16);
-    if (options_.auto_renewal) hold->renewed_until = after(Time::clock::now(), options_.max_hold);
+    schedule_renewals(*hold);
     if (watched) nodes_->renewer().watch(hold);
     return hold;
   }
@@ -290,16 +219,9 @@ class QuorumHolder {
     if (static_cast<std::size_t>(votes) < panel.majority()) throw no_majority(panel);
   }
 
-  [[nodiscard]] Error error(const char* operation, errc code, const char* text) const {
-    return error_of(operation, name_, Fault{code, text});
-  }
-
-  std::shared_ptr<QuorumNodes> nodes_;
-  std::string name_;
-  Options options_;
-  Keys keys_;
-  std::string signal_expire_;
-  mutable ProcessLocal<State> state_{[this] { return std::make_unique<State>(options_); }};
+  const std::shared_ptr<QuorumNodes> nodes_;
+  const Keys keys_;
+  const std::string signal_expire_;
 };
 
 }  // namespace redis_lock::detail

@@ -34,7 +34,7 @@ namespace redis_lock::detail {
 [[nodiscard]] inline LinePool& lines_of(Core& core) {
   auto& quorums = core.quorums();
   const std::lock_guard guard{quorums.mutex};
-  if (!quorums.lines) quorums.lines = std::make_shared<LinePool>(core.endpoint());
+  if (!quorums.lines) quorums.lines = std::make_shared<LinePool>(core.endpoint(), core.counters());
   return *quorums.lines;
 }
 
@@ -42,7 +42,8 @@ namespace redis_lock::detail {
 class QuorumRenewer final : public Renewer {
  public:
   QuorumRenewer(const Endpoint& endpoint, std::vector<std::shared_ptr<Core>> cores)
-      : Renewer(endpoint, std::make_shared<Servers>(endpoint), [cores] { return tidy(cores); }),
+      : Renewer(endpoint, std::make_shared<Servers>(endpoint, cores.front()->counters()),
+                [cores] { return tidy(cores); }),
         cores_(std::move(cores)) {}
 
  private:

@@ -29,9 +29,8 @@ class IdSource {
   [[nodiscard]] std::string next() {
     const auto step = step_.fetch_add(1, std::memory_order_relaxed);
     const auto digits = prefix_.size();
-    std::string id;
-    id.reserve(digits + 32);
-    id.assign(prefix_).resize(digits + 32);
+    std::string id(digits + 32, '0');
+    prefix_.copy(id.data(), digits);
     write_hexadecimal(&id[digits], mix(high_ + step * odd));
     write_hexadecimal(&id[digits + 16], mix(low_ + step * odd));
     return id;

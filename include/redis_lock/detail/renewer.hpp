@@ -174,7 +174,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         renew(guard, batch);
       } else {  // first: a callback may unlock or extend who else is due
         for (const auto& hold : batch) schedule(hold);
-        tell(guard, lost);
+        tell(guard, lost, &Hold::tell_loss);
       }
     }
   }
@@ -207,12 +207,14 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     return batch;
   }
 
-  void tell(std::unique_lock<std::mutex>& guard, const Holds& lost) {
-    for (const auto& hold : lost) {
+  /// Calls back about each of them that is not released meanwhile.
+  void tell(std::unique_lock<std::mutex>& guard, const Holds& holds,
+            void (Hold::*tell_it)() noexcept) {
+    for (const auto& hold : holds) {
       if (hold->forgotten) continue;
       telling_ = hold.get();
       guard.unlock();
-      hold->tell_loss();
+      (hold.get()->*tell_it)();
       guard.lock();
       telling_ = nullptr;
       settled_.notify_all();
@@ -236,11 +238,18 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     const auto sent = Time::clock::now();
     const auto replies = extend_all(batch, limit);
     guard.lock();
-    for (std::size_t i = 0; i < batch.size(); ++i) settle(batch[i], replies[i], sent);
+    Holds renewed;  // and somebody wants to know
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      if (settle(batch[i], replies[i], sent) && batch[i]->account->is_told())
+        renewed.push_back(batch[i]);
+    }
     settled_.notify_all();
+    tell(guard, renewed, &Hold::tell_renewal);
   }
 
-  void settle(const std::shared_ptr<Hold>& hold, const Reply& reply, Time sent) {
+  /// Was it renewed?
+  bool settle(const std::shared_ptr<Hold>& hold, const Reply& reply, Time sent) {
+    bool renewed = false;
     hold->in_flight = false;
     if (reply.kind != Reply::Kind::integer) {
       if (!reply.is_error()) hold->extension_in_doubt(hold->expire);
@@ -250,8 +259,11 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       hold->refused = hold->lost = true;
     } else {
       hold->extended(sent, hold->expire);
+      hold->account->counters().renewed();
+      renewed = true;
     }
     schedule(hold);
+    return renewed;
   }
 
   /// Asks for all extensions in one write. What got no answer has a reply of another kind.
@@ -271,21 +283,27 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       if (std::none_of(replies.begin(), replies.end(), refused)) {
         connections_.push_back(std::move(connection));
       } else {  // after a failover, say: look for the server anew
-        servers_->doubt(connection->server());
+        give_up(*connection);
       }
       return replies;
     } catch (
         const std::exception&) {  // tried again until the lease is over: that is told as a loss
-      if (connection) servers_->doubt(connection->server());
+      if (connection) give_up(*connection);
       return Replies(batch.size());
     }
+  }
+
+  void give_up(const Connection& connection) {
+    servers_->doubt(connection.server());
+    servers_->count_broken();
   }
 
   [[nodiscard]] std::unique_ptr<Connection> take_connection(const Address& server) {
     // Those that lead nowhere, or to servers that are not in use any more, go at some time.
     const auto is_stale = [](const auto& connection) { return connection->stale(); };
-    connections_.erase(std::remove_if(connections_.begin(), connections_.end(), is_stale),
-                       connections_.end());
+    const auto stale = std::remove_if(connections_.begin(), connections_.end(), is_stale);
+    for (auto one = stale; one != connections_.end(); ++one) servers_->count_broken();
+    connections_.erase(stale, connections_.end());
     const auto found =
         std::find_if(connections_.begin(), connections_.end(),
                      [&](const auto& connection) { return connection->server() == server; });
@@ -314,8 +332,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 class PauseRenewal {
  public:
   /// `renewer` may be null: then there is nothing to pause.
-  PauseRenewal(Renewer* renewer, const std::shared_ptr<Hold>& hold)
-      : renewer_(renewer), hold_(hold) {
+  PauseRenewal(Renewer* renewer, std::shared_ptr<Hold> hold)
+      : renewer_(renewer), hold_(std::move(hold)) {
     if (renewer_) renewer_->pause(*hold_);
   }
   PauseRenewal(const PauseRenewal&) = delete;
@@ -328,7 +346,7 @@ class PauseRenewal {
 
  private:
   Renewer* const renewer_;
-  const std::shared_ptr<Hold>& hold_;
+  const std::shared_ptr<Hold> hold_;
 };
 
 }  // namespace redis_lock::detail

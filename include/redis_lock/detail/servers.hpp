@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/account.hpp>
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/message.hpp>
@@ -22,7 +24,8 @@ namespace redis_lock::detail {
 /// share between threads.
 class Servers final : public Redirector {
  public:
-  explicit Servers(const Endpoint& endpoint) : endpoint_(endpoint) {}
+  Servers(const Endpoint& endpoint, std::shared_ptr<Counters> counters)
+      : endpoint_(endpoint), counters_(std::move(counters)) {}
 
   [[nodiscard]] bool is_cluster() const noexcept { return !endpoint_.cluster.empty(); }
   /// May another server take the place of one that fails?
@@ -55,34 +58,19 @@ class Servers final : public Redirector {
     if (!is_doubted(server)) doubted_.push_back(server);
   }
 
+  /// A connection was closed, as it had failed: one that is opened later takes its place.
+  void count_broken() noexcept { ++broken_; }
+
   /// Connects to the server of this slot, and asks others for the way where need be. Blocks up to twice
   /// connect_timeout and command_timeout together, but not past `deadline`.
   [[nodiscard]] std::unique_ptr<Connection> connect(
       Slot slot, Time deadline, Connection::Greeting greeting = Connection::Greeting::now) {
-    if (!fail_over()) return std::make_unique<Connection>(endpoint_, deadline, greeting);
-    const auto most = 2 * (endpoint_.connect_timeout + endpoint_.command_timeout);
-    deadline = std::min(deadline, after(Time::clock::now(), most));
-    // Of a failover, Sentinel may know before anybody else.
-    if (!is_cluster() || server_of(slot) == Address{}) learn(deadline);
-    const auto server = [&] {
-      const std::lock_guard guard{mutex_};
-      return known_server(slot);
-    }();
-    if (!server) {
-      throw Fault{errc::server_error,
-                  "no server of the cluster has the slot " + std::to_string(slot),
-                  Fault::Kind::passing};
+    auto connection = open(slot, deadline, greeting);
+    auto broken = broken_.load();
+    while (broken > 0 && !broken_.compare_exchange_weak(broken, broken - 1)) {
     }
-    try {
-      auto connection = std::make_unique<Connection>(at(endpoint_, *server), deadline, greeting);
-      if (!is_cluster() && greeting == Connection::Greeting::now) check_role(*connection, deadline);
-      connection->belong_to(*server, is_cluster() ? this : nullptr);
-      trust(*server);
-      return connection;
-    } catch (const Fault& fault) {
-      doubt(*server);
-      throw named(is_cluster() ? "server" : "master", *server, fault);
-    }
+    if (broken > 0) counters_->reconnected();
+    return connection;
   }
 
   /// For each server that has keys, one slot that it has, as far as is known.
@@ -125,6 +113,34 @@ class Servers final : public Redirector {
   }
 
  private:
+  [[nodiscard]] std::unique_ptr<Connection> open(Slot slot, Time deadline,
+                                                 Connection::Greeting greeting) {
+    if (!fail_over()) return std::make_unique<Connection>(endpoint_, deadline, greeting);
+    const auto most = 2 * (endpoint_.connect_timeout + endpoint_.command_timeout);
+    deadline = std::min(deadline, after(Time::clock::now(), most));
+    // Of a failover, Sentinel may know before anybody else.
+    if (!is_cluster() || server_of(slot) == Address{}) learn(deadline);
+    const auto server = [&] {
+      const std::lock_guard guard{mutex_};
+      return known_server(slot);
+    }();
+    if (!server) {
+      throw Fault{errc::server_error,
+                  "no server of the cluster has the slot " + std::to_string(slot),
+                  Fault::Kind::passing};
+    }
+    try {
+      auto connection = std::make_unique<Connection>(at(endpoint_, *server), deadline, greeting);
+      if (!is_cluster() && greeting == Connection::Greeting::now) check_role(*connection, deadline);
+      connection->belong_to(*server, is_cluster() ? this : nullptr);
+      trust(*server);
+      return connection;
+    } catch (const Fault& fault) {
+      doubt(*server);
+      throw named(is_cluster() ? "server" : "master", *server, fault);
+    }
+  }
+
   /// The endpoint of one server.
   [[nodiscard]] static Endpoint at(Endpoint endpoint, const Address& server) {
     endpoint.host = server.host;
@@ -240,6 +256,8 @@ class Servers final : public Redirector {
   }
 
   const Endpoint endpoint_;
+  const std::shared_ptr<Counters> counters_;
+  std::atomic<unsigned> broken_{0};  // and not replaced yet
   mutable std::mutex mutex_;
   SlotMap slots_;                  // of a cluster
   std::optional<Address> master_;  // that Sentinel told of

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <redis_lock/detail/callback.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
+#include <redis_lock/options.hpp>
+#include <redis_lock/stats.hpp>
+
+namespace redis_lock::detail {
+
+using std::chrono::nanoseconds;
+
+/// What becomes Stats. Safe to share between threads, which do not wait for each other: each number by
+/// itself is right.
+class Counters {
+ public:
+  void acquired(nanoseconds waited, bool contended) noexcept {
+    add(acquired_);
+    if (contended) add(contended_);
+    waits_.add(waited);
+  }
+  void timed_out(bool contended) noexcept {
+    add(timed_out_);
+    if (contended) add(contended_);
+  }
+  void renewed() noexcept { add(renewed_); }
+  void reconnected() noexcept { add(reconnects_); }
+  /// `how` is released, lost or abandoned.
+  void ended(Event::Kind how, nanoseconds held) noexcept {
+    add(how == Event::Kind::released ? released_ : how == Event::Kind::lost ? lost_ : abandoned_);
+    holds_.add(held);
+  }
+
+  [[nodiscard]] Stats snapshot() const noexcept {
+    Stats stats;
+    stats.acquired = acquired_;
+    stats.contended = contended_;
+    stats.timed_out = timed_out_;
+    stats.released = released_;
+    stats.renewed = renewed_;
+    stats.lost = lost_;
+    stats.abandoned = abandoned_;
+    stats.reconnects = reconnects_;
+    stats.total_wait = waits_.total();
+    stats.longest_wait = waits_.longest();
+    stats.total_hold = holds_.total();
+    stats.longest_hold = holds_.longest();
+    return stats;
+  }
+
+ private:
+  using Count = std::atomic<std::uint64_t>;
+
+  static void add(Count& count) noexcept { count.fetch_add(1, std::memory_order_relaxed); }
+
+  class Times {
+   public:
+    void add(nanoseconds time) noexcept {
+      total_.fetch_add(time.count(), std::memory_order_relaxed);
+      auto longest = longest_.load(std::memory_order_relaxed);
+      while (longest < time.count() &&
+             !longest_.compare_exchange_weak(longest, time.count(), std::memory_order_relaxed)) {
+      }
+    }
+    [[nodiscard]] nanoseconds total() const noexcept { return nanoseconds{total_}; }
+    [[nodiscard]] nanoseconds longest() const noexcept { return nanoseconds{longest_}; }
+
+   private:
+    std::atomic<nanoseconds::rep> total_{0}, longest_{0};
+  };
+
+  Count acquired_{0}, contended_{0}, timed_out_{0}, released_{0}, renewed_{0}, lost_{0},
+      abandoned_{0}, reconnects_{0};
+  Times waits_, holds_;
+};
+
+/// Where the acquisitions of one lock object are counted, and whom to call back about them; also after the
+/// object itself is gone.
+class Account {
+ public:
+  Account(std::shared_ptr<Counters> counters, std::string name, const Options& options)
+      : counters_(std::move(counters)),
+        name_(std::move(name)),
+        on_event_(options.on_event),
+        on_lost_(options.on_lost),
+        on_error_(options.on_error) {}
+
+  [[nodiscard]] Counters& counters() const noexcept { return *counters_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+  /// Does anybody want to be told of events? All that follow call back: with no mutex held.
+  [[nodiscard]] bool is_told() const noexcept { return on_event_ != nullptr; }
+  void tell(Event::Kind kind, std::string_view id, nanoseconds duration) const noexcept {
+    if (is_told()) call_back(on_event_, Event{kind, name_, id, duration});
+  }
+  void tell_loss() const noexcept { call_back(on_lost_, make_error_code(errc::lease_lost)); }
+  void tell_error(const Error& error) const noexcept { call_back(on_error_, error); }
+
+ private:
+  const std::shared_ptr<Counters> counters_;
+  const std::string name_;
+  const std::function<void(const Event&)> on_event_;
+  const std::function<void(std::error_code)> on_lost_;
+  const std::function<void(const Error&)> on_error_;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,229 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include <redis_lock/detail/account.hpp>
+#include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/gate.hpp>
+#include <redis_lock/detail/hold.hpp>
+#include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/process_local.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
+#include <redis_lock/options.hpp>
+
+namespace redis_lock::detail {
+
+/// What Holder and QuorumHolder have in common: the threads of this process queue at a gate, and one of them
+/// at a time holds what it has got from Redis; what happens is counted and told. `HoldType` is Hold or
+/// derived from it; Books are what else is remembered from one acquisition to the next, guarded by the gate.
+template <class HoldType, class Books>
+class Holding {
+ public:
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] const Options& options() const noexcept { return options_; }
+
+  /// Is this the process in which the latest acquisition was made, or none yet?
+  [[nodiscard]] bool is_here() const noexcept { return state_.is_here(); }
+
+  /// What is held, or was lost and not released yet.
+  [[nodiscard]] std::shared_ptr<HoldType> current() const noexcept {
+    return is_here() && state_->held ? latest() : nullptr;
+  }
+
+  [[nodiscard]] std::string id() const {
+    const auto hold = latest();
+    return hold ? hold->id : options_.id;
+  }
+
+  /// Makes waiters of this process look at their cancellation.
+  void interrupt() { state_->gate.interrupt(); }
+
+ protected:
+  struct State {
+    State(const Options& options, std::shared_ptr<const Account> to)
+        : account(std::move(to)), books(options) {}
+
+    const std::shared_ptr<const Account> account;
+    Gate gate;
+    Books books;
+    std::atomic<bool> held{false};          // `latest` is not released yet
+    std::atomic<std::thread::id> thread{};  // that holds it
+    std::mutex mutex;                       // guards `latest`, where the gate does not
+    std::shared_ptr<HoldType> latest;
+
+    [[nodiscard]] bool is_held_by_this_thread() const noexcept {
+      return held.load(std::memory_order_relaxed) &&
+             thread.load(std::memory_order_relaxed) == std::this_thread::get_id();
+    }
+  };
+
+  /// `counters()` gives those of the process in which it is called.
+  template <class GetCounters>
+  Holding(std::string name, Options options, GetCounters counters)
+      : name_(std::move(name)), options_(std::move(options)), state_{[this, counters] {
+          return std::make_unique<State>(
+              options_, std::make_shared<const Account>(counters(), name_, options_));
+        }} {}
+  ~Holding() = default;
+  Holding(const Holding&) = delete;
+  Holding(Holding&&) = delete;
+  Holding& operator=(const Holding&) = delete;
+  Holding& operator=(Holding&&) = delete;
+
+  /// The present or latest acquisition of this process.
+  [[nodiscard]] std::shared_ptr<HoldType> latest() const noexcept {
+    if (!is_here()) return nullptr;
+    const std::lock_guard guard{state_->mutex};
+    return state_->latest;
+  }
+
+  /// Waits for its turn in this process, and then has `get(State&, bool& contended)` get the lock: the new
+  /// `latest`, or nothing.
+  template <class Get>
+  [[nodiscard]] bool acquire_by(const char* operation, Time deadline, Cancellation* cancellation,
+                                const Get& get) {
+    auto& state = *state_;
+    if (deadline == never && state.is_held_by_this_thread()) {
+      throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
+                              describe(operation, name_) + "this thread holds it");
+    }
+    const auto called = Time::clock::now();
+    const bool contended_here = !state.gate.try_enter();
+    bool contended = contended_here;
+    const auto give_up = [&] {
+      const bool cancelled = cancellation && cancellation->requested();
+      if (!cancelled) state.account->counters().timed_out(contended);
+      return false;
+    };
+    if (contended_here && !(deadline > called && state.gate.enter(deadline, cancellation)))
+      return give_up();
+    LeaveGate leave{&state.gate};
+    auto hold = get(state, contended);
+    if (!hold) return give_up();
+    const auto acquired = Time::clock::now();
+    hold->since = acquired;
+    hold->ended = false;  // for whoever passed it on, it has
+    state.account->counters().acquired(acquired - called, contended);
+    if (hold != state.latest) {
+      const std::lock_guard guard{state.mutex};
+      state.latest = hold;
+    }
+    leave.gate = nullptr;
+    state.thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    state.held.store(true, std::memory_order_release);
+    state.account->tell(Event::Kind::acquired, hold->id, acquired - called);
+    return true;
+  }
+
+  /// The state, in which nothing is held from now on. Throws Error if nothing is.
+  [[nodiscard]] State& take_held() {
+    if (!is_here() || !state_->held.exchange(false, std::memory_order_acq_rel)) {
+      throw error("unlock", errc::not_owned, "it is not held");
+    }
+    return *state_;
+  }
+
+  /// Has `free(const std::shared_ptr<HoldType>&)` release what was held, and lets others in. It says how it
+  /// ended (nothing: somebody else will tell, later), and throws Error if that cannot be found out.
+  template <class Free>
+  void release_by(State& state, const Free& free) {
+    const auto hold = state.latest;
+    std::optional<Event::Kind> how;
+    try {
+      const LeaveGate leave{&state.gate};
+      how = free(hold);
+    } catch (...) {
+      hold->end(Event::Kind::abandoned);
+      throw;
+    }
+    if (how) hold->end(*how);
+    if (how == Event::Kind::lost) throw error("unlock", errc::lease_lost, "it was lost before");
+  }
+
+  [[nodiscard]] std::shared_ptr<HoldType> held(const char* operation) const {
+    auto hold = current();
+    if (!hold) throw error(operation, errc::not_owned, "it is not held");
+    return hold;
+  }
+
+  /// What all acquisitions have in common.
+  void prepare(State& state, HoldType& hold, const std::string& key) const {
+    hold.holder = this;
+    hold.account = state.account;
+    hold.key = key;
+    hold.expire = options_.expire;
+  }
+
+  /// Waits for a callback that is running to return, unless it is the callback that asks.
+  void await_callback_on(Renewer& renewer) const { renewer.await_callback(this); }
+
+  /// Must the background thread know of them, to renew them or to tell their loss?
+  [[nodiscard]] bool is_watched() const {
+    return options_.auto_renewal || options_.on_lost || options_.on_event;
+  }
+
+  /// From now on it is renewed, if it is to be.
+  void schedule_renewals(HoldType& hold) const {
+    // Locks that were taken together drift apart, so that their renewals do not come in bursts.
+    hold.advance = hold.expire / 30 / (1 + static_cast<unsigned char>(hold.id.back()) % 16);
+    if (!options_.auto_renewal) return;
+    hold.renewed_until =
+        options_.max_hold == no_expiry ? never : after(Time::clock::now(), options_.max_hold);
+  }
+
+  /// Has `extend(HoldType&)` say what came of it, with no renewal under way. `renewer` may be null: there is none.
+  template <class Extend>
+  void extend_by(Renewer* renewer, const Extend& extend) {
+    const std::shared_ptr<HoldType> hold = held("extend");
+    if (options_.expire == no_expiry)
+      throw error("extend", errc::not_expirable, "it has no expiry");
+    auto result = Extension::not_ours;
+    {
+      const std::lock_guard one_at_a_time{hold->extending};
+      const PauseRenewal pause{renewer, hold};
+      if (hold->owned()) {
+        result = extend(*hold);
+        hold->refused = result == Extension::not_ours;
+      }
+    }
+    if (result == Extension::not_expirable)
+      throw error("extend", errc::not_expirable, "its expiry was taken away");
+    if (result != Extension::extended || hold->lost) throw lost("extend", renewer, hold);
+    hold->account->counters().renewed();
+    hold->tell_renewal();
+  }
+
+  /// The error of an operation that finds the lock lost, which is told now.
+  [[nodiscard]] Error lost(const char* operation, Renewer* renewer,
+                           const std::shared_ptr<HoldType>& hold) const {
+    const bool known = hold->lost.exchange(true);
+    if (renewer) {
+      renewer->resume(hold);
+    } else if (!known) {
+      hold->tell_loss();
+    }
+    return error(operation, errc::lease_lost, "it was lost before");
+  }
+
+  [[nodiscard]] Error error(const char* operation, errc code, const char* text) const {
+    return error_of(operation, name_, Fault{code, text});
+  }
+
+ private:
+  const std::string name_;
+  const Options options_;
+  mutable ProcessLocal<State> state_;
+};
+
+}  // namespace redis_lock::detail
