@@ -32,7 +32,7 @@ struct Stats {
   /// From the call to the acquisition: the sum and the greatest of those that acquired.
   std::chrono::nanoseconds total_wait{}, longest_wait{};
   /// From the acquisition to its end: the sum and the greatest of those that ended. With
-  /// Options::local_handoffs, of each thread's turn.
+  /// Options::local_handoffs, of each thread's turn, to a few milliseconds.
   std::chrono::nanoseconds total_hold{}, longest_hold{};
 };
 

@@ -66,6 +66,7 @@ class Counters {
   class Times {
    public:
     void add(nanoseconds time) noexcept {
+      if (time.count() == 0) return;
       total_.fetch_add(time.count(), std::memory_order_relaxed);
       auto longest = longest_.load(std::memory_order_relaxed);
       while (longest < time.count() &&

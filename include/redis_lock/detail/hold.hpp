@@ -71,9 +71,8 @@ struct Hold {
 
   /// Counts and tells how it ended, unless that was done before; with no mutex held that others wait for.
   void end(Event::Kind how, Time at = Time::clock::now()) noexcept {
-    if (!ended.exchange(true)) report_end(how, at - since.load());
-  }
-  void report_end(Event::Kind how, nanoseconds held) const noexcept {
+    if (ended.exchange(true)) return;
+    const auto held = at - since.load();
     account->counters().ended(how, held);
     account->tell(how, id, held);
   }

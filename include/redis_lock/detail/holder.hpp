@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -57,13 +59,16 @@ class Holder : public Holding<Hold, HolderBooks> {
   /// Waits for the lock until `deadline`, and for Redis until `retry_deadline` or the end of retry_for.
   [[nodiscard]] bool acquire(const char* operation, Time deadline, Time retry_deadline,
                              Cancellation* cancellation = nullptr) {
-    return acquire_by(operation, deadline, cancellation, [&](State& state, bool& contended) {
-      if (std::exchange(state.books.passed_on, false) && take_over(state)) return state.latest;
+    const auto take_over = [this](State& state) {
+      return std::exchange(state.books.passed_on, false) && this->take_over(state);
+    };
+    const auto get = [&](State& state, bool& contended) {
       const Terms terms{core_->terms().retry_for, retry_deadline, cancellation, slot_};
       auto hold = acquire_from_redis(operation, state, deadline, terms, contended);
       if (hold) state.books.handoffs = 0;
       return hold;
-    });
+    };
+    return acquire_by(operation, deadline, cancellation, take_over, get);
   }
 
   void release() {
@@ -186,24 +191,26 @@ class Holder : public Holding<Hold, HolderBooks> {
 
   /// Leaves the lock, as it is held in Redis, to the next thread of this process, if one waits.
   [[nodiscard]] bool pass_on(State& state) const {
-    const auto hold = state.latest;
-    if (!is_surely_good(*hold)) return false;
-    const bool was_lost = hold->ended.exchange(true);
-    const auto held = Time::clock::now() - hold->since.load();
+    auto& hold = *state.latest;  // of whoever comes next, as soon as the gate is open
+    if (!is_surely_good(hold)) return false;
+    const bool was_lost = hold.ended.exchange(true, std::memory_order_relaxed);
+    const auto held =
+        std::max(coarse_now() - hold.since.load(std::memory_order_relaxed), Time::duration::zero());
+    const auto told = state.account->is_told() ? state.latest : nullptr;
     ++state.books.handoffs;
     state.books.passed_on = true;
-    if (state.gate.open()) {
-      if (!was_lost) hold->report_end(Event::Kind::released, held);
-      return true;
-    }
-    // Inside again: nobody took it, or somebody did and has left by now.
-    if (!std::exchange(state.books.passed_on, false)) {
+    if (!state.gate.open()) {
+      // Inside again: nobody took it, or somebody did and has left by now.
+      if (std::exchange(state.books.passed_on, false)) {
+        hold.ended = was_lost;
+        return false;
+      }
       state.gate.leave();
-      if (!was_lost) hold->report_end(Event::Kind::released, held);
-      return true;
     }
-    hold->ended = was_lost;
-    return false;
+    if (was_lost) return true;
+    state.account->counters().ended(Event::Kind::released, held);
+    if (told) state.account->tell(Event::Kind::released, told->id, held);
+    return true;
   }
 
   /// Is what was passed on still worth having? If not, it goes back to Redis.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -88,41 +89,46 @@ class Holding {
     return state_->latest;
   }
 
-  /// Waits for its turn in this process, and then has `get(State&, bool& contended)` get the lock: the new
-  /// `latest`, or nothing.
-  template <class Get>
+  /// Waits for its turn in this process. Then the lock is what `take_over(State&)` says that was left here, or
+  /// else what `get(State&, bool& contended)` gets: the new `latest`, or nothing.
+  template <class TakeOver, class Get>
   [[nodiscard]] bool acquire_by(const char* operation, Time deadline, Cancellation* cancellation,
-                                const Get& get) {
+                                const TakeOver& take_over, const Get& get) {
     auto& state = *state_;
     if (deadline == never && state.is_held_by_this_thread()) {
       throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
                               describe(operation, name_) + "this thread holds it");
     }
-    const auto called = Time::clock::now();
-    const bool contended_here = !state.gate.try_enter();
-    bool contended = contended_here;
+    bool contended = !state.gate.try_enter();
+    auto called = contended ? Time::clock::now() : Time::max();
     const auto give_up = [&] {
       const bool cancelled = cancellation && cancellation->requested();
       if (!cancelled) state.account->counters().timed_out(contended);
       return false;
     };
-    if (contended_here && !(deadline > called && state.gate.enter(deadline, cancellation)))
+    if (contended && !(deadline > called && state.gate.enter(deadline, cancellation)))
       return give_up();
     LeaveGate leave{&state.gate};
-    auto hold = get(state, contended);
-    if (!hold) return give_up();
-    const auto acquired = Time::clock::now();
-    hold->since = acquired;
-    hold->ended = false;  // for whoever passed it on, it has
-    state.account->counters().acquired(acquired - called, contended);
-    if (hold != state.latest) {
+    auto acquired = Time::min();
+    if (take_over(state)) {
+      acquired = coarse_now();
+      called = std::min(called, acquired);
+    } else {
+      if (!contended) called = Time::clock::now();
+      auto hold = get(state, contended);
+      if (!hold) return give_up();
+      acquired = Time::clock::now();
       const std::lock_guard guard{state.mutex};
-      state.latest = hold;
+      state.latest = std::move(hold);
     }
+    state.latest->since.store(acquired, std::memory_order_relaxed);
+    state.latest->ended.store(false, std::memory_order_relaxed);  // for who passed it on, it has
+    state.account->counters().acquired(acquired - called, contended);
+    const auto told = state.account->is_told() ? state.latest : nullptr;
     leave.gate = nullptr;
     state.thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
     state.held.store(true, std::memory_order_release);
-    state.account->tell(Event::Kind::acquired, hold->id, acquired - called);
+    if (told) state.account->tell(Event::Kind::acquired, told->id, acquired - called);
     return true;
   }
 

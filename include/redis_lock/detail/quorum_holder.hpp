@@ -51,10 +51,12 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
   /// Waits for the lock until `deadline`, and for the nodes until `retry_deadline` or the end of retry_for.
   [[nodiscard]] bool acquire(const char* operation, Time deadline, Time retry_deadline,
                              Cancellation* cancellation = nullptr) {
-    return acquire_by(operation, deadline, cancellation, [&](State& state, bool& contended) {
+    const auto get = [&](State& state, bool& contended) {
       const Terms terms{nodes_->retry_for(), retry_deadline, cancellation};
       return acquire_from_nodes(operation, state, deadline, terms, contended);
-    });
+    };
+    const auto nothing_left = [](const State&) { return false; };
+    return acquire_by(operation, deadline, cancellation, nothing_left, get);
   }
 
   void release() {
