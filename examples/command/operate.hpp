@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+#include "place.hpp"
+
+namespace redis_lock_command {
+
+/// How list and show tell what they find.
+struct Listing {
+  bool json = false;
+  bool waiters = true;  // costs the server throughput where somebody waits: see waiters.hpp
+};
+
+/// What `redis-lock list`, `show` and `reset` do: each returns its exit status. Throw redis_lock::Error.
+[[nodiscard]] int list(const Place& place, const Listing& listing);
+[[nodiscard]] int show(const Place& place, const std::string& name, const Listing& listing);
+/// Asks on the terminal first, unless `yes`.
+[[nodiscard]] int reset(const Place& place, const std::string& name, bool yes);
+[[nodiscard]] int reset_all(const Place& place, bool yes);
+
+}  // namespace redis_lock_command
