@@ -16,6 +16,7 @@ needed_packages=(
   cmake ninja-build pkg-config
   redis-server
   libhiredis-dev libgtest-dev libgmock-dev catch2
+  python3-redis  # the Python beside which locks are tested
   libcli11-dev  # options of the program redis-lock
   spin      # checks the model of the protocol
   libssl-dev openssl  # TLS, in the preset clang
