@@ -17,6 +17,7 @@ needed_packages=(
   redis-server
   libhiredis-dev libgtest-dev libgmock-dev catch2
   python3-redis  # the Python beside which locks are tested
+  libcpp-httplib-dev python3-prometheus-client  # the exporter among the examples, and what reads it in a test
   libcli11-dev  # options of the program redis-lock
   spin      # checks the model of the protocol
   libssl-dev openssl  # TLS, in the preset clang

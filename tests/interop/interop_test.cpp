@@ -50,28 +50,6 @@ class BesidePython : public ::testing::Test {
     return eventually([this] { return redis.info("blocked_clients") == 1; });
   }
 
-  /// As contend() of peer.py.
-  [[nodiscard]] int contend(const std::string& who, bool fencing, int rounds) const {
-    Redis own{test_uri()};
-    Options options;
-    options.fencing = fencing;
-    Lock lock{Client{test_uri()}, name, options};
-    own.integer("INCR", journal + ":ready");
-    if (!eventually([&] { return own.exists(journal + ":gate"); })) return 1;
-    for (bool going_on = true; going_on; std::this_thread::sleep_for(2ms)) {
-      const std::lock_guard guard{lock};
-      if (own.integer("INCR", journal + ":inside") != 1) own.integer("INCR", journal + ":overlaps");
-      const auto count = std::stoi(own.string("GET", journal + ":count").value_or("0"));
-      going_on = count < rounds;
-      if (going_on) {
-        own.integer("RPUSH", journal + ":order", who);
-        own.string("SET", journal + ":count", count + 1);
-      }
-      own.integer("DECR", journal + ":inside");
-    }
-    return 0;
-  }
-
   /// All peers that hold go on.
   void open_the_gate() { redis.string("SET", journal + ":gate", "open"); }
 
@@ -212,35 +190,140 @@ TEST_P(Interop, AResetByEitherIsALossToTheOther) {
   EXPECT_EQ(said("lost"), 1);
 }
 
-using Contention = BesidePython;
+TEST_P(Interop, APythonWaiterWithALeaseWaitsForOneThatIsRenewed) {
+  Options options;
+  options.expire = 1s;
+  Lock lock{client, name, options};
+  lock.lock();
+  const auto waiter =
+      peer({"hold", "--expire", "1"});  // it looks again when that is over, at the latest
+  EXPECT_TRUE(hears("timeout", 2));
+  EXPECT_TRUE(lock.owns_lock());
+  EXPECT_EQ(said("acquired"), 0);
+  lock.unlock();
+  EXPECT_TRUE(hears("acquired"));
+}
 
-/// Nothing but the lock keeps them from losing updates of a counter. Each process, whatever it is written
-/// in, does at least a third of its share: 300 rounds, seven processes.
+TEST_P(Interop, AResetByEitherWakesAWaiterOfTheOther) {
+  redis.string("SET", key, "somebody");
+  auto waiter = peer({"hold"});
+  ASSERT_TRUE(somebody_waits());
+  EXPECT_GE(redis_lock::reset_all(client), 1U);
+  ASSERT_TRUE(hears("acquired"));
+  EXPECT_GE(said("signal"), 1);
+
+  Child next{[this] {
+    Lock lock{client, name};
+    lock.lock();
+    ::_exit(0);
+    return 0;
+  }};
+  ASSERT_TRUE(somebody_waits());
+  redis.reset_stats();
+  EXPECT_EQ(start(GetParam(), {"reset-all"}).exit_code(), 0);
+  EXPECT_EQ(next.exit_code(), 0);
+  expect_woken_by_signal();
+}
+
+class Contention : public BesidePython {
+ protected:
+  void add(const Options& options) {
+    const auto who = "cpp" + std::to_string(processes_.size());
+    processes_.push_back(Child{[=] { return contend(who, options); }});
+  }
+  void add_python(const std::string& style) {
+    const auto who = style + std::to_string(processes_.size());
+    processes_.push_back(start(style, {"contend", "--expire", "30", "--rounds",
+                                       std::to_string(rounds), "--pause", "0.002", "--who", who}));
+  }
+  [[nodiscard]] int processes() const { return static_cast<int>(processes_.size()); }
+
+  /// Lets all of them begin, and waits for their end. Nothing but the lock keeps them from losing updates of a
+  /// counter. How many rounds each has done.
+  [[nodiscard]] std::map<std::string, int> run_all() {
+    EXPECT_TRUE(eventually(
+        [&] { return redis.string("GET", journal + ":ready") == std::to_string(processes()); }));
+    open_the_gate();
+    for (auto& process : processes_) EXPECT_EQ(process.exit_code(60s), 0);
+    EXPECT_EQ(redis.string("GET", journal + ":overlaps"), std::nullopt);
+    EXPECT_EQ(redis.string("GET", journal + ":count"), std::to_string(rounds));
+    std::map<std::string, int> shares;
+    for (const auto& who : lines(journal + ":order")) ++shares[who];
+    for (const auto& [who, share] : shares) RecordProperty(who, share);
+    return shares;
+  }
+
+  int rounds = 0;
+
+ private:
+  /// As contend() of peer.py.
+  [[nodiscard]] int contend(const std::string& who, const Options& options) const {
+    Redis own{test_uri()};
+    Lock lock{Client{test_uri()}, name, options};
+    own.integer("INCR", journal + ":ready");
+    if (!eventually([&] { return own.exists(journal + ":gate"); })) return 1;
+    for (bool going_on = true; going_on; std::this_thread::sleep_for(2ms)) {
+      const std::lock_guard guard{lock};
+      if (own.integer("INCR", journal + ":inside") != 1) own.integer("INCR", journal + ":overlaps");
+      const auto count = std::stoi(own.string("GET", journal + ":count").value_or("0"));
+      going_on = count < rounds;
+      if (going_on) {
+        own.integer("RPUSH", journal + ":order", who);
+        own.string("SET", journal + ":count", count + 1);
+      }
+      own.integer("DECR", journal + ":inside");
+    }
+    return 0;
+  }
+
+  std::list<Child> processes_;
+};
+
+/// Each process, whatever it is written in, does at least a third of its share of the rounds.
 TEST_F(Contention, OfBothKindsLosesNoUpdateAndStarvesNobody) {
-  constexpr int rounds = 300;
-  std::list<Child> processes;
+  rounds = 300;
   for (const bool fencing : {false, true, false}) {
-    const auto who = "cpp" + std::to_string(processes.size());
-    processes.push_back(Child{[this, who, fencing] { return contend(who, fencing, rounds); }});
+    Options options;
+    options.fencing = fencing;
+    add(options);
   }
-  for (const std::string style : {"classic", "classic", "pipelined", "pipelined"}) {
-    const auto who = style + std::to_string(processes.size());
-    processes.push_back(start(style, {"contend", "--expire", "30", "--rounds",
-                                      std::to_string(rounds), "--pause", "0.002", "--who", who}));
+  for (const auto* const style : {"classic", "classic", "pipelined", "pipelined"}) {
+    add_python(style);
   }
-  ASSERT_TRUE(eventually(
-      [&] { return redis.string("GET", journal + ":ready") == std::to_string(processes.size()); }));
+  const auto shares = run_all();
+  EXPECT_THAT(shares, SizeIs(processes())) << "somebody had no turn";
+  for (const auto& [who, share] : shares) EXPECT_GE(share, rounds / processes() / 3) << who;
+}
+
+/// What docs/coming-from.md says of locks that are a plain key and are polled.
+TEST_F(Contention, WithRedisPysOwnLockLosesNoUpdateWhereThePrefixIsEmpty) {
+  rounds = 60;
+  Options options;
+  options.key_prefix = "";
+  options.expire = 3s;  // nobody signals: so it looks again after a second
+  add(options);
+  add(options);
+  add_python("polling");
+  add_python("polling");
+  EXPECT_FALSE(run_all().empty());
+  EXPECT_FALSE(redis.exists(name)) << "all were released";
+}
+
+TEST_F(BesidePython, RedisPysOwnLockIsTheSameAsOneWithoutAPrefix) {
+  auto holder = start("polling", {"hold", "--expire", "60"});
+  ASSERT_TRUE(hears("acquired"));
+  Options options;
+  options.key_prefix = "";
+  options.expire = 3s;
+  Lock lock{client, name, options};
+  EXPECT_FALSE(lock.try_lock());
   open_the_gate();
-  for (auto& process : processes) EXPECT_EQ(process.exit_code(60s), 0);
-  EXPECT_EQ(redis.string("GET", journal + ":overlaps"), std::nullopt);
-  EXPECT_EQ(redis.string("GET", journal + ":count"), std::to_string(rounds));
-  std::map<std::string, int> shares;
-  for (const auto& who : lines(journal + ":order")) ++shares[who];
-  EXPECT_THAT(shares, SizeIs(processes.size())) << "somebody had no turn";
-  for (const auto& [who, share] : shares) {
-    EXPECT_GE(share, rounds / static_cast<int>(processes.size()) / 3) << who;
-    RecordProperty(who, share);
-  }
+  EXPECT_TRUE(lock.try_lock_for(soon));
+  redis.command("DEL", journal + ":gate");
+  const auto waiter = start("polling", {"hold", "--expire", "60"});
+  lock.unlock();
+  EXPECT_TRUE(hears("acquired", 2));
+  EXPECT_FALSE(lock.try_lock());
 }
 
 }  // namespace

@@ -8,6 +8,7 @@ The styles are what such processes look like:
                  scripts by redis-py's register_script (EVALSHA, on NOSCRIPT SCRIPT LOAD and EVALSHA)
     pipelined    as docs/protocol.md advises: milliseconds, SET in the same write as the BLPOP, no wait
                  longer than the holder's lease, scripts by EVALSHA, on NOSCRIPT by EVAL
+    polling      redis-py's own Lock: no other protocol, but the same key where Options::key_prefix is empty
 
 What it does it writes to the list <journal>: acquired, busy, signal or timeout (how a BLPOP ended), renewed,
 released, lost, and "owner <id>".
@@ -151,6 +152,19 @@ class Pipelined(Lock):
         self.note("acquired")
 
 
+class Polling:
+    def __init__(self, client, name, expire, id, note):
+        self.lock, self.note = redis.lock.Lock(client, name, timeout=expire, sleep=0.002), note
+
+    def acquire(self):
+        self.lock.acquire()
+        self.note("acquired")
+
+    def release(self):
+        self.lock.release()
+        self.note("released")
+
+
 class Renewal:
     """Extends the lock every `interval` seconds while the block runs, on a thread as python-redis-lock does."""
 
@@ -212,6 +226,7 @@ def contend(client, lock, options):
         time.sleep(options.pause)
 
 
+STYLES = {"classic": Classic, "pipelined": Pipelined, "polling": Polling}
 ACTIONS = {
     "hold": hold,
     "try": attempt,
@@ -225,7 +240,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("uri")
     parser.add_argument("name", type=os.fsencode)
-    parser.add_argument("style", choices=["classic", "pipelined"])
+    parser.add_argument("style", choices=STYLES)
     parser.add_argument("journal")
     parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("--expire", type=int, help="seconds; without it the lock does not expire")
@@ -238,8 +253,7 @@ def main():
 
     client = redis.Redis.from_url(options.uri)
     note = (lambda text: None) if options.rounds else (lambda text: client.rpush(options.journal, text))
-    style = Classic if options.style == "classic" else Pipelined
-    lock = style(client, options.name, options.expire, options.id, note)
+    lock = STYLES[options.style](client, options.name, options.expire, options.id, note)
     try:
         ACTIONS[options.action](client, lock, options)
     except Lost:
