@@ -18,6 +18,7 @@ needed_packages=(
   libhiredis-dev libgtest-dev libgmock-dev catch2
   python3-redis  # the Python beside which locks are tested
   libcli11-dev  # options of the program redis-lock
+  doxygen   # builds the reference
   spin      # checks the model of the protocol
   libssl-dev openssl  # TLS, in the preset clang
   valgrind  # counts the instructions of a lock and unlock, and looks at memory
