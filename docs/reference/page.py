@@ -46,30 +46,41 @@ def link(match):
     return f"`{name}`" if text == name else f"{text} (`{name}`)"
 
 
-def prose(line):
+def image(match):
+    """On one line, by its file's name alone. The lines stay as many, for Doxygen's messages."""
+    alternative = match.group(1)
+    return f"![{' '.join(alternative.split())}]({os.path.basename(match.group(2))})" + "\n" * alternative.count("\n")
+
+
+def prose(text):
     """Links and images, but nothing inside of code."""
-    line = re.sub(r"\*\*`([^`]*)`\*\*", r"**\1**", line)  # Doxygen takes one of the two only
-    parts = re.split(r"(`[^`]*`(?!\]\())", line)
-    for i in range(0, len(parts), 2):
-        parts[i] = re.sub(r"!\[([^\]]*)\]\((?:[^)/]*/)*([^)/]*)\)", r"![\1](\2)", parts[i])
-        parts[i] = re.sub(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)", link, parts[i])
-        parts[i] = re.sub(r"(?<!\S)#(?=\w)", r"\#", parts[i])  # #include is no link to a name
-    return "".join(parts)
+    text = re.sub(r"\*\*`([^`]*)`\*\*", r"**\1**", text)  # Doxygen takes one of the two only
+    words = r"((?:[^\[\]`]|`[^`]*`|\[[^\]]*\])*)"
+    target = r"\(([^)\s]+)\)"
+
+    def change(match):
+        found = match.group(0)
+        if found.startswith("!"):
+            return image(re.fullmatch(rf"!\[{words}\]{target}", found))
+        if found.startswith("["):
+            return link(re.fullmatch(rf"\[{words}\]{target}", found))
+        return "\\#" if found == "#" else found
+
+    # #include is no link to a name.
+    return re.sub(rf"!?\[{words}\]{target}|`[^`]*`|(?<!\S)#(?=\w)", change, text)
 
 
-in_code = False
-page = label_of_page(path)
-with open(path, encoding="utf-8") as lines:
-    for line in lines:
-        line = line.rstrip("\n")
-        if line.startswith("```"):
-            in_code = not in_code
-        elif not in_code and (heading := re.match(r"(#+) (.*)", line)):
-            level, words = heading.groups()
-            if level == "#":
-                line = line if page == "readme" else f"{line} {{#{page}}}"
-            else:
-                line = f"{line} {{#{page}-{anchor(words)}}}"
-        elif not in_code:
-            line = prose(line)
-        print(line)
+def heading(match):
+    level, words = match.groups()
+    page = label_of_page(path)
+    if level != "#":
+        return f"{level} {words} {{#{page}-{anchor(words)}}}"
+    return match.group(0) if page == "readme" else f"{level} {words} {{#{page}}}"
+
+
+with open(path, encoding="utf-8") as file:
+    # Code between fences stands at the odd places.
+    blocks = re.split(r"(^```.*?^```$)", file.read(), flags=re.MULTILINE | re.DOTALL)
+for i in range(0, len(blocks), 2):
+    blocks[i] = re.sub(r"^(#+) (.*)$", heading, prose(blocks[i]), flags=re.MULTILINE)
+print("".join(blocks), end="")
