@@ -19,6 +19,7 @@ needed_packages=(
   python3-redis  # the Python beside which locks are tested
   libcli11-dev  # options of the program redis-lock
   doxygen   # builds the reference
+  clang-format clang-tidy  # tests/lint.sh
   spin      # checks the model of the protocol
   libssl-dev openssl  # TLS, in the preset clang
   valgrind  # counts the instructions of a lock and unlock, and looks at memory
