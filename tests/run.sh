@@ -19,6 +19,8 @@ needed_packages=(
   python3-redis  # the Python beside which locks are tested
   libcpp-httplib-dev python3-prometheus-client  # the exporter among the examples, and what reads it in a test
   libcli11-dev  # options of the program redis-lock
+  doxygen   # builds the reference
+  clang-format clang-tidy  # tests/lint.sh
   spin      # checks the model of the protocol
   libssl-dev openssl  # TLS, in the preset clang
   valgrind  # counts the instructions of a lock and unlock, and looks at memory

@@ -24,6 +24,7 @@ class Client {
       : core_(std::make_shared<detail::Core>(detail::checked(std::move(endpoint)))) {}
   /// As Client{Endpoint::parse(uri)}.
   Client(const char* uri) : Client(Endpoint::parse(not_null(uri))) {}
+  /// The same.
   Client(const std::string& uri) : Client(Endpoint::parse(uri)) {}
 
   /// What the locks of this Client and its copies have done in this process; it starts at nothing in a forked

@@ -16,12 +16,14 @@ namespace redis_lock {
 
 /// One server: a name or address (IPv4 or IPv6, without brackets), and its port.
 struct Address {
-  std::string host;
-  std::uint16_t port = 0;
+  std::string host;        ///< its name or address
+  std::uint16_t port = 0;  ///< its TCP port
 
+  /// The same port, and the same host, letter by letter.
   friend bool operator==(const Address& a, const Address& b) {
     return a.port == b.port && a.host == b.host;
   }
+  /// Not operator==.
   friend bool operator!=(const Address& a, const Address& b) { return !(a == b); }
 };
 
@@ -29,8 +31,10 @@ struct Address {
 struct Tls {
   /// The authorities that are trusted. Default empty: those of the system.
   std::string ca_file;
-  /// The client's own certificate, with its chain, and its key, where the server asks for one.
-  std::string cert_file, key_file;
+  /// The client's own certificate, with its chain, where the server asks for one.
+  std::string cert_file;
+  /// The key of that certificate.
+  std::string key_file;
   /// The name or address that the server's certificate must be for. Default empty: Endpoint::host.
   std::string server_name;
   /// Takes any certificate, so that anybody may pass for the server. For tests. Default off.
@@ -43,14 +47,17 @@ struct Sentinel {
   std::vector<Address> addresses;
   /// What the sentinels call the group.
   std::string master_name;
-  /// For AUTH at the sentinels. Default none; those of the Endpoint are for the master.
-  std::string username, password;
+  /// For AUTH at the sentinels. Default none; that of the Endpoint is for the master.
+  std::string username;
+  /// The same. Never part of a message.
+  std::string password;
 };
 
 /// Where Redis is and how to talk to it. A plain aggregate; a Client checks it when it is made.
 struct Endpoint {
   /// Name or address (IPv4 or IPv6, without brackets) for TCP; not used where one of the next three is set.
   std::string host = "127.0.0.1";
+  /// TCP port, of `host`.
   std::uint16_t port = 6379;
   /// Path of a Unix socket. Default empty: TCP.
   std::string unix_socket;
@@ -61,28 +68,34 @@ struct Endpoint {
   std::vector<Address> cluster;
   /// Over TLS, for TCP, also to the sentinels. Needs the CMake target redis_lock::tls, otherwise the first operation says so.
   std::optional<Tls> tls;
-  /// For AUTH: the password alone, or user name and password (Redis 6 and later). Default none.
-  std::string username, password;
+  /// For AUTH together with the password: Redis 6 and later. Default none.
+  std::string username;
+  /// For AUTH, alone or with the user name. Default none. Never part of a message.
+  std::string password;
   /// For SELECT.
   int database = 0;
   /// For CLIENT SETNAME, so that CLIENT LIST tells who is connected. Default none.
   std::string client_name;
-  /// How long one attempt to connect, and one answer of a server that is not asked to wait, may take.
-  std::chrono::milliseconds connect_timeout{1000}, command_timeout{1000};
+  /// How long one attempt to connect may take. Default 1 s.
+  std::chrono::milliseconds connect_timeout{1000};
+  /// How long one answer of a server that is not asked to wait may take. Default 1 s.
+  std::chrono::milliseconds command_timeout{1000};
   /// One operation goes on reconnecting this long after it lost its connection. 0: one attempt. With
   /// Sentinel or a cluster, it has to be longer than a failover takes.
   std::chrono::milliseconds retry_for{5000};
 
   /// Reads a URI:
-  ///   redis://[user[:password]@]host[:port][/db]    IPv6 addresses in brackets
-  ///   rediss://…                                    the same over TLS, also with
-  ///     ?ca_file=…&cert_file=…&key_file=…&server_name=…&insecure=true
-  ///   unix://[user[:password]@]/path[?db=n]
-  ///   redis+sentinel://[user[:password]@]host[:port],…/master-name[/db]    sentinels, by default at port
-  ///     26379; ?sentinel_username=…&sentinel_password=…
-  ///   redis+cluster://[user[:password]@]host[:port],…      some servers of a cluster
-  ///   rediss+sentinel://…, rediss+cluster://…              the same over TLS
-  /// all with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…, times in
+  ///
+  ///     redis://[user[:password]@]host[:port][/db]    IPv6 addresses in brackets
+  ///     rediss://…                                    the same over TLS, also with
+  ///       ?ca_file=…&cert_file=…&key_file=…&server_name=…&insecure=true
+  ///     unix://[user[:password]@]/path[?db=n]
+  ///     redis+sentinel://[user[:password]@]host[:port],…/master-name[/db]    sentinels, by default at port
+  ///       26379; ?sentinel_username=…&sentinel_password=…
+  ///     redis+cluster://[user[:password]@]host[:port],…      some servers of a cluster
+  ///     rediss+sentinel://…, rediss+cluster://…              the same over TLS
+  ///
+  /// All with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…, times in
   /// milliseconds, or with the unit `ms` or `s`. Parts may be percent-encoded (RFC 3986, 2.1).
   /// Throws std::invalid_argument, which quotes the URI without its password or parameters.
   [[nodiscard]] static Endpoint parse(std::string_view uri);

@@ -83,11 +83,13 @@ class Category final : public std::error_category {
 /// what() names the operation, the lock and the server's own words, and never holds a password.
 class Error : public std::system_error {
  public:
+  /// what() is `description` and the words of the code.
   Error(errc code, const std::string& description)
       : std::system_error(make_error_code(code), description) {}
 };
 
 }  // namespace redis_lock
 
+/// An errc can be compared with a std::error_code, and becomes one.
 template <>
 struct std::is_error_code_enum<redis_lock::errc> : std::true_type {};

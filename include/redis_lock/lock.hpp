@@ -40,15 +40,15 @@ namespace redis_lock {
 /// Meets the requirements of TimedLockable ([thread.req.lockable.timed]): std::lock_guard,
 /// std::unique_lock, std::scoped_lock, std::lock and std::condition_variable_any work with it.
 ///
-///                 | free                  | held by this object           | lease lost, not unlocked yet
-///   --------------+-----------------------+-------------------------------+---------------------------
-///   lock()        | acquires, may wait    | other threads wait; the       | as when held
-///                 |                       | holder's: deadlock error      |
-///   try_lock()    | true, or false where  | false                         | false
-///                 | another object has it |                               |
-///   unlock()      | error: not_owned      | frees it                      | error: lease_lost
-///   extend()      | error: not_owned      | a new lease                   | error: lease_lost
-///   owns_lock()   | false                 | true                          | false
+///                   | free                  | held by this object           | lease lost, not unlocked yet
+///     --------------+-----------------------+-------------------------------+---------------------------
+///     lock()        | acquires, may wait    | other threads wait; the       | as when held
+///                   |                       | holder's: deadlock error      |
+///     try_lock()    | true, or false where  | false                         | false
+///                   | another object has it |                               |
+///     unlock()      | error: not_owned      | frees it                      | error: lease_lost
+///     extend()      | error: not_owned      | a new lease                   | error: lease_lost
+///     owns_lock()   | false                 | true                          | false
 ///
 /// Unlike a mutex in memory, a lock can be lost while it is held: Redis hands it on when its lease
 /// ends, if the process was stopped for too long, or could not reach Redis. See expires_at().
@@ -86,7 +86,9 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
     holder_.await_callback();
   }
 
+  /// Neither copied nor moved; but a function may return one.
   Lock(const Lock&) = delete;
+  /// The same.
   Lock& operator=(const Lock&) = delete;
 
   /// Blocks until the lock is acquired. Waits on BLPOP: one command in flight, no polling. Waiters get
@@ -140,10 +142,12 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
     detail::without_exceptions(
         error, [this] { return holder_.acquire("lock", detail::never, detail::never); });
   }
+  /// As try_lock(). If `error` is set, Redis could not be asked, and false says nothing of the holder.
   [[nodiscard]] bool try_lock(std::error_code& error) noexcept REDIS_LOCK_TRY_ACQUIRE {
     return detail::without_exceptions(
         error, [this] { return holder_.acquire("try_lock", detail::Time::min(), detail::never); });
   }
+  /// As unlock(), but what fails goes to `error` instead of Options::on_error.
   void unlock(std::error_code& error) noexcept REDIS_LOCK_RELEASE {
     detail::without_exceptions(error, [this] { return holder_.release(), true; });
   }
@@ -247,6 +251,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
         });
   }
 
+  /// The name, as it was given. No I/O.
   [[nodiscard]] const std::string& name() const noexcept { return holder_.name(); }
 
   /// The id of the present or latest acquisition; before the first, Options::id.

@@ -62,14 +62,17 @@ struct Options {
   /// host_and_pid(). Default empty. Not together with a fixed `id`.
   std::string id_prefix;
 
-  /// What the names of the two keys in Redis begin with. Both sides of a lock must agree on them.
-  std::string key_prefix = "lock:", signal_prefix = "lock-signal:";
+  /// What the name of the lock's key in Redis begins with. All who share a lock must agree on it.
+  std::string key_prefix = "lock:";
+  /// The same for the key of the signal that wakes a waiter.
+  std::string signal_prefix = "lock-signal:";
 
   /// Each acquisition also takes the next number of a counter in Redis, in the same atomic step and round
   /// trip: see Lock::fencing_token(). Holders with and without fencing exclude each other. The counter
   /// is the key `fence_prefix` + name; it has no expiry, and must not be evicted or deleted while a
   /// store relies on the numbers. Default off. Not together with local_handoffs.
   bool fencing = false;
+  /// What the name of that counter begins with. It must not begin with `key_prefix`.
   std::string fence_prefix = "lock-fence:";
 
   /// After it was granted, each acquisition waits until that many replicas have acknowledged it (the

@@ -63,7 +63,9 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
     holder_.await_callback();
   }
 
+  /// Neither copied nor moved; but a function may return one.
   QuorumLock(const QuorumLock&) = delete;
+  /// The same.
   QuorumLock& operator=(const QuorumLock&) = delete;
 
   /// Blocks until the lock is acquired. Waits on one node, in order of arrival there; asks all anew at
@@ -117,10 +119,12 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
     detail::without_exceptions(
         error, [this] { return holder_.acquire("lock", detail::never, detail::never); });
   }
+  /// As try_lock(). If `error` is set, Redis could not be asked, and false says nothing of the holder.
   [[nodiscard]] bool try_lock(std::error_code& error) noexcept REDIS_LOCK_TRY_ACQUIRE {
     return detail::without_exceptions(
         error, [this] { return holder_.acquire("try_lock", detail::Time::min(), detail::never); });
   }
+  /// As unlock(), but what fails goes to `error` instead of Options::on_error.
   void unlock(std::error_code& error) noexcept REDIS_LOCK_RELEASE {
     detail::without_exceptions(error, [this] { return holder_.release(), true; });
   }
@@ -185,6 +189,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   /// answers; the others are freed then nevertheless.
   bool reset() { return holder_.reset(); }
 
+  /// The name, as it was given. No I/O.
   [[nodiscard]] const std::string& name() const noexcept { return holder_.name(); }
 
   /// The id of the present or latest acquisition, the same on all nodes; before the first, Options::id.

@@ -1,5 +1,6 @@
 #pragma once
 
+/// @file
 /// All of redis_lock: a distributed lock over Redis with the interface of std::timed_mutex.
 
 #include <redis_lock/cache.hpp>

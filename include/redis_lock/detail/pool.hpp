@@ -68,6 +68,7 @@ class Pool {
       const auto started = is_new ? Time::clock::now() : Time{};
       try {
         if (is_new) connection = servers_->connect(terms.slot, connect_by);
+        // NOLINTNEXTLINE(bugprone-use-after-move): what was moved from is null, and then a new one
         connection->expect_answer();
         connection->set_cancellation(terms.cancellation);
         auto result = work(*connection);

@@ -198,6 +198,7 @@ class QuorumNodes {
   [[nodiscard]] std::unique_ptr<Here> make_here() const {
     Endpoint endpoint;
     endpoint.command_timeout = timeout_;
+    // NOLINTNEXTLINE(modernize-make-unique): cannot make an aggregate
     return std::unique_ptr<Here>(new Here{std::make_shared<QuorumRenewer>(endpoint, cores_)});
   }
 

@@ -24,8 +24,8 @@ namespace redis_lock::detail {
 /// share between threads.
 class Servers final : public Redirector {
  public:
-  Servers(const Endpoint& endpoint, std::shared_ptr<Counters> counters)
-      : endpoint_(endpoint), counters_(std::move(counters)) {}
+  Servers(Endpoint endpoint, std::shared_ptr<Counters> counters)
+      : endpoint_(std::move(endpoint)), counters_(std::move(counters)) {}
 
   [[nodiscard]] bool is_cluster() const noexcept { return !endpoint_.cluster.empty(); }
   /// May another server take the place of one that fails?
