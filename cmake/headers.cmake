@@ -12,6 +12,7 @@ set(redis_lock_headers
   redis_lock/stats.hpp
   redis_lock/client.hpp
   redis_lock/lock.hpp
+  redis_lock/inspect.hpp
   redis_lock/cache.hpp
   redis_lock/quorum.hpp
   redis_lock/detail/account.hpp
@@ -29,6 +30,7 @@ set(redis_lock_headers
   redis_lock/detail/hold.hpp
   redis_lock/detail/holder.hpp
   redis_lock/detail/holding.hpp
+  redis_lock/detail/keyspace.hpp
   redis_lock/detail/line.hpp
   redis_lock/detail/line_pool.hpp
   redis_lock/detail/lockable.hpp

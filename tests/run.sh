@@ -18,7 +18,7 @@ needed_packages=(
   libhiredis-dev libgtest-dev libgmock-dev catch2
   python3-redis  # the Python beside which locks are tested
   libcpp-httplib-dev python3-prometheus-client  # the exporter among the examples, and what reads it in a test
-  libcli11-dev  # options of the program redis-lock
+  libcli11-dev nlohmann-json3-dev  # for the program redis-lock
   doxygen   # builds the reference
   clang-format clang-tidy  # tests/lint.sh
   spin      # checks the model of the protocol

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <redis_lock/detail/checked.hpp>
 #include <redis_lock/detail/core.hpp>
@@ -10,6 +12,8 @@
 #include <redis_lock/stats.hpp>
 
 namespace redis_lock {
+
+struct HeldLock;
 
 /// One Redis (a server, a master behind Sentinel, or a cluster), as locks and caches see it: the idle
 /// connections to it and the thread that renews leases. A cheap handle: copies share both. Safe to use
@@ -37,6 +41,8 @@ class Client {
   friend class QuorumLock;
   friend class Cache;
   friend std::size_t reset_all(Client, const std::string&, const std::string&);
+  friend std::vector<HeldLock> held_locks(Client, const std::string&);
+  friend std::optional<HeldLock> held_lock(Client, const std::string&, const std::string&);
 
   explicit Client(std::shared_ptr<detail::Core> core) : core_(std::move(core)) {}
 

@@ -27,6 +27,7 @@
 #include <redis_lock/detail/core.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/holder.hpp>
+#include <redis_lock/detail/keyspace.hpp>
 #include <redis_lock/detail/lockable.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/thread_safety.hpp>
@@ -291,28 +292,19 @@ inline std::size_t reset_all(Client client, const std::string& key_prefix,
   detail::require(!key_prefix.empty(), "key_prefix must not be empty");
   const auto signal_expire = std::to_string(Options{}.signal_expire.count());
   auto& core = *client.core_;
-  const auto perform = [&](detail::Slot slot, auto&& work) {
-    return core.perform("reset_all", key_prefix, core.terms(slot), work);
-  };
   std::size_t held = 0;
-  for (const auto server : core.one_slot_of_each("reset_all", key_prefix)) {
-    std::string cursor = "0";
-    do {
-      const auto found = perform(server, [&](detail::Connection& connection) {
-        return detail::scan(connection, key_prefix, cursor);
-      });
-      for (const auto& key : found.keys) {
-        const detail::Keys keys{key, signal_prefix + key.substr(key_prefix.size())};
-        const auto slot = core.slot_of(keys.lock);
-        if (core.slot_of(keys.signal) != slot) continue;  // no lock of ours
-        const bool was_held = perform(slot, [&](detail::Connection& connection) {
-          return detail::reset_if_string(connection, keys, signal_expire);
-        });
-        held += was_held ? 1U : 0U;
-      }
-      cursor = found.next;
-    } while (cursor != "0");
-  }
+  detail::for_each_key(core, "reset_all", key_prefix, [&](const std::vector<std::string>& found) {
+    for (const auto& key : found) {
+      const detail::Keys keys{key, signal_prefix + key.substr(key_prefix.size())};
+      const auto slot = core.slot_of(keys.lock);
+      if (core.slot_of(keys.signal) != slot) continue;  // no lock of ours
+      const bool was_held = core.perform(
+          "reset_all", key_prefix, core.terms(slot), [&](detail::Connection& connection) {
+            return detail::reset_if_string(connection, keys, signal_expire);
+          });
+      held += was_held ? 1U : 0U;
+    }
+  });
   return held;
 }
 

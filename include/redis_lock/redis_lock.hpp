@@ -9,6 +9,7 @@
 #include <redis_lock/error.hpp>
 #include <redis_lock/event.hpp>
 #include <redis_lock/host_and_pid.hpp>
+#include <redis_lock/inspect.hpp>
 #include <redis_lock/lock.hpp>
 #include <redis_lock/options.hpp>
 #include <redis_lock/quorum.hpp>

@@ -112,6 +112,14 @@ bool ask(redis_lock::Lock& lock) {
          redis_lock::reset_all({}) + redis_lock::reset_all(connect(), "lock:", "lock-signal:") > 0;
 }
 
+bool list(const redis_lock::Client& client) {
+  for (const redis_lock::HeldLock& lock : redis_lock::held_locks(client)) {
+    if (lock.name == lock.owner && lock.time_left > 1s) return true;
+  }
+  return redis_lock::held_locks(client, "prefix:").empty() ||
+         redis_lock::held_lock(client, "name") || redis_lock::held_lock(client, "name", "prefix:");
+}
+
 std::string cached(const redis_lock::Client& client) {
   redis_lock::Cache cache(client);
   redis_lock::Cache other(client, "prefix:");

@@ -5,6 +5,9 @@
 namespace redis_lock_test {
 namespace {
 
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
 using LockInspection = OnRedis;
 
 TEST_F(LockInspection, LockedTellsWhetherAnybodyHoldsIt) {
@@ -52,6 +55,81 @@ TEST_F(LockInspection, AnEmptyOwnerIsAnOwner) {
   EXPECT_EQ(observer.owner(), "");
   EXPECT_FALSE(observer.try_lock());
   EXPECT_TRUE(observer.reset());
+}
+
+/// Over a server of its own, as it walks all keys.
+class HeldLocks : public ::testing::Test {
+ protected:
+  [[nodiscard]] std::vector<std::string> names() {
+    std::vector<std::string> names;
+    for (const auto& lock : redis_lock::held_locks(client)) names.push_back(lock.name);
+    return names;
+  }
+  const RedisServer server;
+  Redis redis{server.uri()};
+  Client client{server.uri()};
+};
+
+TEST_F(HeldLocks, AreListedByNameWithTheirHolders) {
+  EXPECT_THAT(names(), IsEmpty());
+  const std::string odd("b\0\n*[", 5);
+  auto forever = leased_for(redis_lock::no_expiry);
+  Lock a{client, "a", leased_for(60s)}, b{client, odd, forever}, free{client, "free"};
+  b.lock();
+  a.lock();
+  free.lock();
+  free.unlock();
+  const auto locks = redis_lock::held_locks(client);
+  ASSERT_EQ(locks.size(), 2U);
+  EXPECT_EQ(locks[0].name, "a");
+  EXPECT_EQ(locks[0].owner, a.id());
+  ASSERT_TRUE(locks[0].time_left);
+  EXPECT_GT(*locks[0].time_left, 50s);
+  EXPECT_LE(*locks[0].time_left, 60s);
+  EXPECT_EQ(locks[1].name, odd);
+  EXPECT_EQ(locks[1].owner, b.id());
+  EXPECT_FALSE(locks[1].time_left);
+
+  const auto one = redis_lock::held_lock(client, "a");
+  ASSERT_TRUE(one);
+  EXPECT_EQ(one->name, "a");
+  EXPECT_EQ(one->owner, a.id());
+  EXPECT_GT(one->time_left, 50s);
+  EXPECT_FALSE(redis_lock::held_lock(client, "free"));
+}
+
+TEST_F(HeldLocks, AreNoOtherKeys) {
+  redis.integer("LPUSH", "lock:list", "x");
+  redis.string("SET", "block:x", "x");
+  redis.string("SET", "lock-signal:x", "x");
+  redis.string("SET", "lock:held", "");
+  EXPECT_THAT(names(), ElementsAre("held"));
+  EXPECT_EQ(
+      message_of([&] { return redis_lock::held_locks(client, ""); }).find("redis_lock: key_prefix"),
+      0U);
+}
+
+TEST_F(HeldLocks, AreListedOnceHoweverMany) {
+  for (int i = 0; i < 3000; ++i) redis.string("SET", "lock:" + std::to_string(i), "id");
+  EXPECT_EQ(names().size(), 3000U);
+}
+
+TEST_F(HeldLocks, CannotBeListedWithoutAServer) {
+  RedisServer other;
+  auto endpoint = other.endpoint();
+  endpoint.retry_for = 0ms;
+  Client away{endpoint};
+  other.kill();
+  EXPECT_EQ(error_of([&] { return redis_lock::held_locks(away); }), errc::connection_failed);
+}
+
+TEST(HeldLocksOfACluster, HaveTheNamesThatTheirUsersGaveThem) {
+  using redis_lock::detail::name_under;
+  EXPECT_EQ(name_under("{a}", true), "a");
+  EXPECT_EQ(name_under("{a}", false), "{a}");
+  EXPECT_EQ(name_under("{a}b", true), "{a}b");
+  EXPECT_EQ(name_under("{a}{b}", true), "{a}{b}");
+  EXPECT_EQ(name_under("{}", true), "{}");
 }
 
 using LockReset = OnRedis;

@@ -1,0 +1,198 @@
+#include "../../examples/command/waiters.hpp"
+#include "command.hpp"
+
+namespace redis_lock_test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+
+class OperatorCommand : public CommandTest {
+ protected:
+  /// Is the output JSON of which this Python expression about `it` holds?
+  [[nodiscard]] bool json_is(const std::string& expression) const {
+    const auto script =
+        "import json; it = json.load(open('" + file("out") + "')); assert " + expression + ", it";
+    return Child{[&] { return execute({"/usr/bin/python3", "-c", script}); }}.exit_code() == 0;
+  }
+  /// A process that waits for the lock.
+  [[nodiscard]] Child waiter(const std::string& uri, const std::string& lock,
+                             Options options = {}) const {
+    return Child{[=] {
+      Lock{Client{uri}, lock, options}.lock();
+      return 0;
+    }};
+  }
+};
+
+TEST_F(OperatorCommand, ListsWhatIsHeld) {
+  EXPECT_EQ(status_of({"list"}), 0);
+  EXPECT_EQ(out(), "");
+  EXPECT_THAT(err(), HasSubstr("no lock is held"));
+  EXPECT_EQ(status_of({"list", "--json"}), 0);
+  EXPECT_TRUE(json_is("it == []"));
+
+  Client client{server.uri()};
+  Lock lock{client, "import", leased_for(60s)},
+      forever{client, "forever", leased_for(redis_lock::no_expiry)};
+  lock.lock();
+  forever.lock();
+  redis.string("SET", "other", "x");
+  redis.integer("LPUSH", "lock:list", "x");
+  EXPECT_EQ(status_of({"list"}), 0);
+  EXPECT_THAT(out(),
+              MatchesRegex("NAME +HOLDER +LEFT +WAITERS\nforever +" + forever.id() +
+                           " +no expiry +0\nimport +" + lock.id() + " +[56][0-9]\\.[0-9] s +0\n"));
+  EXPECT_EQ(status_of({"list", "--json"}), 0);
+  EXPECT_TRUE(json_is("[(i['name'], i['holder'], i['waiters']) for i in it] == [('forever', '" +
+                      forever.id() + "', 0), ('import', '" + lock.id() + "', 0)]"));
+  EXPECT_TRUE(json_is("it[0]['left_ms'] is None and 50000 < it[1]['left_ms'] <= 60000"));
+  EXPECT_EQ(status_of({"list", "--json", "--no-waiters"}), 0);
+  EXPECT_TRUE(json_is("it[0]['waiters'] is None"));
+}
+
+TEST_F(OperatorCommand, LetsNoNameOrIdDoAnythingToATerminal) {
+  redis.string("SET", std::string("lock:\x1b[2J\0\"", 11), "\xff\n\\");
+  EXPECT_EQ(status_of({"list"}), 0);
+  EXPECT_THAT(out(), HasSubstr("\\x1b[2J\\x00\""));
+  EXPECT_THAT(out(), HasSubstr("\\xff\\x0a\\\\"));
+  EXPECT_EQ(status_of({"list", "--json"}), 0);
+  EXPECT_TRUE(json_is("it[0]['name'] == '\\x1b[2J\\0\"' and it[0]['holder'] == '\\ufffd\\n\\\\'"));
+}
+
+TEST_F(OperatorCommand, CountsWaitersOverUnixSockets) {
+  held_by_somebody();
+  redis.string("SET", "lock:other", "somebody");
+  std::vector<Child> waiters;
+  Options fenced;
+  fenced.fencing = true;
+  waiters.push_back(waiter(server.uri(), name));
+  waiters.push_back(waiter(server.uri(), name, fenced));
+  waiters.push_back(waiter(server.uri(), "other"));
+  ASSERT_TRUE(gets_waiters(3));
+  EXPECT_EQ(status_of({"list", "--json"}), 0);
+  EXPECT_TRUE(json_is("{i['name']: i['waiters'] for i in it} == {'the-lock': 2, 'other': 1}"))
+      << out() << err();
+}
+
+TEST_F(OperatorCommand, CountsWaitersOverTcp) {
+  const RedisServer tcp{Transport::tcp};
+  Redis own{tcp.uri()};
+  own.string("SET", "lock:a", "somebody");
+  own.string("SET", "lock:b", "somebody");
+  std::vector<Child> waiters;
+  for (const std::string lock : {"a", "b", "a"}) waiters.push_back(waiter(tcp.uri(), lock));
+  ASSERT_TRUE(eventually([&] { return own.info("blocked_clients") == 3; }));
+  EXPECT_EQ(status_of({"list", "--json"}, tcp.uri()), 0);
+  EXPECT_TRUE(json_is("{i['name']: i['waiters'] for i in it} == {'a': 2, 'b': 1}"))
+      << out() << err();
+}
+
+TEST_F(OperatorCommand, SaysWhatItMayNotKnow) {
+  redis.command("ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-client", "-monitor");
+  redis.string("SET", "lock:a", "somebody");
+  auto url = server.uri();
+  url.insert(url.find("://") + 3, "limited:pw@");
+  EXPECT_EQ(status_of({"list"}, url), 0);
+  EXPECT_THAT(out(), MatchesRegex(".*a +somebody +no expiry +\\?\n"));
+  EXPECT_THAT(err(), HasSubstr("NOPERM"));
+  EXPECT_EQ(status_of({"show", "--json", "a"}, url), 0);
+  EXPECT_TRUE(json_is("it['waiters'] is None"));
+}
+
+TEST_F(OperatorCommand, ShowsWhoHoldsALock) {
+  EXPECT_EQ(status_of({"show", name}), 1);
+  EXPECT_EQ(out(), name + " is free\n");
+  EXPECT_EQ(status_of({"show", "--json", name}), 1);
+  EXPECT_TRUE(json_is("it is None"));
+  held_by_somebody();
+  EXPECT_EQ(status_of({"show", name}), 0);
+  EXPECT_THAT(
+      out(),
+      MatchesRegex(
+          "name:    the-lock\nholder:  somebody\nleft:    [56][0-9]\\.[0-9] s\nwaiters: 0\n"));
+  EXPECT_EQ(status_of({"show", "--json", name}), 0);
+  EXPECT_TRUE(json_is("it['holder'] == 'somebody'"));
+}
+
+TEST_F(OperatorCommand, ResetsALockAndWakesWhoWaits) {
+  EXPECT_EQ(status_of({"reset", "--yes", name}), 1);
+  held_by_somebody();
+  auto next = waiter(server.uri(), name);
+  ASSERT_TRUE(gets_waiters());
+  EXPECT_EQ(status_of({"reset", "--yes", name}), 0);
+  EXPECT_EQ(next.exit_code(), 0);
+}
+
+TEST_F(OperatorCommand, ResetsAllLocks) {
+  redis.string("SET", "lock:a", "x");
+  redis.string("SET", "lock:b", "x");
+  redis.string("SET", "mine:c", "x");
+  EXPECT_EQ(status_of({"reset", "--yes", "--all"}), 0);
+  EXPECT_EQ(out(), "2 locks were freed\n");
+  EXPECT_TRUE(redis.exists("mine:c"));
+  EXPECT_EQ(status_of({"reset", "--yes", "--all"}), 1);
+  EXPECT_EQ(status_of({"show", "--key-prefix", "mine:", "c"}), 0);
+  EXPECT_EQ(status_of({"reset", "--yes", "--key-prefix", "mine:", "c"}), 0);
+  EXPECT_FALSE(redis.exists("mine:c"));
+}
+
+TEST_F(OperatorCommand, ResetsNothingWithoutAnAnswer) {
+  held_by_somebody();
+  EXPECT_EQ(status_of({"reset", name}), 64);
+  EXPECT_THAT(err(), HasSubstr("--yes"));
+  EXPECT_EQ(status_of({"reset", "--all"}), 64);
+  const auto url = server.uri();
+  for (const std::string answer : {"n\n", "\n", "\x04"}) {
+    OnTerminal terminal{[&] { return become({"reset", name}, url); }};
+    ASSERT_TRUE(terminal.shows("Free \"the-lock\", which somebody holds? [y/N]"));
+    terminal.type(answer);
+    EXPECT_EQ(terminal.exit_code(), 1);
+    EXPECT_FALSE(is_free());
+  }
+  OnTerminal terminal{[&] { return become({"reset", name}, url); }};
+  ASSERT_TRUE(terminal.shows("[y/N]"));
+  terminal.type("y\n");
+  EXPECT_EQ(terminal.exit_code(), 0);
+  EXPECT_TRUE(is_free());
+}
+
+TEST_F(OperatorCommand, SaysThatRedisIsAway) {
+  const auto nowhere = "unix://" + folder + "/none?retry_for=0ms";
+  for (const auto& words : std::vector<Words>{
+           {"list"}, {"show", "a"}, {"reset", "--yes", "a"}, {"reset", "--yes", "--all"}}) {
+    EXPECT_EQ(status_of(words, nowhere), 69);
+    EXPECT_THAT(err(), HasSubstr("redis-lock: "));
+    EXPECT_EQ(out(), "");
+  }
+  Words words{"list", "--uri", nowhere};
+  EXPECT_EQ(status_of(words), 69) << "the option counts, not REDIS_URL";
+}
+
+TEST(MonitorLines, AreReadWordByWord) {
+  const auto seen = redis_lock_command::monitored(
+      R"(1339518083.107412 [3 127.0.0.1:60866] "BLPOP" "a\"b\\ \x00\n" "0.25")");
+  ASSERT_TRUE(seen);
+  EXPECT_EQ(seen->database, 3);
+  EXPECT_EQ(seen->address, "127.0.0.1:60866");
+  EXPECT_THAT(seen->words, ElementsAre("BLPOP", std::string("a\"b\\ \0\n", 7), "0.25"));
+  for (const auto* line :
+       {"", "OK", "1 [", "1 [0 x", "1 [0 x] \"", "1 [0 x] \"a\\", "1 [0 x] \"a\\x"})
+    (void)redis_lock_command::monitored(line);
+}
+
+TEST(ClientLines, TellWhoIsBlocked) {
+  const std::string list =
+      "id=3 addr=127.0.0.1:1 name= db=0 flags=b cmd=blpop\n"
+      "id=4 addr=127.0.0.1:2 name= db=0 flags=N cmd=blpop\n"
+      "id=5 addr=127.0.0.1:3 name= db=1 flags=b cmd=blpop\n"
+      "id=6 addr=127.0.0.1:4 name= db=0 flags=b cmd=xread\n";
+  EXPECT_THAT(redis_lock_command::blocked_clients(list, 0), ElementsAre("127.0.0.1:1"));
+  EXPECT_THAT(redis_lock_command::blocked_clients("", 0), IsEmpty());
+}
+
+}  // namespace
+}  // namespace redis_lock_test

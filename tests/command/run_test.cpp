@@ -1,0 +1,297 @@
+#include "command.hpp"
+
+namespace redis_lock_test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+using RunCommand = CommandTest;
+
+TEST_F(RunCommand, HasTheStatusOfTheCommand) {
+  for (const int status : {0, 3, 255})
+    EXPECT_EQ(status_of(run({}, "exit " + std::to_string(status))), status);
+  EXPECT_EQ(status_of(run({}, "kill -TERM $$")), 128 + SIGTERM);
+  EXPECT_EQ(status_of(run({}, "kill -KILL $$")), 128 + SIGKILL);
+  EXPECT_TRUE(is_free());
+}
+
+TEST_F(RunCommand, PassesInputAndOutputThrough) {
+  input = file("input");
+  std::ofstream{input} << "some text\n";
+  EXPECT_EQ(status_of(run({}, "cat; echo wrong >&2")), 0);
+  EXPECT_EQ(out(), "some text\n");
+  EXPECT_EQ(err(), "wrong\n");
+}
+
+TEST_F(RunCommand, LeavesTheArgumentsBehindTheSeparatorAlone) {
+  EXPECT_EQ(status_of({"run", name, "--", "/bin/echo", "--wait", "--", "-E", "", "a  b"}), 0);
+  EXPECT_EQ(out(), "--wait -- -E  a  b\n");
+}
+
+TEST_F(RunCommand, HoldsTheLockMeanwhileAndTellsTheCommandOfIt) {
+  auto child =
+      start(run({"--fencing"}, "env > " + file("env") + "; touch " + file("ready") +
+                                   "; while ! [ -e " + file("go") + " ]; do sleep 0.01; done"));
+  ASSERT_TRUE(exists("ready"));
+  const auto id = redis.string("GET", key).value_or("");
+  EXPECT_THAT(
+      id, StartsWith(redis_lock::host_and_pid().substr(0, redis_lock::host_and_pid().find(':')) +
+                     ":" + std::to_string(child.pid()) + ":"));
+  const auto environment = content_of(file("env"));
+  EXPECT_THAT(environment, HasSubstr("REDIS_LOCK_NAME=" + name + "\n"));
+  EXPECT_THAT(environment, HasSubstr("REDIS_LOCK_ID=" + id + "\n"));
+  EXPECT_THAT(environment, HasSubstr("REDIS_LOCK_FENCE=1\n"));
+  std::ofstream{file("go")};
+  EXPECT_EQ(child.exit_code(), 0);
+  EXPECT_TRUE(is_free());
+}
+
+TEST_F(RunCommand, DoesNotPassOnTheFenceOfAnother) {
+  ::setenv("REDIS_LOCK_FENCE", "7", 1);
+  EXPECT_EQ(status_of(run({}, "echo fence: $REDIS_LOCK_FENCE")), 0);
+  ::unsetenv("REDIS_LOCK_FENCE");
+  EXPECT_EQ(out(), "fence:\n");
+}
+
+TEST_F(RunCommand, RenewsItsLease) {
+  auto child = start(run({"--expire", "300ms"}, "sleep 1.2"));
+  EXPECT_EQ(child.exit_code(), 0) << "otherwise it was lost";
+}
+
+TEST_F(RunCommand, HasNoConnectionAndNoSignalBlocked) {
+  EXPECT_EQ(status_of(run({}, "ls -l /proc/self/fd; grep SigBlk /proc/self/status")), 0);
+  EXPECT_THAT(out(), Not(HasSubstr("socket:")));
+  EXPECT_THAT(out(), HasSubstr("SigBlk:\t0000000000000000"));
+}
+
+TEST_F(RunCommand, SaysWhenSomeoneElseHoldsTheLock) {
+  held_by_somebody();
+  const auto script = "touch " + file("ran");
+  EXPECT_EQ(status_of(run({"--no-wait"}, script)), 1);
+  EXPECT_THAT(err(), HasSubstr("is held by someone else"));
+  EXPECT_EQ(status_of(run({"--no-wait", "-E", "9"}, script)), 9);
+  EXPECT_EQ(status_of(run({"--wait", "0.05"}, script)), 1);
+  EXPECT_EQ(status_of(run({"--wait", "50ms", "--conflict-exit-code", "0"}, script)), 0);
+  EXPECT_FALSE(std::filesystem::exists(file("ran")));
+  EXPECT_EQ(redis.string("GET", key), "somebody");
+}
+
+TEST_F(RunCommand, WaitsForItsTurn) {
+  const auto script = "mkdir " + file("inside") + " && sleep 0.02 && rmdir " + file("inside");
+  std::vector<Child> children;
+  for (int i = 0; i < 4; ++i) children.push_back(start(run({"--wait", "1m"}, script)));
+  for (auto& child : children)
+    EXPECT_EQ(child.exit_code(), 0) << "mkdir fails where another is inside";
+}
+
+TEST_F(RunCommand, PassesSignalsOn) {
+  for (const auto& [signal, word] :
+       {std::pair{SIGTERM, "TERM"}, {SIGINT, "INT"}, {SIGHUP, "HUP"}, {SIGUSR1, "USR1"}}) {
+    std::filesystem::remove(file("ready"));
+    auto child = start(run({}, std::string("trap 'exit 42' ") + word + "; touch " + file("ready") +
+                                   "; while :; do sleep 0.01; done"));
+    ASSERT_TRUE(exists("ready"));
+    child.kill(signal);
+    EXPECT_EQ(child.exit_code(), 42) << word;
+    EXPECT_TRUE(is_free());
+  }
+}
+
+TEST_F(RunCommand, PassesSignalsOnToAllThatTheCommandHasStarted) {
+  auto child = start(run({}, "sh -c 'trap \"touch " + file("heard") + "; exit\" TERM; touch " +
+                                 file("ready") + "; while :; do sleep 0.01; done' & wait; wait"));
+  ASSERT_TRUE(exists("ready"));
+  child.kill(SIGTERM);
+  EXPECT_EQ(child.exit_code(), 128 + SIGTERM);
+  EXPECT_TRUE(exists("heard"));
+}
+
+TEST_F(RunCommand, StopsWaitingAtASignalAndLeavesNothingBehind) {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    held_by_somebody();
+    auto child = start(run({}, "touch " + file("ran")));
+    ASSERT_TRUE(gets_waiters());
+    child.kill(signal);
+    EXPECT_EQ(child.exit_code(), 128 + signal);
+    redis.command("DEL", key);
+    EXPECT_TRUE(gets_waiters(0));
+    EXPECT_TRUE(is_free());
+  }
+  EXPECT_FALSE(std::filesystem::exists(file("ran")));
+}
+
+TEST_F(RunCommand, SaysWhatCannotBeExecuted) {
+  EXPECT_EQ(status_of({"run", name, "--", "no-such-command-anywhere"}), 127);
+  EXPECT_THAT(err(), HasSubstr("no-such-command-anywhere: No such file"));
+  EXPECT_TRUE(is_free());
+  std::ofstream{file("text")} << "no program";
+  EXPECT_EQ(status_of({"run", name, "--", file("text")}), 126);
+  EXPECT_THAT(err(), HasSubstr("Permission denied"));
+  EXPECT_EQ(status_of({"run", name, "--", folder}), 126);
+  EXPECT_TRUE(is_free());
+}
+
+/// A lock that is lost: the command hears TERM, and what does not end is killed.
+TEST_F(RunCommand, EndsTheCommandWhenTheLockIsLost) {
+  auto child =
+      start(run({"--expire", "300ms"}, "trap 'touch " + file("heard") + "; exit 0' TERM; touch " +
+                                           file("ready") + "; while :; do sleep 0.01; done"));
+  ASSERT_TRUE(exists("ready"));
+  redis.command("FLUSHALL");
+  EXPECT_EQ(child.exit_code(), 75);
+  EXPECT_TRUE(std::filesystem::exists(file("heard")));
+  EXPECT_THAT(err(), HasSubstr("was lost"));
+}
+
+TEST_F(RunCommand, KillsACommandThatDoesNotEnd) {
+  auto child = start(run({"--expire", "300ms", "--grace", "100ms"},
+                         "trap '' TERM; echo $$ > " + file("pid") + "; touch " + file("ready") +
+                             "; while :; do sleep 0.01; done"));
+  ASSERT_TRUE(exists("ready"));
+  redis.command("DEL", key);
+  EXPECT_EQ(child.exit_code(), 75);
+  EXPECT_NE(::kill(std::stoi(content_of(file("pid"))), 0), 0);
+}
+
+TEST_F(RunCommand, KillsWhatTheCommandHasLeftToo) {
+  auto child = start(run({"--expire", "300ms", "--grace", "100ms"},
+                         "sh -c 'trap \"\" TERM; echo $$ > " + file("pid") + "; touch " +
+                             file("ready") + "; while :; do sleep 0.01; done' & wait"));
+  ASSERT_TRUE(exists("ready"));
+  redis.command("DEL", key);
+  EXPECT_EQ(child.exit_code(), 75);
+  const auto left = std::stoi(content_of(file("pid")));
+  EXPECT_TRUE(eventually([&] {
+    return ::kill(left, 0) != 0 ||
+           content_of("/proc/" + std::to_string(left) + "/stat").find(") Z ") != std::string::npos;
+  }));
+}
+
+TEST_F(RunCommand, FindsOutThatItWasStoppedForTooLong) {
+  auto child = start(run({"--expire", "300ms"}, "touch " + file("ready") + "; sleep 60"));
+  ASSERT_TRUE(exists("ready"));
+  child.pause();
+  EXPECT_TRUE(gets_free());
+  held_by_somebody();
+  child.resume();
+  EXPECT_EQ(child.exit_code(), 75);
+  EXPECT_EQ(redis.string("GET", key), "somebody");
+}
+
+TEST_F(RunCommand, DoesNotLeaveTheCommandAloneWhenItIsKilled) {
+  auto child = start(run({}, "trap 'touch " + file("heard") + "; exit' TERM; touch " +
+                                 file("ready") + "; while :; do sleep 0.01; done"));
+  ASSERT_TRUE(exists("ready"));
+  child.kill(SIGKILL);
+  EXPECT_TRUE(exists("heard"));
+}
+
+class RunCommandWithoutRedis : public CommandTest {
+ protected:
+  RedisServer other;
+};
+
+TEST_F(RunCommandWithoutRedis, LosesTheLockWhenTheServerIsKilled) {
+  auto child =
+      start(run({"--expire", "600ms"}, "touch " + file("ready") + "; sleep 60"), other.uri());
+  ASSERT_TRUE(exists("ready"));
+  other.kill();
+  EXPECT_EQ(child.exit_code(), 75);
+}
+
+TEST_F(RunCommandWithoutRedis, SaysSo) {
+  const auto words = run({"--no-wait"}, "touch " + file("ran"));
+  EXPECT_EQ(status_of(words, "unix://" + folder + "/none?retry_for=0ms"), 69);
+  EXPECT_THAT(err(), StartsWith("redis-lock: "));
+  EXPECT_EQ(status_of(run({"--wait", "50ms"}, "true"), "unix://" + folder + "/none?retry_for=0ms"),
+            69)
+      << "it was not the holder who kept it waiting";
+  const FakeServer garbage{[](const auto&) { return "what?\r\n"; }};
+  EXPECT_EQ(status_of(words, garbage.uri("retry_for=0ms")), 69);
+  EXPECT_FALSE(std::filesystem::exists(file("ran")));
+}
+
+TEST_F(RunCommandWithoutRedis, NeverSaysAPassword) {
+  const RedisServer guarded{Transport::tcp, {"--requirepass", "right"}, "right"};
+  const auto url = "redis://:s3cret@127.0.0.1:" + std::to_string(guarded.endpoint().port);
+  EXPECT_EQ(status_of(run({}, "true"), url), 69);
+  EXPECT_THAT(err(), Not(HasSubstr("s3cret")));
+  EXPECT_EQ(status_of(run({}, "true"), url + "/what"), 64);
+  EXPECT_THAT(err(), Not(HasSubstr("s3cret")));
+}
+
+TEST_F(RunCommand, RefusesBadUsage) {
+  const Words command{"--", "touch", file("ran")};
+  const std::vector<Words> mistakes{{},
+                                    {"--no-such-option"},
+                                    {"run"},
+                                    {"run", name},
+                                    {"run", name, "--"},
+                                    {"run", name, "touch", file("ran")},
+                                    {"frobnicate"},
+                                    {"show"},
+                                    {"reset"},
+                                    {"show", ""},
+                                    {"list", "extra"},
+                                    {"reset", "--all", name},
+                                    {"list", "--", "x"}};
+  for (const auto& words : mistakes) {
+    EXPECT_EQ(status_of(words), 64) << ::testing::PrintToString(words);
+    EXPECT_NE(err(), "");
+    EXPECT_EQ(out(), "");
+  }
+  const std::vector<Words> bad_options{{"--wait", "5x"},        {"--wait", "-1s"},
+                                       {"--wait", ""},          {"--expire", "0"},
+                                       {"--expire", "1e99h"},   {"--wait", "1", "--no-wait"},
+                                       {"-E", "256"},           {"-E", "x"},
+                                       {"--uri", "gopher://x"}, {"--frob"}};
+  for (const auto& options : bad_options) {
+    Words words{"run"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.push_back(name);
+    words.insert(words.end(), command.begin(), command.end());
+    EXPECT_EQ(status_of(words), 64) << ::testing::PrintToString(words);
+    EXPECT_NE(err(), "");
+  }
+  EXPECT_EQ(status_of({"run", "", "--", "touch", file("ran")}), 64);
+  EXPECT_FALSE(std::filesystem::exists(file("ran")));
+  EXPECT_EQ(redis.integer("DBSIZE"), 0);
+}
+
+TEST_F(RunCommand, HasHelp) {
+  for (const auto& words : std::vector<Words>{{"--help"}, {"run", "--help"}, {"list", "--help"}}) {
+    EXPECT_EQ(status_of(words), 0);
+    EXPECT_THAT(out(), HasSubstr("--"));
+    EXPECT_EQ(err(), "");
+  }
+  EXPECT_EQ(status_of({"--version"}), 0);
+  EXPECT_THAT(out(), StartsWith("redis-lock "));
+}
+
+TEST_F(RunCommand, LeavesTheTerminalToTheCommand) {
+  const auto words = run({}, "echo ready; read line; echo \"read: $line\"; exit 5");
+  const auto url = server.uri();
+  OnTerminal terminal{[&] { return become(words, url); }};
+  ASSERT_TRUE(terminal.shows("ready"));
+  terminal.type("hello\n");
+  EXPECT_TRUE(terminal.shows("read: hello"));
+  EXPECT_EQ(terminal.exit_code(), 5);
+}
+
+TEST_F(RunCommand, LetsTheTerminalInterruptTheCommandOnce) {
+  const auto words =
+      run({},
+          "n=0; trap 'n=$((n + 1))' INT; echo ready; while [ $n = 0 ]; do sleep 0.01; done; "
+          "sleep 0.2; exit $n");
+  const auto url = server.uri();
+  OnTerminal terminal{[&] { return become(words, url); }};
+  ASSERT_TRUE(terminal.shows("ready"));
+  terminal.type("\x03");
+  EXPECT_EQ(terminal.exit_code(), 1) << "once";
+  EXPECT_TRUE(is_free());
+}
+
+}  // namespace
+}  // namespace redis_lock_test
