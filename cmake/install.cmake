@@ -1,16 +1,18 @@
-# cmake --install: the headers, and a package for find_package(redis_lock) with its own Findhiredis.
+# cmake --install: the headers, a package for find_package(redis_lock) with its own Findhiredis, and one for
+# pkg-config. All of it is the component "dev"; the program redis-lock is the component "command".
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/redis_lock")
 
 if(CMAKE_VERSION VERSION_GREATER_EQUAL 3.23)
-  install(TARGETS redis_lock EXPORT redis_lock-targets FILE_SET HEADERS)
+  install(TARGETS redis_lock EXPORT redis_lock-targets FILE_SET HEADERS COMPONENT dev)
 else()
   install(TARGETS redis_lock EXPORT redis_lock-targets)
-  install(DIRECTORY include/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
+  install(DIRECTORY include/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+    COMPONENT dev FILES_MATCHING PATTERN "*.hpp")
 endif()
-install(EXPORT redis_lock-targets NAMESPACE redis_lock:: DESTINATION "${package_dir}")
+install(EXPORT redis_lock-targets NAMESPACE redis_lock:: DESTINATION "${package_dir}" COMPONENT dev)
 
 configure_package_config_file(cmake/redis_lock-config.cmake.in redis_lock-config.cmake
   INSTALL_DESTINATION "${package_dir}"
@@ -26,5 +28,13 @@ install(
     "${PROJECT_BINARY_DIR}/redis_lock-config-version.cmake"
     cmake/Findhiredis.cmake
     cmake/tls.cmake
-  DESTINATION "${package_dir}"
+  DESTINATION "${package_dir}" COMPONENT dev
 )
+
+# The headers are the same on every architecture, so the file is in share/. It finds them from where it
+# stands itself, so the tree can be moved.
+set(pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
+file(RELATIVE_PATH prefix_from_pc "/prefix/${pkgconfig_dir}" /prefix)
+string(REGEX REPLACE "/$" "" prefix_from_pc "${prefix_from_pc}")
+configure_file(cmake/packaging/redis_lock.pc.in redis_lock.pc @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/redis_lock.pc" DESTINATION "${pkgconfig_dir}" COMPONENT dev)

@@ -21,6 +21,8 @@ needed_packages=(
   libcli11-dev nlohmann-json3-dev  # for the program redis-lock
   doxygen   # builds the reference
   clang-format clang-tidy  # tests/lint.sh
+  bash-completion mandoc  # the completion of redis-lock, and its manual page
+  dpkg-dev file  # cpack finds with them which libraries a package needs
   spin      # checks the model of the protocol
   libssl-dev openssl  # TLS, in the preset clang
   valgrind  # counts the instructions of a lock and unlock, and looks at memory

@@ -13,6 +13,10 @@ foreach(name IN ITEMS redis_lock-config redis_lock-config-version redis_lock-tar
   endif()
 endforeach()
 
+if(NOT EXISTS ${prefix}/share/pkgconfig/redis_lock.pc)
+  message(SEND_ERROR "redis_lock.pc is not installed")
+endif()
+
 file(GLOB_RECURSE files ${prefix}/*)
 foreach(file IN LISTS files)
   file(READ ${file} text)

@@ -1,0 +1,54 @@
+# Completion of redis-lock(1) in bash: subcommands, their options, and behind NAME -- what the command there has.
+
+_redis_lock() {
+  local cur prev words cword
+  # -n : keeps "redis://host" in one word.
+  _init_completion -n : || return
+
+  if ((cword == 1)); then
+    COMPREPLY=($(compgen -W "run list show reset --help --version" -- "$cur"))
+    return
+  fi
+
+  local everywhere="--uri --key-prefix --signal-prefix --help"
+  local -A options=(
+    [run]="--wait --no-wait --expire --fencing -E --conflict-exit-code --grace $everywhere"
+    [list]="--json --no-waiters $everywhere"
+    [show]="--json --no-waiters $everywhere"
+    [reset]="--yes --all $everywhere"
+  )
+
+  local subcommand=${words[1]} has_name= i
+  for ((i = 2; i < cword; i++)); do
+    case ${words[i]} in
+      --)
+        [[ $subcommand != run ]] || _command_offset $((i + 1))
+        return
+        ;;
+      --uri | --wait | --expire | --grace | -E | --conflict-exit-code | --key-prefix | --signal-prefix) ((i++)) ;;
+      -*) ;;
+      *) has_name=yes ;;
+    esac
+  done
+
+  case $prev in
+    --wait | --expire | --grace)
+      COMPREPLY=($(compgen -W "500ms 5s 30s 1m 5m 1h" -- "$cur"))
+      return
+      ;;
+    --uri)
+      COMPREPLY=($(compgen -W "redis:// rediss:// unix://" -- "$cur"))
+      compopt -o nospace
+      __ltrim_colon_completions "$cur"
+      return
+      ;;
+    -E | --conflict-exit-code | --key-prefix | --signal-prefix) return ;;
+  esac
+
+  if [[ $subcommand == run && $has_name ]]; then
+    COMPREPLY=($(compgen -W "-- ${options[run]}" -- "$cur"))
+    [[ $cur ]] || COMPREPLY=(--)
+  elif [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "${options[$subcommand]-}" -- "$cur"))
+  fi
+} && complete -F _redis_lock redis-lock
