@@ -82,7 +82,7 @@ void add_listing(CLI::App& app, Listing& listing) {
   app.add_flag("--json", listing.json, "Print JSON");
   app.add_flag_callback(
       "--no-waiters", [&listing] { listing.waiters = false; },
-      "Do not find out how many wait: that watches the server by MONITOR for up to 3 s");
+      "Do not find out how many wait: that watches the server by MONITOR for up to 3.4 s");
 }
 
 /// The address from the environment, if none was given; refused here if it is malformed.

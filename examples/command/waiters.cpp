@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <sstream>
+#include <thread>
 #include <utility>
 
 #include <redis_lock/detail/account.hpp>
@@ -27,9 +28,10 @@ namespace detail = redis_lock::detail;
 using Clock = std::chrono::steady_clock;
 
 /// A little more than the longest time for which a waiter of the library blocks.
-constexpr auto longest_watch = 3200ms;
+constexpr auto longest_watch = 3400ms;
 /// How often CLIENT LIST is looked at meanwhile.
 constexpr auto look_every = 200ms;
+constexpr auto moment = 5ms;
 
 [[nodiscard]] bool same(const std::string& word, const char* command) {
   return ::strcasecmp(word.c_str(), command) == 0;
@@ -128,7 +130,11 @@ class Watch {
                                               const std::shared_ptr<detail::Servers>& servers,
                                               detail::Slot slot) {
   const auto asking = servers->connect(slot, detail::never);
-  if (blocked_now(*asking, database).empty()) return Waiters{};
+  // Between two of its waits a waiter is not blocked, for a moment.
+  if (blocked_now(*asking, database).empty()) {
+    std::this_thread::sleep_for(moment);
+    if (blocked_now(*asking, database).empty()) return Waiters{};
+  }
   const auto watching = servers->connect(slot, detail::never);
   detail::Commands monitor;
   monitor.add({"MONITOR"});
@@ -137,6 +143,7 @@ class Watch {
 
   Watch watch{place};
   bool by_address = false;
+  std::optional<Waiters> before;  // at the look before
   for (const auto end = Clock::now() + longest_watch; Clock::now() < end;) {
     const auto look_at = std::min(end, Clock::now() + look_every);
     try {
@@ -152,9 +159,11 @@ class Watch {
     }
     const auto blocked = blocked_now(*asking, database);
     auto waiters = watch.of(blocked, by_address);
-    if (sum(waiters) == blocked.size()) return waiters;
+    const bool all_seen = sum(waiters) == blocked.size();
+    if (all_seen && waiters == before) return waiters;
+    before = all_seen ? std::optional{std::move(waiters)} : std::nullopt;
   }
-  return std::nullopt;
+  return before;
 }
 
 }  // namespace

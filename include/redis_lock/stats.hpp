@@ -29,11 +29,15 @@ struct Stats {
   std::uint64_t abandoned = 0;
   /// Connections that were opened in the place of ones that broke, or that the server closed.
   std::uint64_t reconnects = 0;
-  /// From the call to the acquisition: the sum and the greatest of those that acquired.
-  std::chrono::nanoseconds total_wait{}, longest_wait{};
-  /// From the acquisition to its end: the sum and the greatest of those that ended. With
-  /// Options::local_handoffs, of each thread's turn, to a few milliseconds.
-  std::chrono::nanoseconds total_hold{}, longest_hold{};
+  /// From the call to the acquisition, of all calls that acquired.
+  std::chrono::nanoseconds total_wait{};
+  /// The greatest of them.
+  std::chrono::nanoseconds longest_wait{};
+  /// From the acquisition to its end, of all that ended. With Options::local_handoffs, of each thread's turn, to a
+  /// few milliseconds.
+  std::chrono::nanoseconds total_hold{};
+  /// The greatest of them.
+  std::chrono::nanoseconds longest_hold{};
 };
 
 }  // namespace redis_lock
