@@ -58,7 +58,9 @@ class Wait {
 void stop_like_anybody() { ::raise(SIGSTOP); }
 
 int conflict(const Run& run) {
-  std::fprintf(stderr, "redis-lock: \"%s\" is held by someone else\n", run.name.c_str());
+  // With a status that is no failure, it is none to complain of either: cron would send a mail.
+  if (run.conflict_status != Status::done)
+    std::fprintf(stderr, "redis-lock: \"%s\" is held by someone else\n", run.name.c_str());
   return run.conflict_status;
 }
 

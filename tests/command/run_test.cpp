@@ -74,6 +74,7 @@ TEST_F(RunCommand, SaysWhenSomeoneElseHoldsTheLock) {
   EXPECT_EQ(status_of(run({"--no-wait", "-E", "9"}, script)), 9);
   EXPECT_EQ(status_of(run({"--wait", "0.05"}, script)), 1);
   EXPECT_EQ(status_of(run({"--wait", "50ms", "--conflict-exit-code", "0"}, script)), 0);
+  EXPECT_EQ(err(), "") << "no failure";
   EXPECT_FALSE(std::filesystem::exists(file("ran")));
   EXPECT_EQ(redis.string("GET", key), "somebody");
 }
