@@ -99,7 +99,7 @@ fi
 
 install_missing "${needed_packages[@]}"
 heading "Build: g++, Release"
-cmake --preset gcc -D REDIS_LOCK_BUILD_EXAMPLES=OFF
+cmake --preset gcc
 cmake --build --preset gcc --target redis_lock_benchmarks
 mkdir -p "$results"
 for part in "${parts[@]}"; do

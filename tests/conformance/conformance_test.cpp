@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -103,10 +104,17 @@ struct QuorumLockOfEachThread
 
 constexpr std::chrono::seconds soon{10};
 
+/// std::async on a thread of its own: compiled once for each result, and not for each lambda of each mutex.
+template <class Function>
+auto in_background(Function&& function) {
+  using Result = std::invoke_result_t<Function>;
+  return std::async(std::launch::async, std::function<Result()>{std::forward<Function>(function)});
+}
+
 /// What another thread gets.
 template <class Function>
 auto elsewhere(Function&& function) {
-  return std::async(std::launch::async, std::forward<Function>(function)).get();
+  return in_background(std::forward<Function>(function)).get();
 }
 
 /// Whether another thread finds the mutex free; leaves it as it was.
@@ -150,7 +158,7 @@ ON_EACH_MUTEX("lock waits for the holder") {
   TestType fixture;
   fixture.get().lock();
   std::atomic<bool> released{false};
-  auto waiter = std::async(std::launch::async, [&] {
+  auto waiter = in_background([&] {
     fixture.get().lock();
     const bool after_release = released;
     fixture.get().unlock();
@@ -240,11 +248,11 @@ ON_EACH_MUTEX("a time that is over tries once") {
 ON_EACH_MUTEX("a timed lock is granted by the release") {
   TestType fixture;
   fixture.get().lock();
-  auto by_duration = std::async(std::launch::async, [&] {
+  auto by_duration = in_background([&] {
     const std::unique_lock guard{fixture.get(), std::chrono::minutes{1}};
     return guard.owns_lock();
   });
-  auto by_time = std::async(std::launch::async, [&] {
+  auto by_time = in_background([&] {
     const std::unique_lock guard{fixture.get(), steady_clock::now() + std::chrono::minutes{1}};
     return guard.owns_lock();
   });
@@ -460,7 +468,7 @@ ON_EACH_MUTEX("condition_variable_any waits and is notified") {
   TestType fixture;
   std::condition_variable_any changed;
   std::atomic<int> stage{0};
-  auto other = std::async(std::launch::async, [&] {
+  auto other = in_background([&] {
     std::unique_lock guard{fixture.get()};
     changed.wait(guard, [&] { return stage == 1; });
     stage = 2;
@@ -483,7 +491,7 @@ ON_EACH_MUTEX(
   TestType fixture;
   std::condition_variable_any changed;
   std::unique_lock guard{fixture.get()};
-  auto visitor = std::async(std::launch::async, [&] {
+  auto visitor = in_background([&] {
     const std::lock_guard visit{fixture.get()};
     return true;
   });

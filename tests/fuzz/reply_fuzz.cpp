@@ -17,8 +17,10 @@
 
 #include <fcntl.h>
 
+#include <redis_lock/detail/account.hpp>
 #include <redis_lock/detail/acquire.hpp>
 #include <redis_lock/detail/connection.hpp>
+#include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/redis_lock.hpp>
@@ -195,20 +197,29 @@ void greet(ScriptedServer& server, std::string_view) {
 void defer(ScriptedServer&, std::string_view) {
   const auto endpoint = endpoint_of_the_server();
   const Keys keys{"lock:n", "lock-signal:n"};
-  int sent = 0, failed = 0;
+  const auto counters = std::make_shared<Counters>();
+  std::uint64_t sent = 0, failed = 0;
+  auto options = Options::without_renewal();
+  options.on_error = [&](const Error&) { ++failed; };
+  const auto account = std::make_shared<const Account>(counters, "n", options);
   {
-    Pool pool{endpoint, std::make_shared<Servers>(endpoint, std::make_shared<Counters>())};
+    Pool pool{endpoint, std::make_shared<Servers>(endpoint, counters)};
     const auto work = [&](Connection& connection) { return owner(connection, keys.lock); };
     for (int i = 0; i < 3; ++i) {
       attempt([&] { (void)pool.perform({0ms}, work); });
       for (int j = 0; j < 2; ++j) {
-        const auto on_error = [&](const Error&) { ++failed; };
-        if (pool.defer({"n", keys, std::string{id}, "1000", on_error})) ++sent;
+        const auto hold = std::make_shared<Hold>();
+        hold->id = id;
+        hold->account = account;
+        hold->since = Time::clock::now();
+        if (pool.defer({keys, "1000", hold, Time::clock::now()})) ++sent;
       }
     }
     pool.settle_all();
   }
-  check(failed <= sent, "no release fails twice");
+  const auto stats = counters->snapshot();
+  check(failed == stats.lost + stats.abandoned, "no release fails twice");
+  check(stats.released + failed == sent, "each release ends once");
 }
 
 /// All that there is for a Client.

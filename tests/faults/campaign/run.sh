@@ -26,7 +26,7 @@ fi
 
 install_missing "${needed_packages[@]}"
 heading "Build: g++, Release"
-cmake --preset gcc -D REDIS_LOCK_BUILD_EXAMPLES=OFF
+cmake --preset gcc
 cmake --build --preset gcc --target redis_lock_campaign
 heading "Campaign"
 build/gcc/tests/faults/campaign/campaign "${arguments[@]}"
