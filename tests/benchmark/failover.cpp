@@ -101,8 +101,12 @@ void measure(const Fleet& fleet, Harm harm) {
     worker.start_to_look();
     waiter.start_to_look();
     const auto switched = next_switch->wait();
-    fleet.redis().command("DEL", "lock:" + awaited);
-    fleet.redis().command("LPUSH", "lock-signal:" + awaited, "1");
+    // A new master of a cluster refuses commands at first: CLUSTERDOWN.
+    const auto succeed = [&fleet](const auto&... words) {
+      while (fleet.redis().command(words...).is_error()) std::this_thread::sleep_for(1ms);
+    };
+    succeed("DEL", "lock:" + awaited);
+    succeed("LPUSH", "lock-signal:" + awaited, "1");
     failovers.push_back(milliseconds(switched - harmed));
     gaps.push_back(milliseconds(worker.first_acquisition() - switched));
     gaps_of_waiter.push_back(milliseconds(waiter.first_acquisition() - switched));
