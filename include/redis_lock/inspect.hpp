@@ -34,7 +34,7 @@ struct HeldLock {
 [[nodiscard]] std::vector<HeldLock> held_locks(Client client,
                                                const std::string& key_prefix = "lock:");
 
-/// One lock, at one round trip: nothing if nobody holds it. Throws Error.
+/// One lock, at one round trip: nothing if nobody holds it. Throws Error; std::invalid_argument if name is empty.
 [[nodiscard]] std::optional<HeldLock> held_lock(Client client, const std::string& name,
                                                 const std::string& key_prefix = "lock:");
 
@@ -72,6 +72,7 @@ void look_at(Link& link, const std::vector<std::string>& keys,
 
 inline std::optional<HeldLock> held_lock(Client client, const std::string& name,
                                          const std::string& key_prefix) {
+  detail::require(!name.empty(), "name must not be empty");
   auto& core = *client.core_;
   Options options;
   options.key_prefix = key_prefix;

@@ -28,6 +28,11 @@ std::string complaint_about(const std::string& name, const Options& options) {
 
 TEST(BadArguments, AnEmptyName) { EXPECT_THAT(complaint_about("", {}), HasSubstr("name")); }
 
+TEST(BadArguments, ALookForNothing) {
+  EXPECT_THAT(complaint([] { (void)redis_lock::held_lock(Client{}, ""); }), HasSubstr("name"));
+  EXPECT_THAT(complaint([] { (void)redis_lock::held_locks(Client{}, ""); }), HasSubstr("prefix"));
+}
+
 TEST(BadArguments, AnExpireThatIsNoTime) {
   for (const auto expire : {0ms, -1ms, milliseconds::min()}) {
     EXPECT_THAT(complaint_about("x", leased_for(expire)), HasSubstr("expire"));
