@@ -55,10 +55,10 @@ mount -t proc proc "$system/proc"
 printf '#!/bin/sh\nexit 101\n' >"$system/usr/sbin/policy-rc.d"  # no package starts a service
 chmod +x "$system/usr/sbin/policy-rc.d"
 echo 'Dpkg::Use-Pty "0";' >"$system/etc/apt/apt.conf.d/90no-pty"
-cp "$work"/packages/*.deb "$system/root/"
-mkdir "$system/root/program"
+cp "$work"/packages/*.deb "$system/srv/"
+mkdir "$system/srv/program"
 
-cat >"$system/root/program/main.cpp" <<'PROGRAM'
+cat >"$system/srv/program/main.cpp" <<'PROGRAM'
 #include <iostream>
 #include <mutex>
 #include <redis_lock/redis_lock.hpp>
@@ -70,7 +70,7 @@ int main() {
   std::cout << "one process at a time gets here, this one as " << lock.owner().value() << '\n';
 }
 PROGRAM
-cat >"$system/root/program/CMakeLists.txt" <<'PROJECT'
+cat >"$system/srv/program/CMakeLists.txt" <<'PROJECT'
 cmake_minimum_required(VERSION 3.22)
 project(program LANGUAGES CXX)
 find_package(redis_lock REQUIRED)
@@ -92,20 +92,20 @@ done
 
 heading "apt-get install ./libredis-lock-dev…"
 began=$EPOCHREALTIME
-inside sh -c 'apt-get install -q -y --no-install-recommends /root/libredis-lock-dev_*.deb'
+inside sh -c 'apt-get install -q -y --no-install-recommends /srv/libredis-lock-dev_*.deb'
 installed=$(since "$began")
-inside sh -c 'cd /root/program && cmake -S . -B build && cmake --build build && build/program'
+inside sh -c 'cd /srv/program && cmake -S . -B build && cmake --build build && build/program'
 by_cmake=$(since "$began")
 
 heading "The same by pkg-config"
 again=$EPOCHREALTIME
-inside sh -c 'cd /root/program && c++ -std=c++17 main.cpp $(pkg-config --cflags --libs redis_lock) -o by_pkg_config &&
+inside sh -c 'cd /srv/program && c++ -std=c++17 main.cpp $(pkg-config --cflags --libs redis_lock) -o by_pkg_config &&
   ./by_pkg_config'
 by_pkg_config=$(since "$again")
 
-if compgen -G "$system/root/redis-lock_*.deb" >/dev/null; then
+if compgen -G "$system/srv/redis-lock_*.deb" >/dev/null; then
   heading "apt-get install ./redis-lock…"
-  inside sh -c 'apt-get install -q -y --no-install-recommends /root/redis-lock_*.deb'
+  inside sh -c 'apt-get install -q -y --no-install-recommends /srv/redis-lock_*.deb'
   inside redis-lock run --uri unix:///run/try.sock --no-wait nightly-report -- echo "run by redis-lock"
 fi
 
