@@ -49,13 +49,13 @@ std::optional<milliseconds> duration_of(const std::string& text) {
 
 /// An option that takes a duration.
 CLI::Option* add_duration(CLI::App& app, const std::string& names, const std::string& text,
-                          const std::function<void(milliseconds)>& set, bool may_be_zero) {
+                          const std::function<void(milliseconds)>& set) {
   return app
       .add_option_function<std::string>(
           names,
           [=](const std::string& given) {
             const auto time = duration_of(given);
-            if (!time || (!may_be_zero && time->count() == 0)) {
+            if (!time) {
               throw CLI::ValidationError(
                   names, "\"" + given + "\" is no duration (such as 5s, 500ms, 2m, 1h)");
             }
@@ -120,19 +120,18 @@ int dispatch(int argc, const char* const* argv) {
 
   auto& run_command = *app.add_subcommand(
       "run", "Run a command while holding the lock: run NAME -- COMMAND [ARG...]");
-  auto* const wait = add_duration(
-      run_command, "--wait", "Give up after that long (default: wait for ever)",
-      [&](milliseconds time) { run.wait = time; }, true);
+  auto* const wait =
+      add_duration(run_command, "--wait", "Give up after that long (default: wait for ever)",
+                   [&](milliseconds time) { run.wait = time; });
   run_command.add_flag("--no-wait", no_wait, "Do not wait: the same as --wait 0")->excludes(wait);
   add_duration(
       run_command, "--expire",
       "The lease, renewed while the command runs: how long the lock outlives a machine that dies "
       "(default 30s)",
-      [&](milliseconds time) { run.expire = time; }, false);
-  add_duration(
-      run_command, "--grace",
-      "When the lock is lost: how long the command has from TERM to KILL (default 10s)",
-      [&](milliseconds time) { run.grace = time; }, true);
+      [&](milliseconds time) { run.expire = time; });
+  add_duration(run_command, "--grace",
+               "When the lock is lost: how long the command has from TERM to KILL (default 10s)",
+               [&](milliseconds time) { run.grace = time; });
   run_command.add_flag("--fencing", run.fencing,
                        "Take a fencing token, exported as REDIS_LOCK_FENCE");
   run_command
@@ -167,14 +166,9 @@ int dispatch(int argc, const char* const* argv) {
     if (run_command.parsed() && !has_command) throw CLI::RequiredError("A command behind \"--\"");
     if (!run_command.parsed() && separator != end) throw CLI::ExtrasError({"--"});
     if (reset_command.parsed() && !all && name.empty()) throw CLI::RequiredError("NAME or --all");
-    if ((run_command.parsed() && run.name.empty()) || (show_command.parsed() && name.empty()))
-      throw CLI::ValidationError("NAME", "it must not be empty");
     complete(place);
   } catch (const CLI::ParseError& error) {
-    // Help goes to the standard output, and is no mistake.
-    if (error.get_exit_code() == 0) return app.exit(error);
-    (void)app.exit(error, std::cerr, std::cerr);
-    return Status::usage;
+    return app.exit(error) == 0 ? Status::done : Status::usage;  // 0: it was a call for help
   }
   if (run_command.parsed()) {
     run.command.assign(separator + 1, end);

@@ -135,9 +135,25 @@ TEST_F(OperatorCommand, ResetsAllLocks) {
   EXPECT_EQ(out(), "2 locks were freed\n");
   EXPECT_TRUE(redis.exists("mine:c"));
   EXPECT_EQ(status_of({"reset", "--yes", "--all"}), 1);
-  EXPECT_EQ(status_of({"show", "--key-prefix", "mine:", "c"}), 0);
-  EXPECT_EQ(status_of({"reset", "--yes", "--key-prefix", "mine:", "c"}), 0);
-  EXPECT_FALSE(redis.exists("mine:c"));
+}
+
+TEST_F(OperatorCommand, LooksUnderTheGivenPrefixes) {
+  redis.string("SET", "lock:a", "x");
+  for (const std::string lock : {"b", "c"}) redis.string("SET", "k:" + lock, "x");
+  const auto prefixed = [&](Words words) {
+    words.insert(words.end(), {"--key-prefix", "k:"});
+    return status_of(words);
+  };
+  EXPECT_EQ(prefixed({"list", "--json"}), 0);
+  EXPECT_TRUE(json_is("[i['name'] for i in it] == ['b', 'c']"));
+  EXPECT_EQ(prefixed({"show", "a"}), 1);
+  EXPECT_EQ(prefixed({"show", "b"}), 0);
+  EXPECT_EQ(prefixed({"reset", "--yes", "--signal-prefix", "s:", "b"}), 0);
+  EXPECT_TRUE(redis.exists("s:b"));
+  EXPECT_EQ(prefixed({"reset", "--yes", "--signal-prefix", "s:", "--all"}), 0);
+  EXPECT_TRUE(redis.exists("s:c"));
+  EXPECT_FALSE(redis.exists("k:c"));
+  EXPECT_TRUE(redis.exists("lock:a"));
 }
 
 TEST_F(OperatorCommand, ResetsNothingWithoutAnAnswer) {
@@ -158,6 +174,18 @@ TEST_F(OperatorCommand, ResetsNothingWithoutAnAnswer) {
   terminal.type("y\n");
   EXPECT_EQ(terminal.exit_code(), 0);
   EXPECT_TRUE(is_free());
+}
+
+TEST_F(OperatorCommand, DoesNotResetWhoCameMeanwhile) {
+  held_by_somebody();
+  const auto url = server.uri();
+  OnTerminal terminal{[&] { return become({"reset", name}, url); }};
+  ASSERT_TRUE(terminal.shows("which somebody holds? [y/N]"));
+  redis.command("SET", key, "another");
+  terminal.type("y\n");
+  EXPECT_EQ(terminal.exit_code(), 1);
+  EXPECT_TRUE(terminal.shows("somebody does not hold the-lock any more"));
+  EXPECT_EQ(redis.string("GET", key), "another");
 }
 
 TEST_F(OperatorCommand, SaysThatRedisIsAway) {

@@ -17,6 +17,14 @@ TEST_F(RunCommand, HasTheStatusOfTheCommand) {
   EXPECT_TRUE(is_free());
 }
 
+TEST_F(RunCommand, HasTheStatusOfTheCommandWhereChildrenAreIgnored) {
+  Child child{[&] {
+    ::signal(SIGCHLD, SIG_IGN);
+    return become(run({}, "exit 3"), server.uri());
+  }};
+  EXPECT_EQ(child.exit_code(), 3);
+}
+
 TEST_F(RunCommand, PassesInputAndOutputThrough) {
   input = file("input");
   std::ofstream{input} << "some text\n";
@@ -53,6 +61,16 @@ TEST_F(RunCommand, DoesNotPassOnTheFenceOfAnother) {
   EXPECT_EQ(status_of(run({}, "echo fence: $REDIS_LOCK_FENCE")), 0);
   ::unsetenv("REDIS_LOCK_FENCE");
   EXPECT_EQ(out(), "fence:\n");
+}
+
+TEST_F(RunCommand, HasItsKeysUnderTheGivenPrefixes) {
+  auto child = start(run({"--key-prefix", "k:", "--signal-prefix", "s:"},
+                         "while ! [ -e " + file("go") + " ]; do sleep 0.01; done"));
+  ASSERT_TRUE(eventually([&] { return redis.exists("k:" + name); }));
+  EXPECT_TRUE(is_free()) << "the one with the usual prefix";
+  std::ofstream{file("go")};
+  EXPECT_EQ(child.exit_code(), 0);
+  EXPECT_TRUE(redis.exists("s:" + name)) << "the signal of the release";
 }
 
 TEST_F(RunCommand, RenewsItsLease) {
@@ -123,6 +141,16 @@ TEST_F(RunCommand, StopsWaitingAtASignalAndLeavesNothingBehind) {
   EXPECT_FALSE(std::filesystem::exists(file("ran")));
 }
 
+TEST_F(RunCommand, GoesOnWaitingAtSignalsThatMeanNoEnd) {
+  held_by_somebody();
+  auto child = start(run({}, "exit 3"));
+  ASSERT_TRUE(gets_waiters());
+  for (const int signal : {SIGWINCH, SIGCONT, SIGCHLD}) child.kill(signal);
+  redis.command("DEL", key);
+  redis.command("LPUSH", "lock-signal:" + name, 1);
+  EXPECT_EQ(child.exit_code(), 3);
+}
+
 TEST_F(RunCommand, SaysWhatCannotBeExecuted) {
   EXPECT_EQ(status_of({"run", name, "--", "no-such-command-anywhere"}), 127);
   EXPECT_THAT(err(), HasSubstr("no-such-command-anywhere: No such file"));
@@ -144,6 +172,16 @@ TEST_F(RunCommand, EndsTheCommandWhenTheLockIsLost) {
   EXPECT_EQ(child.exit_code(), 75);
   EXPECT_TRUE(std::filesystem::exists(file("heard")));
   EXPECT_THAT(err(), HasSubstr("was lost"));
+}
+
+TEST_F(RunCommand, EndsACommandThatWasStopped) {
+  auto child =
+      start(run({"--expire", "300ms"}, "trap 'touch " + file("heard") + "; exit' TERM; touch " +
+                                           file("ready") + "; kill -STOP $$"));
+  ASSERT_TRUE(exists("ready"));
+  redis.command("DEL", key);
+  EXPECT_EQ(child.exit_code(), 75);
+  EXPECT_TRUE(std::filesystem::exists(file("heard")));
 }
 
 TEST_F(RunCommand, KillsACommandThatDoesNotEnd) {
@@ -236,18 +274,24 @@ TEST_F(RunCommand, RefusesBadUsage) {
                                     {"reset"},
                                     {"show", ""},
                                     {"list", "extra"},
-                                    {"reset", "--all", name},
+                                    {"reset", "--yes", "--all", name},
                                     {"list", "--", "x"}};
   for (const auto& words : mistakes) {
     EXPECT_EQ(status_of(words), 64) << ::testing::PrintToString(words);
     EXPECT_NE(err(), "");
     EXPECT_EQ(out(), "");
   }
-  const std::vector<Words> bad_options{{"--wait", "5x"},        {"--wait", "-1s"},
-                                       {"--wait", ""},          {"--expire", "0"},
-                                       {"--expire", "1e99h"},   {"--wait", "1", "--no-wait"},
-                                       {"-E", "256"},           {"-E", "x"},
-                                       {"--uri", "gopher://x"}, {"--frob"}};
+  const std::vector<Words> bad_options{{"--wait", "5x"},
+                                       {"--wait", "-1s"},
+                                       {"--wait", ""},
+                                       {"--expire", "0"},
+                                       {"--wait", "1e9h"},
+                                       {"--wait", "99999999999999999h"},
+                                       {"--wait", "1", "--no-wait"},
+                                       {"-E", "256"},
+                                       {"-E", "x"},
+                                       {"--uri", "gopher://x"},
+                                       {"--frob"}};
   for (const auto& options : bad_options) {
     Words words{"run"};
     words.insert(words.end(), options.begin(), options.end());
@@ -257,6 +301,8 @@ TEST_F(RunCommand, RefusesBadUsage) {
     EXPECT_NE(err(), "");
   }
   EXPECT_EQ(status_of({"run", "", "--", "touch", file("ran")}), 64);
+  EXPECT_EQ(status_of({"reset", "--all", "--uri", "gopher://x"}), 64);
+  EXPECT_THAT(err(), HasSubstr("gopher")) << "before it asks anything";
   EXPECT_FALSE(std::filesystem::exists(file("ran")));
   EXPECT_EQ(redis.integer("DBSIZE"), 0);
 }
@@ -282,12 +328,14 @@ TEST_F(RunCommand, LeavesTheTerminalToTheCommand) {
 }
 
 TEST_F(RunCommand, LetsTheTerminalInterruptTheCommandOnce) {
-  const auto words =
-      run({},
-          "n=0; trap 'n=$((n + 1))' INT; echo ready; while [ $n = 0 ]; do sleep 0.01; done; "
-          "sleep 0.2; exit $n");
+  const std::string count = R"(
+from signal import *
+pthread_sigmask(SIG_BLOCK, [SIGINT])
+print("ready", flush=True)
+sigwait([SIGINT])
+exit(1 if sigtimedwait([SIGINT], 0.3) is None else 2))";
   const auto url = server.uri();
-  OnTerminal terminal{[&] { return become(words, url); }};
+  OnTerminal terminal{[&] { return become({"run", name, "--", "python3", "-c", count}, url); }};
   ASSERT_TRUE(terminal.shows("ready"));
   terminal.type("\x03");
   EXPECT_EQ(terminal.exit_code(), 1) << "once";
