@@ -346,11 +346,11 @@ TEST_F(DoubtInGivingBack, IsResolvedUnderAFreshId) {
   lock.lock();
   release(lock);
   proxy.forget_commands();
-  const auto attempts = proxy.seen("SET");
+  const auto before = proxy.seen("EVALSHA");
   proxy.delay_replies(250ms);
   proxy.inject("EVALSHA", Fault::lose_reply);
   std::thread acquires{[&] { lock.lock(); }};
-  EXPECT_TRUE(eventually([&] { return proxy.seen("SET") > attempts; }));
+  EXPECT_TRUE(eventually([&] { return proxy.seen("EVALSHA") > before; }));
   proxy.delay_replies(0ms);
   acquires.join();
   const auto first = proxy.commands().front();
