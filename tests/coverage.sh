@@ -30,7 +30,7 @@ cmake --build "$build" --target "${test_targets[@]}"
 
 heading "Test"
 find "$build" -name '*.gcda' -delete
-ctest --test-dir "$build" -L '^(unit|integration|faults|conformance)$' -j $((2 * $(nproc))) \
+ctest --test-dir "$build" -L '^(unit|integration|faults|conformance)$' -j $((3 * $(nproc))) \
   --output-on-failure --no-tests=error
 
 heading "Coverage of include/"

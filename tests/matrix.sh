@@ -75,7 +75,7 @@ run_server() {
   heading "$server: $version"
   versions+=("$server: $version")
   REDIS_LOCK_TEST_SERVER=$program ctest --test-dir "$build" -L '^(integration|conformance)$' \
-    -j $((2 * $(nproc))) --output-on-failure --no-tests=error || failed+=("$server")
+    -j $((3 * $(nproc))) --output-on-failure --no-tests=error || failed+=("$server")
 }
 
 if [[ ${1:-} == --build ]]; then

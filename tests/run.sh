@@ -66,8 +66,8 @@ run_preset() {
     return
   fi
   heading "$preset: test"
-  # Twice as many as there are processors: most tests wait more than they compute.
-  "${fixed_addresses[@]}" ctest --preset "$preset" -j $((2 * $(nproc))) | tee "$log" || broken+=("$preset")
+  # Three times as many as there are processors: most tests wait more than they compute.
+  "${fixed_addresses[@]}" ctest --preset "$preset" -j $((3 * $(nproc))) | tee "$log" || broken+=("$preset")
   # "98% tests passed, 2 tests failed out of 123"
   summary=$(grep -E 'tests passed, [0-9]+ tests? failed out of [0-9]+' "$log" | grep -oE '[0-9]+' | tr '\n' ' ') || true
   if [[ -z $summary ]]; then

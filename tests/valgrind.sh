@@ -36,10 +36,12 @@ findings() {
   fi
 }
 
-# Runs one test program, and leaves in <name>.result what is wrong.
+# Runs one test program, or one of so many parts of it, and leaves in <name>-result what is wrong:
+# check <program> [<part> <parts>]
 check() {
-  local program=$1 name=${1##*/} status=0 pid
-  valgrind --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=none \
+  local program=$1 name=${1##*/}${2:+-$2} status=0 pid
+  GTEST_SHARD_INDEX=${2:-0} GTEST_TOTAL_SHARDS=${3:-1} \
+    valgrind --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=none \
     --error-exitcode=99 --num-callers=30 --suppressions=tests/valgrind.supp \
     --log-file="$logs/$name.%p" "$build/tests/$program" --gtest_brief=1 >"$logs/$name-output" 2>&1 &
   pid=$!
@@ -60,24 +62,22 @@ fi
 heading "valgrind: ${test_programs[*]}"
 rm -rf "$logs"
 mkdir -p "$logs"
-# Two at a time: the integration tests take longer than the others together.
-(for program in "${test_programs[@]}"; do
-  [[ $program == */redis_lock_integration_test ]] || check "$program"
-done) &
-check integration/redis_lock_integration_test
+# Three at a time: the integration tests take longer than the others together, and wait for half of it.
+(for program in unit/redis_lock_unit_test integration/redis_lock_cxx20_test; do check "$program"; done) &
+for part in 0 1; do check integration/redis_lock_integration_test $part 2 & done
 wait
 
 failed=0
-for program in "${test_programs[@]}"; do
-  name=${program##*/}
+for result in "$logs"/*-result; do
+  name=$(basename "$result" -result)
   heading "$name: $(tail -n 1 "$logs/$name-output")"
-  if [[ -s $logs/$name-result ]]; then
+  if [[ -s $result ]]; then
     failed=$((failed + 1))
     grep -hE '^\[  FAILED|: Failure' "$logs/$name-output" || true
-    cat "$logs/$name-result"
+    cat "$result"
     # The logs that were named, the first lines of each.
-    sed -nE 's/^(errors|lost blocks): //p' "$logs/$name-result" | xargs -r head -n 60
+    sed -nE 's/^(errors|lost blocks): //p' "$result" | xargs -r head -n 60
   fi
 done
-heading "valgrind: $((${#test_programs[@]} - failed)) test programs are clean, $failed are not"
+heading "valgrind: $failed runs are not clean"
 ((failed == 0))

@@ -1,67 +1,40 @@
-// Compiled once as it is, which must succeed, and once with each of these macros, which must not:
-// every mistake stands beside its right form.
+// For clang -verify: the mistakes are refused in these words, and their right forms are not.
 
 #include <chrono>
 #include <redis_lock/redis_lock.hpp>
-#include <string>
 #include <utility>
 
 using namespace std::chrono_literals;
 
 void construct(redis_lock::Lock& lock) {
-#if defined(COPY)
-  redis_lock::Lock other = lock;
-#elif defined(MOVE)
-  redis_lock::Lock other = std::move(lock);
-#elif defined(LOCK_FROM_INT)
-  redis_lock::Lock other(42);
-#elif defined(LOCK_WITHOUT_NAME)
-  redis_lock::Lock other(redis_lock::Client{});
-#else
-  redis_lock::Lock& other = lock;
-#endif
-  other.lock();
+  redis_lock::Lock& same = lock;
+  same.lock();
+  redis_lock::Lock copied = lock;                   // expected-error {{deleted}}
+  redis_lock::Lock moved = std::move(lock);         // expected-error {{deleted}}
+  redis_lock::Lock from_int(42);                    // expected-error {{no matching constructor}}
+  redis_lock::Lock nameless(redis_lock::Client{});  // expected-error {{no matching constructor}}
 }
 
 void assign(redis_lock::Lock& lock, redis_lock::Lock& other) {
-#if defined(COPY_ASSIGNMENT)
-  lock = other;
-#elif defined(MOVE_ASSIGNMENT)
-  lock = std::move(other);
-#else
   lock.reset();
-  other.reset();
-#endif
+  lock = other;             // expected-error {{deleted}}
+  lock = std::move(other);  // expected-error {{deleted}}
 }
 
 void give_a_duration(redis_lock::Options& options) {
-#if defined(EXPIRE_WITHOUT_UNIT)
-  options.expire = 30;
-#else
   options.expire = 30s;
-#endif
+  options.expire = 30;  // expected-error {{no viable overloaded}}
 }
 
 void ignore_a_result(redis_lock::Lock& lock, redis_lock::Cache& cache) {
-#if defined(IGNORED_TRY_LOCK)
-  lock.try_lock();
-#elif defined(IGNORED_TRY_LOCK_FOR)
-  lock.try_lock_for(1s);
-#elif defined(IGNORED_TRY_LOCK_UNTIL)
-  lock.try_lock_until(std::chrono::steady_clock::now());
-#elif defined(IGNORED_OWNS_LOCK)
-  lock.owns_lock();
-#elif defined(IGNORED_LOCKED)
-  lock.locked();
-#elif defined(IGNORED_OWNER)
-  lock.owner();
-#elif defined(IGNORED_CACHE_LOCK)
-  cache.lock("key");
-#else
-  if (lock.try_lock_for(1s) && lock.owns_lock()) {
-    lock.unlock();
-  }
+  if (lock.try_lock_for(1s) && lock.owns_lock()) lock.unlock();
+  lock.try_lock();                                        // expected-error {{nodiscard}}
+  lock.try_lock_for(1s);                                  // expected-error {{nodiscard}}
+  lock.try_lock_until(std::chrono::steady_clock::now());  // expected-error {{nodiscard}}
+  lock.owns_lock();                                       // expected-error {{nodiscard}}
+  lock.locked();                                          // expected-error {{nodiscard}}
+  lock.owner();                                           // expected-error {{nodiscard}}
   const redis_lock::Lock& elided = cache.lock("key");
   static_cast<void>(elided);
-#endif
+  cache.lock("key");  // expected-error {{nodiscard}}
 }

@@ -1,5 +1,4 @@
-// For clang -Wthread-safety. Compiled once as it is, which must succeed, and once with each of these
-// macros, which must not.
+// For clang -Wthread-safety -verify: what the analysis refuses, and what it does not.
 
 #include <chrono>
 #include <redis_lock/redis_lock.hpp>
@@ -10,25 +9,16 @@ struct Account {
 };
 
 void deposit(Account& account) {
-#if !defined(FORGOT_TO_LOCK)
   account.lock.lock();
-#endif
   ++account.balance;
-#if !defined(FORGOT_TO_LOCK) && !defined(FORGOT_TO_UNLOCK)
   account.lock.unlock();
-#endif
 }
 
 void deposit_unless_busy(Account& account) {
-#if defined(IGNORED_FAILURE)
-  static_cast<void>(account.lock.try_lock());
-  ++account.balance;
-#else
   if (account.lock.try_lock()) {
     ++account.balance;
     account.lock.unlock();
   }
-#endif
 }
 
 void deposit_in_time(Account& account) {
@@ -40,4 +30,18 @@ void deposit_in_time(Account& account) {
     ++account.balance;
     account.lock.unlock();
   }
+}
+
+void forget_to_lock(Account& account) {
+  ++account.balance;  // expected-error {{requires holding mutex 'account.lock'}}
+}
+
+void forget_to_unlock(Account& account) {
+  account.lock.lock();
+  ++account.balance;
+}  // expected-error {{mutex 'account.lock' is still held}}
+
+void ignore_a_failure(Account& account) {
+  static_cast<void>(account.lock.try_lock());
+  ++account.balance;  // expected-error {{requires holding mutex 'account.lock'}}
 }

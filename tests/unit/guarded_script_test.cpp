@@ -38,17 +38,17 @@ struct OneAnswer {
   }
 };
 
-const std::vector<std::string> keys{"k1", "k2"}, arguments{"a1"};
+const std::vector<std::string> two_keys{"k1", "k2"}, one_argument{"a1"};
 
 std::string text_of(std::string_view script) {
   OneAnswer link{{nil()}};
-  EXPECT_TRUE(GuardedScript(script, keys, arguments, "lock:n", "mine").run_once(link));
+  EXPECT_TRUE(GuardedScript(script, two_keys, one_argument, "lock:n", "mine").run_once(link));
   return link.sent.front().at(1);
 }
 
-Fault fault_of(OneAnswer link) {
+Fault fault_of_run(OneAnswer link) {
   try {
-    (void)GuardedScript{"return 1", keys, arguments, "lock:n", "mine"}.run_once(link);
+    (void)GuardedScript{"return 1", two_keys, one_argument, "lock:n", "mine"}.run_once(link);
   } catch (const Fault& fault) {
     return fault;
   }
@@ -58,7 +58,7 @@ Fault fault_of(OneAnswer link) {
 
 TEST(GuardedScript, PutsTheLockBehindTheKeysAndTheIdBehindTheArguments) {
   OneAnswer link{{integer(5)}};
-  const GuardedScript script{"return 5", keys, arguments, "lock:n", "mine"};
+  const GuardedScript script{"return 5", two_keys, one_argument, "lock:n", "mine"};
   EXPECT_EQ(script.run_once(link)->integer, 5);
   ASSERT_EQ(link.sent.size(), 1U);
   auto& sent = link.sent.front();
@@ -77,23 +77,23 @@ TEST(GuardedScript, KeepsTheNumbersOfTheLines) {
 
 TEST(GuardedScript, OfAnotherHolderHasNoAnswer) {
   OneAnswer link{{error("LEASELOST the lock is not held under this id")}};
-  EXPECT_FALSE(GuardedScript("return 1", keys, arguments, "lock:n", "mine").run_once(link));
+  EXPECT_FALSE(GuardedScript("return 1", two_keys, one_argument, "lock:n", "mine").run_once(link));
 }
 
 TEST(GuardedScript, ThatFailsIsTheServersError) {
-  const auto fault = fault_of({{error("ERR Error compiling script")}});
+  const auto fault = fault_of_run({{error("ERR Error compiling script")}});
   EXPECT_EQ(fault.code(), errc::server_error);
   EXPECT_STREQ(fault.what(), "ERR Error compiling script");
   EXPECT_FALSE(fault.passing());
 }
 
 TEST(GuardedScript, ThatWasRejectedMayBeSentAgain) {
-  EXPECT_TRUE(fault_of({{error("LOADING Redis is loading the dataset in memory")}}).passing());
+  EXPECT_TRUE(fault_of_run({{error("LOADING Redis is loading the dataset in memory")}}).passing());
 }
 
 TEST(GuardedScript, WhoseAnswerIsLostIsNotSentAgain) {
   for (const auto code : {errc::connection_failed, errc::timed_out}) {
-    const auto fault = fault_of({{}, Fault{code, "lost", Fault::Kind::passing}});
+    const auto fault = fault_of_run({{}, Fault{code, "lost", Fault::Kind::passing}});
     EXPECT_EQ(fault.code(), code);
     EXPECT_FALSE(fault.passing());
     EXPECT_STREQ(fault.what(), "lost; the script may have run");
@@ -101,7 +101,7 @@ TEST(GuardedScript, WhoseAnswerIsLostIsNotSentAgain) {
 }
 
 TEST(GuardedScript, ThatWasNotSentMayBeSentOnAnotherConnection) {
-  EXPECT_TRUE(fault_of({{nil()}, {}, true}).passing());
+  EXPECT_TRUE(fault_of_run({{nil()}, {}, true}).passing());
 }
 
 }  // namespace
