@@ -15,10 +15,9 @@ shift
 project=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 system=$work/system
-redis_pid=
 
 finish() {
-  [[ -z $redis_pid ]] || kill "$redis_pid" || true
+  [[ ! -e $system/run/try.pid ]] || kill "$(<"$system/run/try.pid")" || true
   ! mountpoint -q "$system/proc" || umount "$system/proc"
   rm -rf --one-file-system "$work"
 }
@@ -83,10 +82,10 @@ began=$EPOCHREALTIME
 inside apt-get update -q >"$work/tools.log"
 inside apt-get install -q -y --no-install-recommends g++ make cmake pkg-config redis-server >>"$work/tools.log"
 tools=$(since "$began")
-inside redis-server --port 0 --unixsocket /run/try.sock --save '' --appendonly no >"$work/redis.log" &
-redis_pid=$!
+inside redis-server --port 0 --unixsocket /run/try.sock --pidfile /run/try.pid --save '' --appendonly no \
+  >"$work/redis.log" &
 until [[ -S $system/run/try.sock ]]; do
-  kill -0 "$redis_pid"
+  kill -0 $!
   sleep 0.1
 done
 
