@@ -177,13 +177,13 @@ int reset(const Place& place, const std::string& name, bool yes) {
   }
   const auto question = "Free \"" + printable(name) + "\", which " + printable(*owner) + " holds?";
   return free_after(yes, question, [&] {
-    if (lock.owner() != owner) {  // the answer was not about whoever holds it now
+    if (!yes && lock.owner() != owner) {  // the answer was not about whoever holds it now
       std::cout << printable(*owner) << " does not hold " << printable(name) << " any more\n";
       return Status::no;
     }
-    (void)lock.reset();
-    std::cout << printable(name) << " was freed\n";
-    return Status::done;
+    const bool was_held = lock.reset();
+    std::cout << printable(name) << (was_held ? " was freed\n" : " is free\n");
+    return was_held ? Status::done : Status::no;
   });
 }
 
