@@ -199,7 +199,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// time_point::max() if it has no expiry, time_point::min() if the lock is not held. No I/O.
   [[nodiscard]] std::chrono::steady_clock::time_point expires_at() const noexcept {
     const auto hold = holder_.current();
-    return hold ? hold->expires_at.load() : detail::Time::min();
+    return detail::to_steady(hold ? hold->expires_at.load() : detail::Time::min());
   }
 
   /// The number of the present or latest acquisition, with Options::fencing: greater than that of every

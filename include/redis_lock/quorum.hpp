@@ -175,7 +175,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   /// time_point::min() if the lock is not held. No I/O.
   [[nodiscard]] std::chrono::steady_clock::time_point expires_at() const noexcept {
     const auto hold = holder_.current();
-    return hold ? hold->expires_at.load() : detail::Time::min();
+    return detail::to_steady(hold ? hold->expires_at.load() : detail::Time::min());
   }
 
   /// Asks the nodes whether anyone holds the lock, on a majority. Throws Error.

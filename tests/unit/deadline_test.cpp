@@ -89,9 +89,9 @@ TEST(After, TakesPeriodsThatDoNotDivideANanosecond) {
 /// What a deadline on another clock comes to, from now.
 template <class Clock, class Duration>
 nanoseconds left(time_point<Clock, Duration> deadline) {
-  const auto before = steady_clock::now();
-  const auto on_steady_clock = steady(deadline);
-  return on_steady_clock == never ? nanoseconds::max() : nanoseconds{on_steady_clock - before};
+  const auto before = redis_lock::detail::Time::clock::now();
+  const auto at = steady(deadline);
+  return at == never ? nanoseconds::max() : nanoseconds{at - before};
 }
 
 /// Counts minutes in doubles, from an instant in the future.

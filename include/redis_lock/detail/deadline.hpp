@@ -1,32 +1,58 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <ctime>
 
 namespace redis_lock::detail {
 
 using std::chrono::milliseconds;
-using Time = std::chrono::steady_clock::time_point;
 
-/// The deadline of who waits for ever, and the end of a lease that has none.
+/// The clock that leases and deadlines are counted on: steady, and it goes on while the machine is suspended, as
+/// Redis does. On Linux CLOCK_BOOTTIME (clock_gettime(2)), as std::chrono::steady_clock stands still then.
+struct Clock {
+  using duration = std::chrono::steady_clock::duration;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<Clock>;
+  static constexpr bool is_steady = true;
+
+  [[nodiscard]] static time_point now() noexcept {
+#if defined(__linux__)
+    timespec now{};
+    if (::clock_gettime(CLOCK_BOOTTIME, &now) != 0) ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return time_point{std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec}};
+#else
+    return time_point{std::chrono::steady_clock::now().time_since_epoch()};
+#endif
+  }
+};
+using Time = Clock::time_point;
+
+/// The deadline of a caller that waits for ever, and the end of a lease that has none.
 inline constexpr Time never = Time::max();
 
-/// Whatever is longer than this is for ever: far beyond any uptime, and small enough to add to any
-/// time_point of the steady clock.
+/// A longer time counts as for ever: far beyond any uptime, and small enough to add to any Time.
 inline constexpr std::chrono::hours longest{24 * 365 * 100};
 
-/// What the steady clock showed at the latest tick of the kernel's timer, at most coarse_error ago:
-/// for hot paths, where reading the clock itself would be the greater part of the work.
-[[nodiscard]] inline Time coarse_now() noexcept {
-#if defined(__linux__)
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return Time{std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec}};
-#else
-  return Time::clock::now();
-#endif
+/// What std::chrono::steady_clock shows at `time`, unless the machine is suspended before. The same `time` gives
+/// the same result each time, unless the machine was suspended in between.
+[[nodiscard]] inline std::chrono::steady_clock::time_point to_steady(Time time) noexcept {
+  using Steady = std::chrono::steady_clock;
+  if (time == Time::max()) return Steady::time_point::max();
+  if (time == Time::min()) return Steady::time_point::min();
+  static std::atomic<Clock::rep> suspended{0};
+  // The clocks cannot be read at one instant: the known difference stays while it may be the right one.
+  const auto before = Steady::now().time_since_epoch();
+  const auto now = Clock::now().time_since_epoch();
+  const auto behind = Steady::now().time_since_epoch();
+  Clock::duration difference{suspended.load(std::memory_order_relaxed)};
+  if (difference < now - behind || difference > now - before) {
+    difference = now - before;
+    suspended.store(difference.count(), std::memory_order_relaxed);
+  }
+  return Steady::time_point{time.time_since_epoch() - difference};
 }
-inline constexpr milliseconds coarse_error{20};
 
 /// `from` + `duration`, without overflow and never early; a duration that is too long gives `never`.
 /// A NaN counts as no time at all.
@@ -53,7 +79,7 @@ template <class Clock, class Duration>
   return !(left > left.zero());
 }
 
-/// When the steady clock will show what `Clock` shows at `deadline`, as far as can be known now.
+/// When the library's clock will show what `Clock` shows at `deadline`, as far as can be known now.
 template <class Clock, class Duration>
 [[nodiscard]] Time steady(const std::chrono::time_point<Clock, Duration>& deadline) {
   return after(Time::clock::now(), remaining(deadline));

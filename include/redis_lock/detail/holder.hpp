@@ -192,10 +192,10 @@ class Holder : public Holding<Hold, HolderBooks> {
   /// Leaves the lock, as it is held in Redis, to the next thread of this process, if one waits.
   [[nodiscard]] bool pass_on(State& state) const {
     auto& hold = *state.latest;  // of whoever comes next, as soon as the gate is open
-    if (!is_surely_good(hold)) return false;
+    const auto now = Clock::now();
+    if (!is_good(hold, now)) return false;
     const bool was_lost = hold.ended.exchange(true, std::memory_order_relaxed);
-    const auto held =
-        std::max(coarse_now() - hold.since.load(std::memory_order_relaxed), Time::duration::zero());
+    const auto held = now - hold.since.load(std::memory_order_relaxed);
     const auto told = state.account->is_told() ? state.latest : nullptr;
     ++state.books.handoffs;
     state.books.passed_on = true;
@@ -215,7 +215,7 @@ class Holder : public Holding<Hold, HolderBooks> {
 
   /// Is what was passed on still worth having? If not, it goes back to Redis.
   [[nodiscard]] bool take_over(State& state) {
-    if (is_surely_good(*state.latest)) return true;
+    if (is_good(*state.latest, Clock::now())) return true;
     try {
       (void)release_to_redis(state.latest);
     } catch (const Error&) {  // nobody held it: there is nobody whom it concerns
@@ -224,9 +224,8 @@ class Holder : public Holding<Hold, HolderBooks> {
   }
 
   /// Can the next holder count on this lease as on one of its own?
-  [[nodiscard]] bool is_surely_good(const Hold& hold) const {
+  [[nodiscard]] bool is_good(const Hold& hold, Time now) const {
     const bool is_renewed = options().auto_renewal;
-    const auto now = coarse_now() + coarse_error;  // not before now
     const auto end = hold.expires_at.load(std::memory_order_relaxed);
     const auto least = is_renewed ? hold.expire / 3 : hold.expire;
     const bool in_time = end == never || end - now >= least;

@@ -111,7 +111,7 @@ class Holding {
     LeaveGate leave{&state.gate};
     auto acquired = Time::min();
     if (take_over(state)) {
-      acquired = coarse_now();
+      acquired = Clock::now();
       called = std::min(called, acquired);
     } else {
       if (!contended) called = Time::clock::now();
