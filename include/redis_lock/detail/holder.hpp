@@ -35,6 +35,7 @@ struct HolderBooks {
   IdSource ids;
   bool passed_on = false;  // whoever enters takes the latest acquisition over
   unsigned handoffs = 0;   // how often it was passed on
+  CoarseClock clock;       // of the thread that is inside the gate
 };
 
 /// What stands behind one Lock object: the acquisitions that it makes, one after another, from the gate
@@ -60,7 +61,7 @@ class Holder : public Holding<Hold, HolderBooks> {
   [[nodiscard]] bool acquire(const char* operation, Time deadline, Time retry_deadline,
                              Cancellation* cancellation = nullptr) {
     const auto take_over = [this](State& state) {
-      return std::exchange(state.books.passed_on, false) && this->take_over(state);
+      return std::exchange(state.books.passed_on, false) ? this->take_over(state) : std::nullopt;
     };
     const auto get = [&](State& state, bool& contended) {
       const Terms terms{core_->terms().retry_for, retry_deadline, cancellation, slot_};
@@ -192,10 +193,11 @@ class Holder : public Holding<Hold, HolderBooks> {
   /// Leaves the lock, as it is held in Redis, to the next thread of this process, if one waits.
   [[nodiscard]] bool pass_on(State& state) const {
     auto& hold = *state.latest;  // of whoever comes next, as soon as the gate is open
-    const auto now = Clock::now();
-    if (!is_good(hold, now)) return false;
+    const auto now = state.books.clock.now();
+    if (!is_surely_good(hold, now)) return false;
     const bool was_lost = hold.ended.exchange(true, std::memory_order_relaxed);
-    const auto held = now - hold.since.load(std::memory_order_relaxed);
+    const auto held =
+        std::max(now - hold.since.load(std::memory_order_relaxed), Time::duration::zero());
     const auto told = state.account->is_told() ? state.latest : nullptr;
     ++state.books.handoffs;
     state.books.passed_on = true;
@@ -213,19 +215,22 @@ class Holder : public Holding<Hold, HolderBooks> {
     return true;
   }
 
-  /// Is what was passed on still worth having? If not, it goes back to Redis.
-  [[nodiscard]] bool take_over(State& state) {
-    if (is_good(*state.latest, Clock::now())) return true;
+  /// Since when the calling thread holds what was passed on. Nothing if that is not worth having any more: then it
+  /// goes back to Redis.
+  [[nodiscard]] std::optional<Time> take_over(State& state) {
+    const auto now = state.books.clock.now();
+    if (is_surely_good(*state.latest, now)) return now;
     try {
       (void)release_to_redis(state.latest);
     } catch (const Error&) {  // nobody held it: there is nobody whom it concerns
     }
-    return false;
+    return std::nullopt;
   }
 
-  /// Can the next holder count on this lease as on one of its own?
-  [[nodiscard]] bool is_good(const Hold& hold, Time now) const {
+  /// Can the next holder count on this lease as on one of its own? `coarse_now` may be behind the time.
+  [[nodiscard]] bool is_surely_good(const Hold& hold, Time coarse_now) const {
     const bool is_renewed = options().auto_renewal;
+    const auto now = coarse_now + CoarseClock::error;
     const auto end = hold.expires_at.load(std::memory_order_relaxed);
     const auto least = is_renewed ? hold.expire / 3 : hold.expire;
     const bool in_time = end == never || end - now >= least;

@@ -89,7 +89,7 @@ class Holding {
     return state_->latest;
   }
 
-  /// Waits for its turn in this process. Then the lock is what `take_over(State&)` says that was left here, or
+  /// Waits for its turn in this process. Then the lock is what was left here, since when `take_over(State&)` says, or
   /// else what `get(State&, bool& contended)` gets: the new `latest`, or nothing.
   template <class TakeOver, class Get>
   [[nodiscard]] bool acquire_by(const char* operation, Time deadline, Cancellation* cancellation,
@@ -110,8 +110,8 @@ class Holding {
       return give_up();
     LeaveGate leave{&state.gate};
     auto acquired = Time::min();
-    if (take_over(state)) {
-      acquired = Clock::now();
+    if (const std::optional<Time> taken = take_over(state)) {
+      acquired = *taken;
       called = std::min(called, acquired);
     } else {
       if (!contended) called = Time::clock::now();

@@ -55,7 +55,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
       const Terms terms{nodes_->retry_for(), retry_deadline, cancellation};
       return acquire_from_nodes(operation, state, deadline, terms, contended);
     };
-    const auto nothing_left = [](const State&) { return false; };
+    const auto nothing_left = [](const State&) { return std::nullopt; };
     return acquire_by(operation, deadline, cancellation, nothing_left, get);
   }
 
