@@ -14,7 +14,7 @@ enum class errc {
   lease_lost,
   /// Redis is unreachable, or the connection dropped and was not re-established in time.
   connection_failed,
-  /// The server did not answer within Endpoint::command_timeout.
+  /// The server did not answer within Endpoint::command_timeout, or Options::expire was over before the answer came.
   timed_out,
   /// The server refused the user name or password, or asks for one.
   authentication_failed,

@@ -98,7 +98,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// std::system_error if the thread that renews cannot be started.
   void lock() REDIS_LOCK_ACQUIRE { (void)holder_.acquire("lock", detail::never, detail::never); }
 
-  /// One attempt, one round trip. False: someone else holds it, and nothing else. Throws Error.
+  /// One attempt, one round trip. False: someone else holds it, and nothing else. Throws Error; errc::timed_out also
+  /// if Options::expire is shorter than the way to Redis and back.
   [[nodiscard]] bool try_lock() REDIS_LOCK_TRY_ACQUIRE {
     return holder_.acquire("try_lock", detail::Time::min(), detail::never);
   }
@@ -112,11 +113,16 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   }
 
   /// Blocks until the lock is acquired (true) or the deadline has passed (false), of any clock; tries
-  /// at least once. False is never early, and late by no more than a round trip; before Redis 6.0, by
-  /// a fraction of a second. Throws Error; when Redis is away, not much after the deadline.
+  /// at least once. False is never early, and late by a few milliseconds and a round trip; before Redis 6.0, by
+  /// a fraction of a second. What Redis grants after the deadline goes back. If the clock is not steady, its deadline is
+  /// looked up again at least every second. Throws Error; when Redis is away, not much after the deadline.
   template <class Clock, class Duration>
   [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& deadline)
       REDIS_LOCK_TRY_ACQUIRE {
+    if constexpr (!Clock::is_steady) {
+      const std::function<detail::Time()> look = [&] { return detail::steady_now(deadline); };
+      return acquire_until(detail::Deadline{look});
+    }
     while (!acquire_until(detail::steady(deadline))) {
       if (detail::has_passed(deadline))
         return false;  // otherwise that clock was set back meanwhile
@@ -265,7 +271,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
     return std::make_shared<detail::Core>(context);
   }
 
-  [[nodiscard]] bool acquire_until(detail::Time deadline) {
+  [[nodiscard]] bool acquire_until(const detail::Deadline& deadline) {
     return holder_.acquire("try_lock", deadline, deadline);
   }
 

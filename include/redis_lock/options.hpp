@@ -25,7 +25,8 @@ struct Replicas {
 /// How a Lock behaves. A plain aggregate: set what differs from the defaults.
 struct Options {
   /// The lease: how long the lock outlives a holder that crashed, or that Redis no longer hears.
-  /// Default 30 s, at least 1 ms. `no_expiry` for none: then only unlock() or reset() frees it, and
+  /// Default 30 s, at least 1 ms, and longer than the way to Redis and back, or else acquisitions throw
+  /// errc::timed_out. `no_expiry` for none: then only unlock() or reset() frees it, and
   /// auto_renewal must be off.
   std::chrono::milliseconds expire{30'000};
 

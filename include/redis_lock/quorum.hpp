@@ -93,6 +93,10 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   template <class Clock, class Duration>
   [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& deadline)
       REDIS_LOCK_TRY_ACQUIRE {
+    if constexpr (!Clock::is_steady) {
+      const std::function<detail::Time()> look = [&] { return detail::steady_now(deadline); };
+      return acquire_until(detail::Deadline{look});
+    }
     while (!acquire_until(detail::steady(deadline))) {
       if (detail::has_passed(deadline))
         return false;  // otherwise that clock was set back meanwhile
@@ -240,7 +244,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
     return options;
   }
 
-  [[nodiscard]] bool acquire_until(detail::Time deadline) {
+  [[nodiscard]] bool acquire_until(const detail::Deadline& deadline) {
     return holder_.acquire("try_lock", deadline, deadline);
   }
 

@@ -22,7 +22,8 @@ void measure(const RedisServer& server, const std::string& transport,
   const Contention contention{Workers::threads, 8, acquisitions, section};
   const auto others = contention.workers - 1;
   const auto where = transport + ", " + std::to_string(section.count()) + " us";
-  Samples over_ideal, first_to_finish, raw_over_ideal, raw_first, all_waits, raw_waits;
+  Samples over_ideal, deferred_over_ideal, first_to_finish, raw_over_ideal, raw_first, all_waits,
+      raw_waits;
   for (int i = 0; i < repetitions; ++i) {
     const RawTerms base{"fairness-raw"};
     const auto raw = contend(contention, [&](int self) {
@@ -34,8 +35,14 @@ void measure(const RedisServer& server, const std::string& transport,
     const auto library = contend(contention, [&](int) {
       return std::make_unique<redis_lock::Lock>(client, "fairness-lib");
     });
+    redis_lock::Options options;
+    options.deferred_unlock = true;
+    const auto deferred = contend(contention, [&](int) {
+      return std::make_unique<redis_lock::Lock>(client, "fairness-deferred", options);
+    });
     const double ideal = others * (median(raw.sections) + median(raw.hand_offs));
     over_ideal.push_back(quantile(library.waits, 0.99) / ideal);
+    deferred_over_ideal.push_back(quantile(deferred.waits, 0.99) / ideal);
     raw_over_ideal.push_back(quantile(raw.waits, 0.99) / ideal);
     first_to_finish.push_back(library.first_to_finish);
     raw_first.push_back(raw.first_to_finish);
@@ -43,6 +50,7 @@ void measure(const RedisServer& server, const std::string& transport,
     for (const double wait : raw.waits) raw_waits.push_back(wait / ideal);
   }
   report("p99_wait", where, over_ideal);
+  report("p99_wait_deferred", where, deferred_over_ideal);
   report("p99_wait_raw", where, raw_over_ideal);
   report("first_to_finish", where, first_to_finish);
   report("first_to_finish_raw", where, raw_first);

@@ -1,6 +1,8 @@
 #include <atomic>
+#include <future>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include "integration.hpp"
 
@@ -49,6 +51,8 @@ TEST_F(DeferredUnlock, SendsTheCommandsOfAnOrdinaryOneAndNoMore) {
   Lock lock{server.uri(), name, deferred()};
   lock.lock();
   lock.unlock();
+  lock.lock();
+  lock.unlock();
   EXPECT_FALSE(lock.locked());
   own.reset_stats();
   for (int i = 0; i < 10; ++i) {
@@ -57,8 +61,78 @@ TEST_F(DeferredUnlock, SendsTheCommandsOfAnOrdinaryOneAndNoMore) {
   }
   EXPECT_FALSE(lock.locked());
   EXPECT_EQ(own.calls_of("set"), 10);
-  EXPECT_EQ(own.calls_of("evalsha"), 10);
+  EXPECT_EQ(own.calls_of("evalsha"), 19) << "the releases, and the attempts behind them";
   EXPECT_EQ(own.calls_of("eval"), 0);
+}
+
+/// A waiter with a connection of its own, which is known to be in BLPOP before a release.
+class DeferredUnlockTurn : public OnRedis {
+ protected:
+  /// Rounds in which a waiter is blocked when `lock` is released and tried again at once: how often was it faster?
+  int times_faster_than_a_waiter(Lock& lock) {
+    int faster = 0;
+    for (int i = 0; i < 30; ++i) {
+      if (!lock.owns_lock()) lock.lock();
+      std::promise<void> tried;
+      std::thread waiter{[&] {
+        Lock next{test_uri(), name};
+        next.lock();
+        tried.get_future().wait();
+        next.unlock();
+      }};
+      EXPECT_TRUE(eventually([this] { return somebody_waits(); }));
+      lock.unlock();
+      if (lock.try_lock()) ++faster;
+      tried.set_value();
+      if (lock.owns_lock()) lock.unlock();
+      waiter.join();
+    }
+    return faster;
+  }
+};
+
+TEST_F(DeferredUnlockTurn, GoesToTheWaiterThatIsBlocked) {
+  Lock lock{client, name, deferred()};
+  EXPECT_EQ(times_faster_than_a_waiter(lock), 0);
+}
+
+TEST_F(DeferredUnlockTurn, GoesToTheWaiterWithFencingToo) {
+  auto options = deferred();
+  options.fencing = true;
+  Lock lock{client, name, options};
+  EXPECT_EQ(times_faster_than_a_waiter(lock), 0);
+}
+
+TEST_F(DeferredUnlockTurn, GoesToTheWaiterWithoutExpiryToo) {
+  auto options = deferred();
+  options.auto_renewal = false;
+  options.expire = redis_lock::no_expiry;
+  Lock lock{client, name, options};
+  EXPECT_EQ(times_faster_than_a_waiter(lock), 0);
+}
+
+TEST_F(DeferredUnlockTurn, IsTakenWhereNoneWaits) {
+  for (const bool fencing : {false, true}) {
+    auto options = deferred();
+    options.fencing = fencing;
+    Lock lock{client, name, options};
+    for (int i = 0; i < 20; ++i) {
+      redis.string("SCRIPT", "FLUSH");
+      ASSERT_TRUE(lock.try_lock());
+      lock.unlock();
+    }
+  }
+}
+
+TEST_F(DeferredUnlockTurn, IsTakenWhenTheSignalIsGone) {
+  auto options = deferred();
+  options.signal_expire = 1ms;
+  Lock lock{client, name, options};
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(lock.try_lock());
+    lock.unlock();
+    ASSERT_TRUE(eventually([this] { return !redis.exists(key) && !redis.exists(signal); }));
+  }
 }
 
 TEST_F(DeferredUnlock, WakesTheNextInLine) {

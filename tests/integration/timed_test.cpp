@@ -1,5 +1,6 @@
 #include "integration.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <limits>
@@ -25,6 +26,19 @@ struct ForeignClock {
   }
 };
 
+/// A wall clock that a test sets.
+struct WallClock {
+  using duration = std::chrono::nanoseconds;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<WallClock>;
+  [[maybe_unused]] static constexpr bool is_steady = false;
+  static time_point now() {
+    return time_point{steady_clock::now().time_since_epoch() + ahead.load()};
+  }
+  static inline std::atomic<duration> ahead{duration::zero()};
+};
+
 using LockTimed = OnRedis;
 
 TEST_F(LockTimed, TakesAFreeNameAtOnce) {
@@ -48,6 +62,67 @@ TEST_F(LockTimed, GivesUpAtTheDeadlineAndNeverBefore) {
     EXPECT_LT(steady_clock::now() - before, patience_of_caller + soon);
   }
   EXPECT_EQ(redis.string("GET", key), "somebody");
+}
+
+TEST_F(LockTimed, IsNudgedOutOfTheWaitAtTheDeadline) {
+  held_by_somebody();
+  Lock lock{client, name};
+  std::vector<milliseconds> late;
+  for (int i = 0; i < 21; ++i) {  // without a nudge an idle server answers up to 100 ms late
+    const milliseconds limit{40 + 13 * i % 100};
+    const Stopwatch watch;
+    EXPECT_FALSE(lock.try_lock_for(limit));
+    late.push_back(std::chrono::duration_cast<milliseconds>(watch.elapsed()) - limit);
+  }
+  std::nth_element(late.begin(), late.begin() + 10, late.end());
+  EXPECT_LT(late[10], 20ms);
+  EXPECT_EQ(redis.string("GET", key), "somebody");
+}
+
+/// Waits on the wall clock for an hour, which is over when somebody sets the clock.
+template <class Mutex>
+void expect_end_when_the_clock_is_set(Mutex& lock) {
+  WallClock::ahead = 0ns;
+  auto waiting =
+      std::async(std::launch::async, [&] { return lock.try_lock_until(WallClock::now() + 1h); });
+  EXPECT_EQ(waiting.wait_for(100ms), std::future_status::timeout);
+  WallClock::ahead = 2h;
+  const Stopwatch watch;
+  EXPECT_FALSE(waiting.get());
+  EXPECT_LT(watch.elapsed(), soon);
+}
+
+TEST_F(LockTimed, EndsSoonWhenTheClockIsSetForward) {
+  held_by_somebody();
+  Lock lock{client, name};
+  expect_end_when_the_clock_is_set(lock);
+}
+
+TEST_F(LockTimed, EndsSoonAtTheGateWhenTheClockIsSetForward) {
+  Lock lock{client, name};
+  lock.lock();
+  expect_end_when_the_clock_is_set(lock);
+  lock.unlock();
+}
+
+TEST_F(LockTimed, WaitsOnWhenTheClockIsSetBack) {
+  held_by_somebody();
+  Lock lock{client, name};
+  WallClock::ahead = 0ns;
+  auto waiting =
+      std::async(std::launch::async, [&] { return lock.try_lock_until(WallClock::now() + 150ms); });
+  EXPECT_EQ(waiting.wait_for(20ms), std::future_status::timeout);
+  WallClock::ahead = -1h;
+  EXPECT_EQ(waiting.wait_for(400ms), std::future_status::timeout);
+  released_by("somebody");
+  EXPECT_TRUE(waiting.get());
+}
+
+TEST_F(LockTimed, TriesOnceAfterADeadlineOfTheWallClock) {
+  Lock lock{client, name};
+  EXPECT_TRUE(lock.try_lock_until(WallClock::now() - 1h));
+  Lock other{client, name};
+  EXPECT_FALSE(other.try_lock_until(WallClock::now() - 1h));
 }
 
 template <class Clock>

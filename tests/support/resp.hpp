@@ -30,8 +30,10 @@ inline std::optional<Line> read_line(std::string_view bytes, std::size_t at) {
 
 }  // namespace detail
 
-/// Takes the first complete command off the front of `bytes`; nothing when none is there in full.
+/// Takes the first complete command off the front of `bytes`; nothing when none is there in full. Servers ignore empty
+/// lines.
 inline std::optional<Command> take_command(std::string& bytes) {
+  while (bytes.compare(0, 2, "\r\n") == 0) bytes.erase(0, 2);
   if (bytes.empty()) return std::nullopt;
   const auto count = detail::read_line(bytes, 0);
   if (!count) return std::nullopt;

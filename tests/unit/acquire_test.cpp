@@ -156,7 +156,7 @@ TEST_F(LateGrant, AtTheDeadlineIsNotReportedAndNotKept) {
 
 TEST_F(LateGrant, IsLateFromTheLastInstantOfItsLeaseOn) {
   redis.delay_next_reply = 900ms;
-  EXPECT_FALSE(acquire(900ms, start));
+  EXPECT_FALSE(acquire(900ms, start + 900ms));
   EXPECT_EQ(redis.count(extend_script), 0U) << "there is nothing left to extend";
   EXPECT_EQ(redis.count(release_script), 1U);
 }
@@ -175,6 +175,47 @@ TEST_F(LateGrant, IsALateConfirmationToo) {
   EXPECT_EQ(redis.count(release_script), 1U);
   EXPECT_GT(ms(lease_end), now());
   EXPECT_GE(now(), 1600);
+}
+
+TEST_F(LateGrant, AfterTheDeadlineOfTheCallerGoesBack) {
+  redis.hold("somebody", 50ms);
+  redis.in(10ms, [&] { redis.delay_next_reply = 500ms; });
+  EXPECT_FALSE(acquire(30s, start + 200ms));
+  EXPECT_EQ(redis.holder(), "");
+  EXPECT_TRUE(redis.has_signal());
+}
+
+TEST_F(LateGrant, OfTheFirstAttemptCountsAfterTheDeadlineToo) {
+  redis.delay_next_reply = 500ms;
+  EXPECT_EQ(ms(acquire(30s, start + 200ms)), 30000);
+}
+
+/// Leases that are over when the answer of the server comes.
+using TooShortALease = OneWaiter;
+
+TEST_F(TooShortALease, IsAnErrorAtOnceAndNothingIsHeld) {
+  redis.there = redis.back = 30ms;
+  for (const auto deadline : {never, Time::min(), start + 10s}) {
+    const auto fault = fault_of_run([&] { return acquire(45ms, deadline); });
+    EXPECT_EQ(fault.code(), errc::timed_out);
+    EXPECT_FALSE(fault.passing());
+    EXPECT_THAT(fault.what(), ::testing::StartsWith(
+                                  "the lease of 45 ms is over before the answer comes, after 6"));
+    EXPECT_EQ(redis.holder(), "");
+  }
+  EXPECT_EQ(redis.exchanges.size(), 3U * 4);
+}
+
+TEST_F(TooShortALease, IsAnErrorAfterAWaitToo) {
+  redis.there = redis.back = 30ms;
+  redis.hold("somebody", 200ms);
+  EXPECT_EQ(fault_of_run([&] { return acquire(45ms); }).code(), errc::timed_out);
+  EXPECT_EQ(redis.holder(), "");
+}
+
+TEST_F(TooShortALease, OnceIsAPauseAfterWhichTheNextAttemptCounts) {
+  redis.delay_next_reply = 100ms;
+  EXPECT_EQ(ms(acquire(45ms, Time::min())), 100 + 45);
 }
 
 TEST_F(Confirmation, IsNotNeededWithTwoThirdsOfTheLeaseLeft) {

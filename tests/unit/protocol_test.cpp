@@ -38,15 +38,15 @@ TEST(Sha1, IsThatOfRfc3174) {
 }
 
 TEST(Scripts, HaveTheDigestsOfTheirTexts) {
-  for (const auto& script :
-       {acquire_script, release_script, extend_script, rewrite_script, reset_script}) {
+  for (const auto& script : {acquire_script, turn_script, acquire_turn_script, release_script,
+                             extend_script, rewrite_script, reset_script}) {
     EXPECT_EQ(script.digest, sha1(script.text)) << script.text;
   }
 }
 
 TEST(Scripts, UseAsManyOperandsAsTheyDeclare) {
-  for (const auto& script :
-       {acquire_script, release_script, extend_script, rewrite_script, reset_script}) {
+  for (const auto& script : {acquire_script, turn_script, acquire_turn_script, release_script,
+                             extend_script, rewrite_script, reset_script}) {
     const auto uses = [&](const std::string& operand) {
       return script.text.find(operand) != script.text.npos;
     };

@@ -50,40 +50,51 @@ class Acquisition {
   static constexpr milliseconds pause_between_tries{50};
 
   Acquisition(const Keys& keys, std::string_view id, milliseconds expire,
-              std::string_view signal_expire, Time deadline, const Replicas& replicas = {})
+              std::string_view signal_expire, Deadline deadline, const Replicas& replicas = {})
       : keys_(keys),
         id_(id),
         expire_(expire),
         expire_text_(expire == without_end ? std::string{} : std::to_string(expire.count())),
         signal_expire_(signal_expire),
         deadline_(deadline),
+        tries_once_(deadline.at() <= Clock::now()),
         replicas_(replicas) {}
 
   /// Blocks until the lock is acquired: the end of its lease; or until the deadline or cancellation:
-  /// nothing, and nothing is held. `expire` of milliseconds::max() is a lease without end.
+  /// nothing, and nothing is held. What is granted after the deadline goes back, except by the first attempt. `expire` of milliseconds::max() is a lease without end.
   template <class Link>
   [[nodiscard]] std::optional<Time> run(Link& link) {
     auto slice = milliseconds::zero();  // after a fault, too, the next attempt comes at once
+    bool was_over = false;              // the lease of the latest grant, before its answer came
     for (;;) {
+      const auto sent = Clock::now();
       auto answer = attempt(link, slice);
+      if (answer.lease_end && slice > slice.zero() && Clock::now() > deadline_.at()) {
+        give_back(link);
+        return std::nullopt;
+      }
       if (answer.lease_end) {
         const auto lease_end = confirm(link, *answer.lease_end, answer.is_found);
         if (lease_end && replicas_.min_acks > 0) await_replicas(link, *lease_end);
         if (lease_end && Clock::now() < *lease_end) return lease_end;
         // The lease was over before anybody knew of it, so it was none: it goes back.
-        id_is_spent_ = true;
-        release(link, keys_, id_, signal_expire_);
-        id_is_spent_ = false;
+        const auto taken = std::chrono::ceil<milliseconds>(Clock::now() - sent);
+        give_back(link);
+        // After one pause of this process the next attempt is in time. If it is not, the way to Redis is too long.
+        if (was_over) throw too_short(taken);
         answer.held_for = milliseconds::zero();
       } else if (answer.held_for == without_end && !type_is_known_) {
         // A key of another type looks like a lock that is never freed; GET tells.
         (void)owner(link, keys_.lock);
         type_is_known_ = true;
       }
-      contended_ = true;
+      was_over = answer.lease_end.has_value();
+      contended_ = contended_ || !was_over;
       const auto now = Clock::now();
-      if (now >= deadline_ || link.cancelled()) return std::nullopt;
-      slice = next_slice(answer.held_for, now, link.cancelled_late());
+      const bool again = was_over && tries_once_;
+      if ((now >= deadline_.at() && !again) || link.cancelled()) return std::nullopt;
+      slice =
+          again ? milliseconds::zero() : next_slice(answer.held_for, now, link.cancelled_late());
     }
   }
 
@@ -101,6 +112,10 @@ class Acquisition {
   /// May Redis still come upon an extension whose reply was lost?
   [[nodiscard]] bool extension_in_doubt() const noexcept { return extension_in_doubt_; }
 
+  /// The first attempt comes behind a release of this lock that is not answered yet. Where a waiter waits, it must not be
+  /// faster than that waiter.
+  void go_in_turn() noexcept { in_turn_ = true; }
+
   /// Did it find the lock held by somebody else?
   [[nodiscard]] bool contended() const noexcept { return contended_; }
 
@@ -116,6 +131,19 @@ class Acquisition {
     milliseconds held_for{};        // otherwise: what the lease of its holder has left, at most
   };
 
+  [[nodiscard]] Fault too_short(milliseconds taken) const {
+    return {errc::timed_out, "the lease of " + expire_text_ +
+                                 " ms is over before the answer comes, after " +
+                                 std::to_string(taken.count()) + " ms: expire is too short"};
+  }
+
+  template <class Link>
+  void give_back(Link& link) {
+    id_is_spent_ = true;
+    release(link, keys_, id_, signal_expire_);
+    id_is_spent_ = false;
+  }
+
   /// Waits up to `slice` for the lock to come free, tries to take it, and asks how long it is held.
   template <class Link>
   [[nodiscard]] Answer attempt(Link& link, milliseconds slice, bool by_digest = true) {
@@ -129,7 +157,13 @@ class Acquisition {
     const bool asks_for_id = in_doubt_;
     Commands commands;
     if (waits) commands.add({"BLPOP", keys_.signal, timeout});
-    if (is_fenced()) {
+    if (in_turn_ && is_fenced()) {
+      add_call(commands,
+               {&acquire_turn_script, {keys_.lock, keys_.fence, keys_.signal, id_, expire_text_}},
+               by_digest);
+    } else if (in_turn_) {
+      add_call(commands, {&turn_script, {keys_.lock, keys_.signal, id_, expire_text_}}, by_digest);
+    } else if (is_fenced()) {
       add_call(commands, {&acquire_script, {keys_.lock, keys_.fence, id_, expire_text_}},
                by_digest);
     } else {
@@ -155,10 +189,13 @@ class Acquisition {
       if (wake_up) check_wake_up(link, *wake_up);
       return attempt(link, milliseconds::zero(), false);
     }
+    const bool in_turn = std::exchange(in_turn_, false);
     const bool granted = is_fenced() ? set.kind == Reply::Kind::integer : set.is_ok();
     in_doubt_ = asks_for_id || granted;
     expect(set, granted || set.is_nil(), is_fenced() ? "the acquire script" : "SET");
     const milliseconds lease_left{integer_of(ttl, "PTTL")};
+    // Without a holder, the signal is gone for another reason: then nobody is before us.
+    if (in_turn && !granted && lease_left.count() < 0) return attempt(link, slice);
     Answer answer;
     if (granted) {
       if (is_fenced()) fencing_token_ = token_of(set.integer);
@@ -262,7 +299,8 @@ class Acquisition {
     auto slice = std::min(longest_slice, std::max(shortest_cap, expire_ / 3));
     if (cancelled_late) slice = std::min(slice, shortest_cap);
     if (held_for != without_end) slice = std::min(slice, held_for + behind_the_lease);
-    return std::max(std::min(slice, left_until(deadline_, now)), milliseconds{1});
+    if (deadline_.may_move()) slice = std::min(slice, Deadline::longest_trust);
+    return std::max(std::min(slice, left_until(deadline_.at(), now)), milliseconds{1});
   }
 
   const Keys& keys_;
@@ -270,11 +308,13 @@ class Acquisition {
   milliseconds expire_;
   std::string expire_text_;
   std::string_view signal_expire_;
-  Time deadline_;
+  Deadline deadline_;
+  bool tries_once_;  // the deadline was over before
   Replicas replicas_;
   bool contended_ = false;
   bool in_doubt_ = false;
   bool extension_in_doubt_ = false;
+  bool in_turn_ = false;
   bool id_is_spent_ = false;
   std::uint64_t fencing_token_ = 0;
   bool type_is_known_ = false;

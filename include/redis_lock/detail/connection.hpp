@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -84,17 +85,25 @@ class Connection {
   /// after the time that the server was asked to wait. Throws Fault; error replies are returned.
   [[nodiscard]] Replies exchange(const Commands& commands,
                                  milliseconds wait = milliseconds::zero()) {
-    return exchange_within(commands, command_timeout_ + wait, wait > milliseconds::zero());
+    const bool may_wait = wait > milliseconds::zero();
+    if (!may_wait) return exchange_within(commands, command_timeout_, false);
+    // The server begins to count a little later, in whole milliseconds.
+    return exchange_within(commands, command_timeout_ + wait, true, wait + milliseconds{1});
   }
 
-  /// As exchange(), but its replies are due within `limit` at all events.
+  /// Sends all commands in one write and reads their replies, which are due within `limit` at all events. The server
+  /// is nudged after the time `nudge_after`, if it has not answered.
   [[nodiscard]] Replies exchange_within(const Commands& commands, milliseconds limit,
-                                        bool may_wait = true) {
-    const auto deadline = after(Time::clock::now(), limit);
+                                        bool may_wait = true,
+                                        std::optional<milliseconds> nudge_after = {}) {
+    const auto now = Time::clock::now();
+    const auto deadline = after(now, limit);
     owes_replies_ = true;
     transmit(commands);
     auto late = receive_all(deferred_.size(), deadline, may_wait);
-    auto replies = receive_all(commands.size(), deadline, may_wait);
+    Nudge nudge;
+    if (nudge_after) nudge.at = after(now, *nudge_after);
+    auto replies = receive_all(commands.size(), deadline, may_wait, nudge);
     if (!deferred_.empty()) repeat_unknown_releases(late, deadline);
     owes_replies_ = false;
     settle(late);
@@ -207,12 +216,14 @@ class Connection {
     }
   }
 
-  [[nodiscard]] Replies receive_all(std::size_t count, Time deadline, bool may_wait) {
+  /// The first reply may be that of a command which blocks.
+  [[nodiscard]] Replies receive_all(std::size_t count, Time deadline, bool may_wait,
+                                    Nudge nudge = {}) {
     Replies replies;
     replies.reserve(count);
     while (replies.size() < count) {
       try {
-        replies.push_back(receive(*context_, deadline, may_wait));
+        replies.push_back(receive(*context_, deadline, may_wait, std::exchange(nudge, {})));
       } catch (const Fault&) {
         // A server that has no room says so before it hangs up.
         if (!replies.empty() && is_passing_error(replies.back())) throw fault_of(replies.back());

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <ctime>
+#include <functional>
 
 namespace redis_lock::detail {
 
@@ -107,6 +109,34 @@ template <class Clock, class Duration>
 [[nodiscard]] Time steady(const std::chrono::time_point<Clock, Duration>& deadline) {
   return after(Time::clock::now(), remaining(deadline));
 }
+
+/// The same as of now, which changes if that clock is set.
+template <class Clock, class Duration>
+[[nodiscard]] Time steady_now(const std::chrono::time_point<Clock, Duration>& deadline) {
+  return has_passed(deadline) ? Time::min() : steady(deadline);
+}
+
+/// The end of a wait. If it stands on a clock that can be set, it is looked up again now and then.
+class Deadline {
+ public:
+  /// How long a deadline that may move is taken to stay where it is.
+  static constexpr milliseconds longest_trust{1000};
+
+  Deadline(Time time) : time_(time) {}
+  /// `look` says when the deadline will be, as far as can be known now; it must outlive the Deadline.
+  explicit Deadline(const std::function<Time()>& look) : look_(&look) {}
+
+  [[nodiscard]] bool may_move() const noexcept { return look_ != nullptr; }
+  [[nodiscard]] Time at() const { return look_ ? (*look_)() : time_; }
+  /// Until when a wait may go on before it asks again. Not before that is the deadline over.
+  [[nodiscard]] Time next_look() const {
+    return look_ ? std::min((*look_)(), Clock::now() + longest_trust) : time_;
+  }
+
+ private:
+  Time time_{};
+  const std::function<Time()>* look_ = nullptr;
+};
 
 /// The time left until `deadline` in whole milliseconds, rounded up so that no wait is short.
 [[nodiscard]] inline milliseconds left_until(Time deadline, Time now) {

@@ -27,22 +27,23 @@ class Gate {
   }
 
   /// Blocks until this thread is let in (true), or until the deadline or the cancellation (false).
-  [[nodiscard]] bool enter(Time deadline, const Cancellation* cancellation = nullptr) {
+  [[nodiscard]] bool enter(const Deadline& deadline, const Cancellation* cancellation = nullptr) {
     if (try_enter()) return true;
     Waiter waiter;
     std::unique_lock guard{mutex_};
     queue_.push_back(&waiter);
     waiters_ = queue_.size();
     while (!look(waiter)) {
-      const bool timed_out = deadline != never && Time::clock::now() >= deadline;
+      const auto until = deadline.next_look();
+      const bool timed_out = until != never && Time::clock::now() >= until;
       if (timed_out || (cancellation && cancellation->requested())) {
         remove(waiter);
         return try_enter();  // the thread that opened the gate may have counted on this one
       }
-      if (deadline == never) {
+      if (until == never) {
         waiter.wake.wait(guard);
       } else {
-        waiter.wake.wait_until(guard, deadline);
+        waiter.wake.wait_until(guard, until);
       }
     }
     return true;

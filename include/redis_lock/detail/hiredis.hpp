@@ -133,17 +133,22 @@ class SigpipeBlock {
 #endif
 }
 
+/// Waits until one can go on with a connection (true), or until `time` (false).
+[[nodiscard]] inline bool is_ready(const redisContext& context, short events, Time time) {
+  for (;;) {
+    const auto left = left_until(time, Time::clock::now());
+    if (left <= milliseconds::zero()) return false;
+    const auto most = milliseconds{std::numeric_limits<int>::max()};
+    pollfd socket{context.fd, events, 0};
+    if (::poll(&socket, 1, static_cast<int>(std::min(left, most).count())) > 0) return true;
+  }
+}
+
 /// Waits until one can go on with a connection, or throws timed_out at the deadline.
 inline void wait_for(const redisContext& context, short events, Time deadline,
                      const char* complaint = "no answer within the timeout") {
-  for (;;) {
-    const auto left = left_until(deadline, Time::clock::now());
-    if (left <= milliseconds::zero()) {
-      throw Fault{errc::timed_out, complaint, Fault::Kind::passing};
-    }
-    const auto most = milliseconds{std::numeric_limits<int>::max()};
-    pollfd socket{context.fd, events, 0};
-    if (::poll(&socket, 1, static_cast<int>(std::min(left, most).count())) > 0) return;
+  if (!is_ready(context, events, deadline)) {
+    throw Fault{errc::timed_out, complaint, Fault::Kind::passing};
   }
 }
 
@@ -207,8 +212,36 @@ inline void send_owned(const redisContext& context, std::string_view bytes) {
   return reply;
 }
 
+/// Ends a blocking command on time. Redis ends one that has timed out when its event loop turns next, on an idle server
+/// up to 100 ms late. An empty line, to which Redis answers nothing, makes the loop turn.
+struct Nudge {
+  Time at = never;  // of the next one
+  Time::duration pause = milliseconds{2};
+
+  /// Writes the empty line. That it cannot be written shows when the reply is read.
+  void send(redisContext& context, Time now, Time deadline) {
+    at = now + pause;
+    pause *= 2;
+    if (is_plain(context)) {
+      (void)::send(context.fd, "\r\n", 2, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } else {
+      send_through_hiredis(context, "\r\n", deadline);
+    }
+  }
+};
+
+/// Waits until there is something to read, or throws timed_out at the deadline.
+inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
+  while (nudge.at < deadline) {
+    if (is_ready(context, POLLIN, nudge.at)) return;
+    nudge.send(context, Time::clock::now(), deadline);
+  }
+  wait_for(context, POLLIN, deadline);
+}
+
 /// Reads one reply. `may_wait`: the socket's own timeout is too short for it, the deadline rules.
-[[nodiscard]] inline Reply receive(redisContext& context, Time deadline, bool may_wait) {
+[[nodiscard]] inline Reply receive(redisContext& context, Time deadline, bool may_wait,
+                                   Nudge nudge = {}) {
   for (;;) {
     void* parsed = nullptr;
     if (::redisGetReplyFromReader(&context, &parsed) != REDIS_OK) throw fault_of(context, 0);
@@ -221,7 +254,8 @@ inline void send_owned(const redisContext& context, std::string_view bytes) {
     }
     // The check comes before each read: signals and single bytes must not prolong the wait for ever.
     const bool blocks = (context.flags & REDIS_BLOCK) != 0;
-    if (may_wait || !blocks || Time::clock::now() >= deadline) wait_for(context, POLLIN, deadline);
+    if (may_wait || !blocks || Time::clock::now() >= deadline)
+      wait_for_reply(context, deadline, nudge);
     if (is_plain(context)) {
       errno = 0;
       if (::redisBufferRead(&context) != REDIS_OK) throw fault_of(context, errno);

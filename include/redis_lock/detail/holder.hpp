@@ -58,8 +58,8 @@ class Holder : public Holding<Hold, HolderBooks> {
   [[nodiscard]] const std::string& signal_expire() const noexcept { return signal_expire_; }
 
   /// Waits for the lock until `deadline`, and for Redis until `retry_deadline` or the end of retry_for.
-  [[nodiscard]] bool acquire(const char* operation, Time deadline, Time retry_deadline,
-                             Cancellation* cancellation = nullptr) {
+  [[nodiscard]] bool acquire(const char* operation, const Deadline& deadline,
+                             const Deadline& retry_deadline, Cancellation* cancellation = nullptr) {
     const auto take_over = [this](State& state) {
       return std::exchange(state.books.passed_on, false) ? this->take_over(state) : std::nullopt;
     };
@@ -82,7 +82,7 @@ class Holder : public Holding<Hold, HolderBooks> {
     extend_by(renewer(), [&](Hold& hold) {
       const auto text = std::to_string(lease.count());
       auto terms = this->terms();
-      terms.deadline = hold.expires_at;
+      terms.deadline = hold.expires_at.load();
       auto sent = Time::min();
       const auto result = core_->perform("extend", name(), terms, [&](Connection& connection) {
         sent = Time::clock::now();
@@ -108,7 +108,7 @@ class Holder : public Holding<Hold, HolderBooks> {
     const GuardedScript guarded{script, keys, arguments, keys_.lock, hold->id};
     if (hold->owned()) {
       auto terms = this->terms();
-      terms.deadline = hold->expires_at;
+      terms.deadline = hold->expires_at.load();
       auto reply = core_->perform(operation, name(), terms, [&](Connection& connection) {
         return guarded.run_once(connection);
       });
@@ -143,8 +143,8 @@ class Holder : public Holding<Hold, HolderBooks> {
   }
 
   [[nodiscard]] std::shared_ptr<Hold> acquire_from_redis(const char* operation, State& state,
-                                                         Time deadline, const Terms& terms,
-                                                         bool& contended) {
+                                                         const Deadline& deadline,
+                                                         const Terms& terms, bool& contended) {
     const bool watched = !core_->is_borrowed() && is_watched();
     if (watched) renewer()->start();  // before there is a lock that it could fail to renew
     const auto& options = this->options();
@@ -161,6 +161,8 @@ class Holder : public Holding<Hold, HolderBooks> {
 
     Acquisition<> acquisition{keys_,          hold->id, options.expire,
                               signal_expire_, deadline, options.replicas};
+    const auto* const previous = state.latest.get();
+    if (options.deferred_unlock && previous && !previous->ended) acquisition.go_in_turn();
     const auto give_up = [&] {
       if (acquisition.in_doubt()) core_->give_up(keys_, hold->id, signal_expire_);
     };
@@ -249,7 +251,7 @@ class Holder : public Holding<Hold, HolderBooks> {
     if (!hold->refused) {
       bool may_have_run = false;
       auto terms = this->terms();
-      terms.deadline = hold->expires_at;
+      terms.deadline = hold->expires_at.load();
       if (lost) terms.retry_for = milliseconds::zero();
       try {
         freed = core_->perform(terms, [&](Connection& connection) {

@@ -92,10 +92,11 @@ class Holding {
   /// Waits for its turn in this process. Then the lock is what was left here, since when `take_over(State&)` says, or
   /// else what `get(State&, bool& contended)` gets: the new `latest`, or nothing.
   template <class TakeOver, class Get>
-  [[nodiscard]] bool acquire_by(const char* operation, Time deadline, Cancellation* cancellation,
-                                const TakeOver& take_over, const Get& get) {
+  [[nodiscard]] bool acquire_by(const char* operation, const Deadline& deadline,
+                                Cancellation* cancellation, const TakeOver& take_over,
+                                const Get& get) {
     auto& state = *state_;
-    if (deadline == never && state.is_held_by_this_thread()) {
+    if (deadline.at() == never && state.is_held_by_this_thread()) {
       throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
                               describe(operation, name_) + "this thread holds it");
     }
@@ -106,7 +107,7 @@ class Holding {
       if (!cancelled) state.account->counters().timed_out(contended);
       return false;
     };
-    if (contended && !(deadline > called && state.gate.enter(deadline, cancellation)))
+    if (contended && !(deadline.at() > called && state.gate.enter(deadline, cancellation)))
       return give_up();
     LeaveGate leave{&state.gate};
     auto acquired = Time::min();

@@ -40,8 +40,8 @@ class Backoff {
 
 /// How long one operation may go on, and what may end it.
 struct Terms {
-  milliseconds retry_for;  // reconnecting after it lost its connection
-  Time deadline = never;   // reconnecting does not go on past this
+  milliseconds retry_for;     // reconnecting after it lost its connection
+  Deadline deadline = never;  // reconnecting does not go on past this
   Cancellation* cancellation = nullptr;
   Slot slot = 0;  // of a cluster, where the keys are
 };
@@ -87,7 +87,7 @@ class Pool {
         const bool cancelled = terms.cancellation && terms.cancellation->requested();
         if (connection && fault.passing() && !cancelled) servers_->doubt(connection->server());
         // What failed on an old connection gets one new one in any case.
-        const auto give_up_at = std::min(terms.deadline, after(*outage, terms.retry_for));
+        const auto give_up_at = std::min(terms.deadline.at(), after(*outage, terms.retry_for));
         if (is_new) connect_by = give_up_at;
         const bool out_of_time = is_new && now >= give_up_at;
         if (!fault.passing() || silent || cancelled || out_of_time) {
@@ -291,7 +291,7 @@ class Pool {
   }
 
   static void pause_until(Time end, const Terms& terms) {
-    const auto until = std::min(terms.deadline, end);
+    const auto until = std::min(terms.deadline.at(), end);
     if (terms.cancellation) {
       terms.cancellation->sleep_until(until);
     } else {

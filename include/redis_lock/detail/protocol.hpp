@@ -73,9 +73,29 @@ end
 return token)",
     "5a52b7e34318fce290f227ab99399e1515ae27de", "2", 4};
 
+// Takes the lock in turn: behind a release whose answer is not known, only if its signal is still there. A waiter that
+// is blocked has taken the signal by then, and the lock is that waiter's.
+inline constexpr Script turn_script{
+    R"(if redis.call('PTTL', KEYS[2]) < 0 then return false end
+if ARGV[2] == '' then return redis.call('SET', KEYS[1], ARGV[1], 'NX') end
+return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]))",
+    "ddef7a8e8ae148ba164e4895d0d94885f2fa2540", "2", 4};
+
+// Takes the lock in turn, and counts.
+inline constexpr Script acquire_turn_script{
+    R"(if redis.call('EXISTS', KEYS[1]) == 1 or redis.call('PTTL', KEYS[3]) < 0 then return false end
+local token = redis.call('INCR', KEYS[2])
+if ARGV[2] == '' then
+  redis.call('SET', KEYS[1], ARGV[1])
+else
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return token)",
+    "b53d4f46add9d71156e0542a24f5ee9e99e0000a", "3", 5};
+
 struct ScriptCall {
   const Script* script;
-  std::array<std::string_view, 4> operands;
+  std::array<std::string_view, 5> operands;
 };
 
 inline void add_call(Commands& commands, const ScriptCall& call, bool by_digest) {

@@ -39,14 +39,14 @@ class QuorumAcquisition {
   };
 
   QuorumAcquisition(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
-                    std::string_view signal_expire, QuorumHold& hold, Memory& memory, Time deadline,
-                    Cancellation* cancellation)
+                    std::string_view signal_expire, QuorumHold& hold, Memory& memory,
+                    const Deadline& deadline, Cancellation* cancellation)
       : vote_(nodes, keys, fixed_id, signal_expire, hold, memory.ids, cancellation),
         hold_(hold),
         memory_(memory),
         deadline_(deadline),
         cancellation_(cancellation) {
-    may_give_way_ = deadline > Clock::now();
+    may_give_way_ = deadline.at() > Clock::now();
   }
 
   /// Blocks until the lock is acquired (true), or until the deadline or cancellation (false). When it
@@ -90,7 +90,7 @@ class QuorumAcquisition {
       const auto refuser = vote_.first_that_refused();
       contended_ = contended_ || refuser != nobody;
       vote_.give_back();
-      if (Clock::now() >= deadline_ || stops || !wait(refuser, won)) return false;
+      if (Clock::now() >= deadline_.at() || stops || !wait(refuser, won)) return false;
       tries = 0;
     }
   }
@@ -128,7 +128,8 @@ class QuorumAcquisition {
   /// Not past the deadline, if that is not over yet.
   void pause(Time::duration time) const {
     const auto now = Clock::now();
-    vote_.panel.pause(deadline_ > now ? std::min(time, deadline_ - now) : time);
+    const auto deadline = deadline_.at();
+    vote_.panel.pause(deadline > now ? std::min(time, deadline - now) : time);
   }
 
   /// A lease that counts from the latest of the questions that make up a majority. If less than two
@@ -179,7 +180,7 @@ class QuorumAcquisition {
       left = ballot.left;
       vote_.give_back();
       const auto now = Clock::now();
-      if (now >= deadline_ || vote_.panel.is_cancelled()) return false;
+      if (now >= deadline_.at() || vote_.panel.is_cancelled()) return false;
       if (!ballot.refused || is_over || now - since > Waiting::longest_slice) {
         vote_.begin();
         return true;
@@ -193,7 +194,8 @@ class QuorumAcquisition {
     if (!left) slice = std::min(slice, Waiting::shortest_cap);
     if (left && *left != milliseconds::max())
       slice = std::min(slice, *left + Waiting::behind_the_lease);
-    return std::max(std::min(slice, left_until(deadline_, Clock::now())), milliseconds{1});
+    if (deadline_.may_move()) slice = std::min(slice, Deadline::longest_trust);
+    return std::max(std::min(slice, left_until(deadline_.at(), Clock::now())), milliseconds{1});
   }
 
   /// Lets somebody else ask the others who may have his turn at the arbiter, for as long as that takes.
@@ -216,7 +218,7 @@ class QuorumAcquisition {
   QuorumVote vote_;
   QuorumHold& hold_;
   Memory& memory_;
-  Time deadline_;
+  Deadline deadline_;
   Cancellation* cancellation_;
   bool contended_ = false;
   bool may_give_way_ = false, gave_way_ = false;

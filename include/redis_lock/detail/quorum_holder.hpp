@@ -49,8 +49,8 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
         signal_expire_(std::to_string(this->options().signal_expire.count())) {}
 
   /// Waits for the lock until `deadline`, and for the nodes until `retry_deadline` or the end of retry_for.
-  [[nodiscard]] bool acquire(const char* operation, Time deadline, Time retry_deadline,
-                             Cancellation* cancellation = nullptr) {
+  [[nodiscard]] bool acquire(const char* operation, const Deadline& deadline,
+                             const Deadline& retry_deadline, Cancellation* cancellation = nullptr) {
     const auto get = [&](State& state, bool& contended) {
       const Terms terms{nodes_->retry_for(), retry_deadline, cancellation};
       return acquire_from_nodes(operation, state, deadline, terms, contended);
@@ -73,7 +73,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
   void extend(milliseconds lease) {
     extend_by(&nodes_->renewer(), [&](QuorumHold& hold) {
       const std::vector<QuorumHold*> holds{&hold};
-      const Terms terms{nodes_->retry_for(), hold.expires_at};
+      const Terms terms{nodes_->retry_for(), hold.expires_at.load()};
       return perform("extend", terms, [&](QuorumNodes::Status& status) {
         Panel panel{nodes_->pools()};
         panel.connect(Time::clock::now() + timeout());
@@ -148,7 +148,8 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
   [[nodiscard]] milliseconds timeout() const { return nodes_->timeout(options().expire); }
 
   [[nodiscard]] std::shared_ptr<QuorumHold> acquire_from_nodes(const char* operation, State& state,
-                                                               Time deadline, const Terms& terms,
+                                                               const Deadline& deadline,
+                                                               const Terms& terms,
                                                                bool& contended) {
     const bool watched = is_watched();
     if (watched) nodes_->renewer().start();  // before there is a lock that it could fail to renew

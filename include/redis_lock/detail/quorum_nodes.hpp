@@ -157,11 +157,11 @@ class QuorumNodes {
         const bool silent =
             fault.code() == errc::timed_out && std::exchange(was_silent, true) && !stale;
         const bool out_of_time =
-            now >= std::min(terms.deadline, after(*outage, terms.retry_for)) && !stale;
+            now >= std::min(terms.deadline.at(), after(*outage, terms.retry_for)) && !stale;
         if (!fault.passing() || cancelled || silent || out_of_time) throw;
         if (stale) continue;
       }
-      const auto until = std::min(terms.deadline, Time::clock::now() + backoff.next());
+      const auto until = std::min(terms.deadline.at(), Time::clock::now() + backoff.next());
       if (terms.cancellation) {
         terms.cancellation->sleep_until(until);
       } else {

@@ -32,7 +32,7 @@ class QuorumRelease {
     nodes_.renewer().forget(hold_);
     const bool lost = !hold_.owned();
     try {
-      nodes_.perform({lost ? milliseconds::zero() : nodes_.retry_for(), hold_.expires_at},
+      nodes_.perform({lost ? milliseconds::zero() : nodes_.retry_for(), hold_.expires_at.load()},
                      [this](QuorumNodes::Status& status) { return attempt(status); });
     } catch (const Fault&) {
       leave_rest();
