@@ -24,6 +24,7 @@ set(redis_lock_headers
   redis_lock/detail/core.hpp
   redis_lock/detail/deadline.hpp
   redis_lock/detail/deferred_release.hpp
+  redis_lock/detail/failures.hpp
   redis_lock/detail/gate.hpp
   redis_lock/detail/guarded_script.hpp
   redis_lock/detail/hiredis.hpp

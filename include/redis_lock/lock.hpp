@@ -215,7 +215,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// Throws Error: errc::not_owned; errc::lease_lost, and nothing was written; errc::server_error with
   /// the script's own error; or as for lock(). It is never sent twice: where the answer was lost
   /// (errc::connection_failed, errc::timed_out), the script may have run, or may still run until this
-  /// acquisition is released. Rejections that pass (LOADING, READONLY, BUSY and their like) are
+  /// acquisition is released. Rejections that pass (LOADING, READONLY, NOREPLICAS, BUSY and their like) are
   /// retried: a script must not make up errors with these codes.
   Reply guarded_eval(std::string_view script, const std::vector<std::string>& keys = {},
                      const std::vector<std::string>& arguments = {}) {

@@ -271,6 +271,25 @@ TEST_F(QuorumMajority, ComesBackWithinRetryFor) {
   EXPECT_TRUE(lock.owns_lock());
 }
 
+TEST_F(QuorumMajority, WithoutReplicasIsRiddenOut) {
+  const auto set_replicas = [this](const char* least) {
+    for (std::size_t i = 0; i < 3; ++i)
+      nodes.redis(i).string("CONFIG", "SET", "min-replicas-to-write", least);
+  };
+  QuorumLock lock{nodes.clients(), name, leased_for(60s)};  // with 5 s
+  std::error_code error;
+  for (const std::function<void()>& step : std::vector<std::function<void()>>{
+           [&] { lock.lock(); }, [&] { lock.extend(); }, [&] { lock.unlock(error); }}) {
+    set_replicas("1");
+    auto done = std::async(std::launch::async, step);
+    EXPECT_EQ(done.wait_for(100ms), std::future_status::timeout) << "it tries again";
+    set_replicas("0");
+    done.get();
+  }
+  EXPECT_FALSE(error) << error.message();
+  EXPECT_TRUE(comes_free({0, 1, 2}));
+}
+
 TEST_F(QuorumMajority, OfIdleConnectionsMayHaveBeenClosed) {
   Complaints complaints;
   auto options = leased_for(60s);
