@@ -92,9 +92,14 @@ class Core {
   } catch (const std::exception&) {  // the fault that came before this one is what gets reported
   }
 
-  /// Sends a release without waiting for the reply, if that can be done at once.
+  /// Sends a release without waiting for the reply, if that can be done at once, and if there is a thread that will
+  /// read the reply.
   [[nodiscard]] bool defer(DeferredRelease release) {
-    here_->renewer->start();
+    try {
+      here_->renewer->start();
+    } catch (const Fault&) {
+      return false;
+    }
     if (!here_->pool.defer(std::move(release))) return false;
     here_->renewer->tidy_soon();
     return true;

@@ -11,7 +11,6 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -98,7 +97,8 @@ class LinePool {
     if (bell) bells_.push_back(bell);
     start();
     if (!away_) return {};
-    return {nullptr, Time::clock::now() < next_attempt_ ? State::resting : State::away};
+    const bool rests = !running_ || Time::clock::now() < next_attempt_;
+    return {nullptr, rests ? State::resting : State::away};
   }
 
   /// `silent`: a reply on it is overdue. Then none is handed out until the server has answered.
@@ -249,8 +249,10 @@ class LinePool {
     try {
       thread_ = without_signals([this] { run(); });
       running_ = true;
-    } catch (const std::system_error& error) {
-      fail({errc::connection_failed, std::string("no thread to connect with: ") + error.what()});
+    } catch (
+        const Fault&
+            fault) {  // the server was not asked: whoever wants a line next tries again at once
+      note(fault);
     }
   }
 
@@ -314,10 +316,15 @@ class LinePool {
     fail(*fault);
   }
 
-  void fail(const Fault& fault) {
+  /// Remembers why there is no line.
+  void note(const Fault& fault) {
     away_ = true;
     reason_ = Reason{fault.code(), fault.what(),
                      fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+  }
+
+  void fail(const Fault& fault) {
+    note(fault);
     next_attempt_ = Time::clock::now() + backoff_.next();
   }
 

@@ -8,7 +8,6 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -177,7 +176,7 @@ class QuorumNodes {
     try {
       renewer().start();
       renewer().tidy_soon();
-    } catch (const std::system_error&) {  // no thread: whoever uses the line next reads them
+    } catch (const Fault&) {  // no thread: whoever uses the line next reads them
     }
   }
 

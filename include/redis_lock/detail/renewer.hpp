@@ -35,7 +35,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   Renewer& operator=(const Renewer&) = delete;
   Renewer& operator=(Renewer&&) = delete;
 
-  /// Makes sure that the thread runs. Throws std::system_error if it cannot be started.
+  /// Makes sure that the thread runs. Throws a Fault of errc::no_thread if it cannot be started.
   void start() {
     const std::lock_guard guard{mutex_};
     if (thread_.joinable()) return;
