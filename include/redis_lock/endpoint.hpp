@@ -81,7 +81,9 @@ struct Endpoint {
   /// How long one answer of a server that is not asked to wait may take. Default 1 s.
   std::chrono::milliseconds command_timeout{1000};
   /// One operation goes on reconnecting this long after it lost its connection. 0: one attempt. With
-  /// Sentinel or a cluster, it has to be longer than a failover takes.
+  /// Sentinel or a cluster, it has to be longer than a failover takes. The time counts from the first failure, and anew
+  /// once a waiter was told that the lock is held. So a server that answers waiters, but hangs up while they wait, does
+  /// not end the wait: it is asked again with pauses that grow to half a second.
   std::chrono::milliseconds retry_for{5000};
 
   /// Reads a URI:

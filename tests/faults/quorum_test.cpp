@@ -407,6 +407,32 @@ TEST_F(QuorumDoubt, WhileItWaitsLosesNoTurn) {
   EXPECT_TRUE(comes_free({0, 1, 2}));
 }
 
+/// Each node answers, but hangs up at each wait.
+TEST_F(QuorumDoubt, AtEachWaitIsReconnectedToWithGrowingPauses) {
+  nodes.hold(key, {0, 1, 2}, 60'000);
+  for (const auto& proxy : proxies) proxy->inject("BLPOP", Fault::lose_request, 2'000);
+  const auto connections = [&] {
+    int sum = 0;
+    for (const auto& proxy : proxies) sum += proxy->accepted();
+    return sum;
+  };
+  QuorumLock lock{through, name, leased_for(60s)};
+  auto waiter = std::async(std::launch::async, [&] { return error_of([&] { lock.lock(); }); });
+  EXPECT_EQ(waiter.wait_for(2s), std::future_status::timeout) << "the nodes are there";
+  const auto in_2_s = connections();
+  RecordProperty("connections_in_2_s", in_2_s);
+  EXPECT_GE(in_2_s, 6) << "it goes on trying";
+  EXPECT_LE(in_2_s, 150);
+  for (const auto& proxy : proxies) proxy->withdraw_faults();
+  ASSERT_TRUE(eventually([&] { return nodes.sum("blocked_clients") == 1; }));
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    nodes.redis(i).command("DEL", key);
+    nodes.redis(i).command("LPUSH", "lock-signal:" + name, "1");
+  }
+  EXPECT_EQ(waiter.get(), std::error_code{});
+  EXPECT_TRUE(lock.owns_lock());
+}
+
 TEST_F(QuorumDoubt, OfSlowNodesIsNone) {
   for (const auto& proxy : proxies) proxy->delay_replies(30ms);
   QuorumLock lock{through, name}, other{through, name};

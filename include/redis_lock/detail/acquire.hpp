@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/protocol.hpp>
@@ -64,6 +65,7 @@ class Acquisition {
   template <class Link>
   [[nodiscard]] std::optional<Time> run(Link& link) {
     auto slice = milliseconds::zero();  // after a fault, too, the next attempt comes at once
+    progress_ = Progress::none;
     for (;;) {
       auto answer = attempt(link, slice);
       if (answer.lease_end) {
@@ -81,6 +83,7 @@ class Acquisition {
         type_is_known_ = true;
       }
       contended_ = true;
+      progress_ = std::max(progress_, Progress::asked);
       const auto now = Clock::now();
       if (now >= deadline_ || link.cancelled()) return std::nullopt;
       slice = next_slice(answer.held_for, now, link.cancelled_late());
@@ -103,6 +106,9 @@ class Acquisition {
 
   /// Did it find the lock held by somebody else?
   [[nodiscard]] bool contended() const noexcept { return contended_; }
+
+  /// How far the latest run() has got.
+  [[nodiscard]] Progress progress() const noexcept { return progress_; }
 
   /// Greater than those of all acquisitions before; 0 without a fence.
   [[nodiscard]] std::uint64_t fencing_token() const noexcept { return fencing_token_; }
@@ -177,6 +183,7 @@ class Acquisition {
                             : std::clamp<milliseconds>(lease_left, milliseconds::zero(), longest);
     }
     if (wake_up) check_wake_up(link, *wake_up);
+    if (wake_up && !wake_up->is_error()) progress_ = Progress::waited;
     return answer;
   }
 
@@ -272,6 +279,7 @@ class Acquisition {
   std::string_view signal_expire_;
   Time deadline_;
   Replicas replicas_;
+  Progress progress_ = Progress::none;
   bool contended_ = false;
   bool in_doubt_ = false;
   bool extension_in_doubt_ = false;

@@ -170,7 +170,12 @@ class Holder : public Holding<Hold, HolderBooks> {
           hold->id = state.books.ids.next();
           acquisition.go_on_as(hold->id);
         }
-        return acquisition.run(connection);
+        try {
+          return acquisition.run(connection);
+        } catch (const Fault&) {
+          connection.progress = acquisition.progress();
+          throw;
+        }
       });
       contended = contended || acquisition.contended();
       if (!lease_end) return nullptr;

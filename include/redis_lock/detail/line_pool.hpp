@@ -16,12 +16,12 @@
 #include <vector>
 
 #include <redis_lock/detail/account.hpp>
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/hiredis.hpp>
 #include <redis_lock/detail/line.hpp>
 #include <redis_lock/detail/message.hpp>
-#include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/thread.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -110,6 +110,8 @@ class LinePool {
       silence(std::move(line));
       return;
     }
+    backoff_ = {};
+    line->has_proved_itself = true;
     idle_.push_back({std::move(line), now});
     // The latest used are used next: so the first is the one that has been idle for longest.
     if (now - idle_.front().since < longest_idle) return;
@@ -117,10 +119,14 @@ class LinePool {
     idle_.erase(idle_.begin());
   }
 
-  /// A line has failed: so may have the others that were open then.
+  /// A line has failed: so may have the others that were open then. If the server hung up on it soon after it was
+  /// opened, before any user was done with it, the next one is opened after a pause that doubles each time.
   void distrust(std::unique_ptr<Line> line) {
     std::vector<Idle> closed;
     const std::lock_guard guard{mutex_};
+    const auto now = Time::clock::now();
+    if (!line->has_proved_itself && now - line->opened() < soon)
+      next_attempt_ = now + backoff_.next();
     closed.swap(idle_);
     for (auto& idle : closed) mourn(*idle.line);
     mourn(*line);
@@ -182,6 +188,8 @@ class LinePool {
   static constexpr std::chrono::seconds longest_idle{60};
   /// A line that was used this short a time ago is good, or else soon noticed.
   static constexpr milliseconds just_now{500};
+  /// Longer than the longest pause between two attempts to connect.
+  static constexpr std::chrono::seconds soon{1};
   static constexpr std::size_t most_late = 256;
 
   /// All that follow need the mutex. Null: the one that was there is not good any more.
@@ -279,7 +287,6 @@ class LinePool {
     if (silent_) mourn(*silent_);
     silent_.reset();
     reason_.reset();
-    backoff_ = {};
     next_attempt_ = Time::min();
     away_ = wanted_ = false;
   }

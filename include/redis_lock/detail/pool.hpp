@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdint>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -11,32 +10,17 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/deferred_release.hpp>
 #include <redis_lock/detail/protocol.hpp>
-#include <redis_lock/detail/random_id.hpp>
 #include <redis_lock/detail/servers.hpp>
 #include <redis_lock/detail/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
-
-/// The pauses between attempts to reconnect: from 5 ms to half a second, doubling, each cut by up to a
-/// half at random, so that the clients of a server that comes back do not all come at once.
-class Backoff {
- public:
-  [[nodiscard]] milliseconds next() {
-    const auto longest_pause = std::exchange(pause_, std::min(pause_ * 2, milliseconds{500}));
-    const auto now = static_cast<std::uint64_t>(Time::clock::now().time_since_epoch().count());
-    const auto cut = mix(now) % static_cast<std::uint64_t>(longest_pause.count() / 2 + 1);
-    return longest_pause - milliseconds{cut};
-  }
-
- private:
-  milliseconds pause_{5};
-};
 
 /// How long one operation may go on, and what may end it.
 struct Terms {
@@ -58,10 +42,9 @@ class Pool {
   /// may take its place.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) {
-    std::optional<Time> outage;  // since when this operation gets no answers
-    Time connect_by = never;     // the first new connection has all of its timeouts
+    Retries retries;
+    Time connect_by = never;  // the first new connection has all of its timeouts
     std::optional<Fault> before;
-    Backoff backoff;
     auto connection = take_idle(terms.slot);
     for (;;) {
       const bool is_new = !connection;
@@ -76,18 +59,14 @@ class Pool {
         return result;
       } catch (const Fault& fault) {
         const bool answered = connection && connection->answered();
-        if (answered) {
-          outage.reset();
-          backoff = {};
-        }
         const auto now = Time::clock::now();
-        if (!outage) outage = now;
+        retries.failed(connection ? connection->progress : Progress::none, now);
         const bool silent =
             fault.code() == errc::timed_out && is_new && !answered && !servers_->fail_over();
         const bool cancelled = terms.cancellation && terms.cancellation->requested();
         if (connection && fault.passing() && !cancelled) servers_->doubt(connection->server());
         // What failed on an old connection gets one new one in any case.
-        const auto give_up_at = std::min(terms.deadline, after(*outage, terms.retry_for));
+        const auto give_up_at = std::min(terms.deadline, retries.give_up_at(terms.retry_for));
         if (is_new) connect_by = give_up_at;
         const bool out_of_time = is_new && now >= give_up_at;
         if (!fault.passing() || silent || cancelled || out_of_time) {
@@ -104,7 +83,7 @@ class Pool {
         before = fault;
       }
       close(std::move(connection), terms.retry_for);
-      if (is_new) pause_until(after(started, backoff.next()), terms);
+      if (is_new) pause_until(after(started, retries.next_pause()), terms);
     }
   }
 

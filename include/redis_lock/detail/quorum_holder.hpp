@@ -169,7 +169,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
           return granted;
         } catch (const Fault&) {
           contended = contended || acquisition.contended();
-          status.answered = acquisition.answered();
+          status.progress = acquisition.progress();
           status.was_stale = acquisition.was_stale();
           throw;
         }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/core.hpp>
 #include <redis_lock/detail/deadline.hpp>
@@ -128,15 +129,14 @@ class QuorumNodes {
 
   /// What one attempt of an operation found, also if it failed.
   struct Status {
-    bool answered = false;   // a majority did
+    Progress progress = Progress::none;
     bool was_stale = false;  // a connection failed that was open before
   };
 
   /// Runs `work(Status&)`, again where that may help, until it returns or the terms are used up. Throws Fault.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) const {
-    std::optional<Time> outage;
-    Backoff backoff;
+    Retries retries;
     bool renewed = false, was_silent = false;
     for (;;) {
       Status status;
@@ -144,23 +144,19 @@ class QuorumNodes {
         return work(status);
       } catch (const Fault& fault) {
         const auto now = Time::clock::now();
-        if (status.answered) {
-          outage.reset();
-          backoff = {};
-          was_silent = false;
-        }
-        if (!outage) outage = now;
+        if (status.progress != Progress::none) was_silent = false;
+        retries.failed(status.progress, now);
         const bool cancelled = terms.cancellation && terms.cancellation->requested();
         // What failed on old connections gets new ones in any case.
         const bool stale = status.was_stale && !std::exchange(renewed, status.was_stale || renewed);
         const bool silent =
             fault.code() == errc::timed_out && std::exchange(was_silent, true) && !stale;
         const bool out_of_time =
-            now >= std::min(terms.deadline, after(*outage, terms.retry_for)) && !stale;
+            now >= std::min(terms.deadline, retries.give_up_at(terms.retry_for)) && !stale;
         if (!fault.passing() || cancelled || silent || out_of_time) throw;
         if (stale) continue;
       }
-      const auto until = std::min(terms.deadline, Time::clock::now() + backoff.next());
+      const auto until = std::min(terms.deadline, Time::clock::now() + retries.next_pause());
       if (terms.cancellation) {
         terms.cancellation->sleep_until(until);
       } else {
