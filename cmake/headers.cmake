@@ -18,6 +18,7 @@ set(redis_lock_headers
   redis_lock/detail/account.hpp
   redis_lock/detail/acquire.hpp
   redis_lock/detail/backoff.hpp
+  redis_lock/detail/bell.hpp
   redis_lock/detail/callback.hpp
   redis_lock/detail/cancellation.hpp
   redis_lock/detail/checked.hpp

@@ -144,7 +144,7 @@ class Core {
     std::mutex borrowed;  // one thread at a time may use the borrowed context
   };
 
-  /// Leaves the releases that failed during an operation to the renewer's thread.
+  /// Leaves the releases that failed during an operation, and idle connections, to the renewer's thread.
   struct TidyLater {
     Here& here;
     explicit TidyLater(Here& of) : here(of) {}
@@ -154,6 +154,7 @@ class Core {
     TidyLater& operator=(TidyLater&&) = delete;
     ~TidyLater() {
       if (here.pool.has_failed()) here.renewer->tidy_soon();
+      if (const auto time = here.pool.take_plan()) here.renewer->tidy_by(*time);
     }
   };
 

@@ -47,10 +47,10 @@ class QuorumRenewer final : public Renewer {
         cores_(std::move(cores)) {}
 
  private:
-  [[nodiscard]] static bool tidy(const std::vector<std::shared_ptr<Core>>& cores) {
-    bool again = false;
-    for (const auto& core : cores) again = lines_of(*core).tidy() || again;
-    return again;
+  [[nodiscard]] static Time tidy(const std::vector<std::shared_ptr<Core>>& cores) {
+    auto next = never;
+    for (const auto& core : cores) next = std::min(next, lines_of(*core).tidy());
+    return next;
   }
 
   [[nodiscard]] Replies extend_all(const Holds& batch, Time limit) override {
@@ -141,7 +141,9 @@ class QuorumNodes {
     for (;;) {
       Status status;
       try {
-        return work(status);
+        auto result = work(status);
+        tidy_one_day();
+        return result;
       } catch (const Fault& fault) {
         const auto now = Time::clock::now();
         if (status.progress != Progress::none) was_silent = false;
@@ -166,6 +168,11 @@ class QuorumNodes {
   }
 
   [[nodiscard]] Renewer& renewer() const { return *here_->renewer; }
+
+  /// Sees that lines are closed that are idle for too long, if there is a thread.
+  void tidy_one_day() const {
+    renewer().tidy_by(after(Time::clock::now(), LinePool::longest_idle));
+  }
 
   /// There are answers that nobody waits for: sees that they are read, by and by.
   void tidy_soon() const noexcept {
