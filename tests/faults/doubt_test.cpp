@@ -339,9 +339,7 @@ TEST_F(DroppedConnections, EndATimedWaitAtItsDeadline) {
 /// A server, or a proxy before it, that answers, but hangs up at one command each time.
 class HangsUpAt : public OnOwnServer {
  protected:
-  void hang_up_at(const std::string& command) {
-    proxy.inject(command, Fault::lose_request, 2'000);
-  }
+  void hang_up_at(const std::string& command) { proxy.inject(command, Fault::lose_request, 2'000); }
 
   Proxy proxy{server.endpoint()};
 };

@@ -5,6 +5,9 @@
 
 #include <atomic>
 #include <cerrno>
+#include <stop_token>
+#include <string>
+#include <vector>
 
 #include "integration.hpp"
 #include "support/quorum.hpp"
@@ -46,7 +49,7 @@ class WithoutThreads : public OnRedis {
     EXPECT_EQ(error_of([&] { lock.lock(); }), errc::no_thread);
     EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::no_thread);
     EXPECT_EQ(error_of([&] { return lock.try_lock_for(milliseconds{1}); }), errc::no_thread);
-    EXPECT_EQ(error_of([&] { return lock.lock(std::stop_source{}.get_token()); }), errc::no_thread);
+    EXPECT_EQ(error_of([&] { return lock.lock(std::stop_token{}); }), errc::no_thread);
     std::error_code error;
     lock.lock(error);
     EXPECT_EQ(error, errc::no_thread);
