@@ -2,6 +2,8 @@
 
 #include <sys/socket.h>
 
+#include <array>
+#include <atomic>
 #include <future>
 #include <memory>
 #include <thread>
@@ -655,6 +657,29 @@ TEST_P(StateOf, IsReportedWhenItLasts) {
   }
   EXPECT_THAT(outcome.get(), HasSubstr(error));
   EXPECT_LT(1'000'000 - *times, 50) << "with growing pauses";
+}
+
+/// Two servers of a cluster, each of which says that the other one has the keys.
+TEST(State, OfServersThatSendTheClientToEachOtherIsReportedAfterPausesThatGrow) {
+  std::array<std::atomic<int>, 2> ports{};
+  const auto answers = [&ports](std::size_t self) {
+    return FakeServer::each_command([&ports, self](const Command& command) {
+      const auto port = [&](std::size_t which) { return std::to_string(ports[which].load()); };
+      if (command.front() == "CLUSTER") {
+        return "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:" + port(self) + "\r\n";
+      }
+      return "-MOVED 1 127.0.0.1:" + port(1 - self) + "\r\n";
+    });
+  };
+  FakeServer one{answers(0)}, other{answers(1)};
+  ports[0] = one.endpoint().port;
+  ports[1] = other.endpoint().port;
+  Lock lock{"redis+cluster://127.0.0.1:" + std::to_string(one.endpoint().port) + "?retry_for=400",
+            "name", leased_for(60s)};
+  const Stopwatch watch;
+  EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::server_error);
+  EXPECT_GE(watch.elapsed(), 400ms);
+  EXPECT_LT(one.accepted() + other.accepted(), 60);
 }
 
 /// Redis 2.6, which has no NOAUTH yet.
