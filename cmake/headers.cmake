@@ -17,6 +17,8 @@ set(redis_lock_headers
   redis_lock/quorum.hpp
   redis_lock/detail/account.hpp
   redis_lock/detail/acquire.hpp
+  redis_lock/detail/backoff.hpp
+  redis_lock/detail/bell.hpp
   redis_lock/detail/callback.hpp
   redis_lock/detail/cancellation.hpp
   redis_lock/detail/checked.hpp
@@ -24,6 +26,7 @@ set(redis_lock_headers
   redis_lock/detail/core.hpp
   redis_lock/detail/deadline.hpp
   redis_lock/detail/deferred_release.hpp
+  redis_lock/detail/failures.hpp
   redis_lock/detail/gate.hpp
   redis_lock/detail/guarded_script.hpp
   redis_lock/detail/hiredis.hpp

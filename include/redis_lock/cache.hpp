@@ -9,9 +9,27 @@
 #include <utility>
 
 #include <redis_lock/client.hpp>
+#include <redis_lock/detail/callback.hpp>
+#include <redis_lock/error.hpp>
 #include <redis_lock/lock.hpp>
+#include <redis_lock/options.hpp>
 
 namespace redis_lock {
+
+/// What get_or_create() does besides the usual. A plain aggregate.
+struct CacheTerms {
+  /// What to do about an Error of reading or locking.
+  enum class WhenAway {
+    fail,    ///< throws it
+    compute  ///< tells it to Options::on_error, calls create(), and stores nothing
+  };
+
+  /// How long to wait for the caller that makes the value. After that, create() is called here, too, and its value
+  /// returned, but not stored: the other caller stores its own. Default no_expiry: without limit.
+  std::chrono::milliseconds max_wait = no_expiry;
+  /// Default: fail. An operation tries for Endpoint::retry_for to reach Redis, before that counts.
+  WhenAway when_away = WhenAway::fail;
+};
 
 /// Values in Redis that are expensive to make: one caller makes them, the rest wait for it. Safe to
 /// share between threads. All members block for a round trip; they throw Error, as Lock does when
@@ -52,18 +70,48 @@ class Cache {
   }
 
   /// The value; if there is none, what `create()` returns, stored for `ttl`. Of all callers that miss,
-  /// in all processes, one calls create(), and the others wait for its value. What create() throws
-  /// reaches its caller, and the next in line calls its own. A value that was made under a lock that
-  /// was lost meanwhile is returned, but not stored: somebody else is making it by then.
+  /// in all processes, one calls create(), and the others wait for its value: for how long, and what happens when
+  /// Redis is away, is for `terms` to say.
+  ///
+  /// Throws Error from reading and locking, and what create() throws; then the next in line calls its own. What was
+  /// created is never thrown away: if it cannot be stored (out of memory, Redis is gone), it is returned all the same,
+  /// and Options::on_error is told. A value that was made under a lock that was lost meanwhile is returned, but not
+  /// stored: another caller is making it by then.
   template <class Create>
   std::string get_or_create(const std::string& key, std::chrono::milliseconds ttl, Create&& create,
-                            Options options = {}) {
-    if (auto value = get(key)) return *std::move(value);
+                            Options options = {}, const CacheTerms& terms = {}) {
+    const auto on_error = options.on_error;
+    const auto without_redis = [&](const Error& error) {
+      if (terms.when_away == CacheTerms::WhenAway::fail) throw;  // what is being handled
+      detail::call_back(on_error, error);
+    };
+    try {
+      if (auto value = get(key)) return *std::move(value);
+    } catch (const Error& error) {
+      without_redis(error);
+      return std::invoke(std::forward<Create>(create));
+    }
     auto mutex = lock(key, std::move(options));
-    const std::lock_guard guard{mutex};
-    if (auto value = get(key)) return *std::move(value);
+    std::unique_lock turn{mutex, std::defer_lock};
+    bool stores = true;
+    try {
+      if (terms.max_wait == no_expiry) {
+        turn.lock();
+      } else {
+        stores = turn.try_lock_for(terms.max_wait);
+      }
+      if (auto value = get(key)) return *std::move(value);
+    } catch (const Error& error) {
+      without_redis(error);
+      stores = false;
+    }
     std::string value = std::invoke(std::forward<Create>(create));
-    if (mutex.owns_lock()) set(key, value, ttl);
+    if (!stores || !mutex.owns_lock()) return value;
+    try {
+      set(key, value, ttl);
+    } catch (const Error& error) {
+      detail::call_back(on_error, error);
+    }
     return value;
   }
 

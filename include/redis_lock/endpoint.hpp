@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -81,8 +82,15 @@ struct Endpoint {
   /// How long one answer of a server that is not asked to wait may take. Default 1 s.
   std::chrono::milliseconds command_timeout{1000};
   /// One operation goes on reconnecting this long after it lost its connection. 0: one attempt. With
-  /// Sentinel or a cluster, it has to be longer than a failover takes.
+  /// Sentinel or a cluster, it has to be longer than a failover takes. The time counts from the first failure, and anew
+  /// once a waiter was told that the lock is held. So a server that answers waiters, but hangs up while they wait, does
+  /// not end the wait: it is asked again with pauses that grow to half a second.
   std::chrono::milliseconds retry_for{5000};
+  /// So many idle connections are kept for the next operations; those beyond are closed when an operation is over. 0:
+  /// each operation opens one of its own. Default: no bound. Whatever the bound, one that is idle for a minute is
+  /// closed, if another operation comes or the Client has a background thread, which keeps a connection of its own. A
+  /// QuorumLock keeps as many to each node.
+  std::size_t max_idle = std::numeric_limits<std::size_t>::max();
 
   /// Reads a URI:
   ///
@@ -95,7 +103,7 @@ struct Endpoint {
   ///     redis+cluster://[user[:password]@]host[:port],…      some servers of a cluster
   ///     rediss+sentinel://…, rediss+cluster://…              the same over TLS
   ///
-  /// All with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…, times in
+  /// All with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…&max_idle=n, times in
   /// milliseconds, or with the unit `ms` or `s`. Parts may be percent-encoded (RFC 3986, 2.1).
   /// Throws std::invalid_argument, which quotes the URI without its password or parameters.
   [[nodiscard]] static Endpoint parse(std::string_view uri);
@@ -274,6 +282,8 @@ class UriParser {
         endpoint_.command_timeout = duration(value, "command_timeout");
       } else if (name == "retry_for") {
         endpoint_.retry_for = duration(value, "retry_for");
+      } else if (name == "max_idle") {
+        endpoint_.max_idle = static_cast<std::size_t>(number<int>(value, "max_idle"));
       } else if (name == "client_name") {
         endpoint_.client_name = decode(value, "client_name");
       } else if (name == "db" && over_unix_socket) {

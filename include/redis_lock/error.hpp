@@ -25,7 +25,9 @@ enum class errc {
   /// extend() of a lock that has no expiry.
   not_expirable,
   /// Fewer replicas than Options::replicas asks for acknowledged the lock in time; it was given back.
-  too_few_replicas
+  too_few_replicas,
+  /// The system has no thread for the background work that the lock needs, such as renewal. Nothing was acquired.
+  no_thread
 };
 
 namespace detail {
@@ -45,6 +47,7 @@ class Category final : public std::error_category {
       case errc::protocol_error: return "unexpected answer instead of the Redis protocol";
       case errc::not_expirable: return "the lock has no expiry to extend";
       case errc::too_few_replicas: return "too few replicas acknowledged the lock in time";
+      case errc::no_thread: return "the system has no thread to spare";
     }
     return "unknown redis_lock error";
   }
@@ -57,6 +60,7 @@ class Category final : public std::error_category {
       case errc::timed_out: return std::errc::timed_out;
       case errc::authentication_failed: return std::errc::permission_denied;
       case errc::protocol_error: return std::errc::protocol_error;
+      case errc::no_thread: return std::errc::resource_unavailable_try_again;
       case errc::lease_lost:
       case errc::server_error:
       case errc::not_expirable:

@@ -94,8 +94,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
 
   /// Blocks until the lock is acquired. Waits on BLPOP: one command in flight, no polling. Waiters get
   /// the lock in the order in which they came to Redis, where each asks anew at least every 3 seconds.
-  /// Throws Error; std::system_error with resource_deadlock_would_occur if this thread holds it;
-  /// std::system_error if the thread that renews cannot be started.
+  /// Throws Error, also with errc::no_thread if the thread that renews cannot be started; std::system_error with
+  /// resource_deadlock_would_occur if this thread holds it.
   void lock() REDIS_LOCK_ACQUIRE { (void)holder_.acquire("lock", detail::never, detail::never); }
 
   /// One attempt, one round trip. False: someone else holds it, and nothing else. Throws Error; errc::timed_out also
@@ -173,7 +173,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   }
 
   /// Stop is requested where on_lost is called, for the present acquisition. A token that is never
-  /// stopped if the lock is not held. No I/O.
+  /// stopped if the lock is not held. No I/O. Throws Error with errc::no_thread if the thread that watches the
+  /// lease cannot be started.
   [[nodiscard]] std::stop_token lost_token() const {
     const auto hold = holder_.current();
     if (!hold) return {};
@@ -221,7 +222,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// Throws Error: errc::not_owned; errc::lease_lost, and nothing was written; errc::server_error with
   /// the script's own error; or as for lock(). It is never sent twice: where the answer was lost
   /// (errc::connection_failed, errc::timed_out), the script may have run, or may still run until this
-  /// acquisition is released. Rejections that pass (LOADING, READONLY, BUSY and their like) are
+  /// acquisition is released. Rejections that pass (LOADING, READONLY, NOREPLICAS, BUSY and their like) are
   /// retried: a script must not make up errors with these codes.
   Reply guarded_eval(std::string_view script, const std::vector<std::string>& keys = {},
                      const std::vector<std::string>& arguments = {}) {

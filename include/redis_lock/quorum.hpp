@@ -69,8 +69,8 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   QuorumLock& operator=(const QuorumLock&) = delete;
 
   /// Blocks until the lock is acquired. Waits on one node, in order of arrival there; asks all anew at
-  /// least every 3 seconds. Throws Error; std::system_error with resource_deadlock_would_occur if this
-  /// thread holds it; std::system_error if the thread that renews cannot be started.
+  /// least every 3 seconds. Throws Error, also with errc::no_thread if the thread that renews cannot be
+  /// started; std::system_error with resource_deadlock_would_occur if this thread holds it.
   void lock() REDIS_LOCK_ACQUIRE { (void)holder_.acquire("lock", detail::never, detail::never); }
 
   /// One attempt, one round trip; a few more if others try at the very same time. False: someone else
@@ -146,7 +146,8 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   }
 
   /// Stop is requested where on_lost is called, for the present acquisition. A token that is never
-  /// stopped if the lock is not held. No I/O.
+  /// stopped if the lock is not held. No I/O. Throws Error with errc::no_thread if the thread that watches the
+  /// lease cannot be started.
   [[nodiscard]] std::stop_token lost_token() const {
     const auto hold = holder_.current();
     if (!hold) return {};

@@ -20,6 +20,7 @@ redis_lock::Client connect() {
   endpoint.username = endpoint.password = endpoint.client_name = "name";
   endpoint.database = 1;
   endpoint.connect_timeout = endpoint.command_timeout = endpoint.retry_for = 1s;
+  endpoint.max_idle = std::size_t{8};
   return endpoint;
 }
 
@@ -126,6 +127,13 @@ std::string cached(const redis_lock::Client& client) {
   cache.set("key", "value", 1min);
   redis_lock::Lock lock = cache.lock("key", options());
   const std::lock_guard guard(lock);
+  redis_lock::CacheTerms terms;
+  terms.max_wait = 1s;
+  terms.when_away = redis_lock::CacheTerms::WhenAway::compute;
+  const auto create = [] { return std::string("value"); };
+  if (cache.get_or_create("key", 1min, create, {}, terms) ==
+      cache.get_or_create("key", 1min, create, {}, {}))
+    return cache.get_or_create("key", 1min, create, {});
   return cache.erase("key") ? cache.get("key").value_or("")
                             : other.get_or_create("key", 1min, [] { return std::string("value"); });
 }

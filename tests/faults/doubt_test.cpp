@@ -336,6 +336,87 @@ TEST_F(DroppedConnections, EndATimedWaitAtItsDeadline) {
   released_by_somebody();
 }
 
+/// A server, or a proxy before it, that answers, but hangs up at one command each time.
+class HangsUpAt : public OnOwnServer {
+ protected:
+  void hang_up_at(const std::string& command) { proxy.inject(command, Fault::lose_request, 2'000); }
+
+  Proxy proxy{server.endpoint()};
+};
+
+TEST_F(HangsUpAt, EachWaitIsReconnectedToWithGrowingPauses) {
+  held_by_somebody();
+  hang_up_at("BLPOP");
+  Lock lock{proxy.uri("retry_for=20s"), name, leased_for(60s)};
+  EXPECT_FALSE(lock.try_lock()) << "the lock is held, and the server says so";
+  const auto before = proxy.accepted();
+  bool acquired = false;
+  (void)error_of([&] { acquired = lock.try_lock_for(2s); });
+  EXPECT_FALSE(acquired);
+  const auto reconnected = proxy.accepted() - before;
+  RecordProperty("reconnected_in_2_s", reconnected);
+  EXPECT_GE(reconnected, 4) << "it goes on trying";
+  EXPECT_LE(reconnected, 40) << "twice a second in the end";
+}
+
+TEST_F(HangsUpAt, EachWaitKeepsNoWaiterFromTheLock) {
+  held_by_somebody();
+  hang_up_at("BLPOP");
+  Lock lock{proxy.uri("retry_for=200"), name, leased_for(60s)};
+  auto waiter = std::async(std::launch::async, [&] { lock.lock(); });
+  EXPECT_EQ(waiter.wait_for(1s), std::future_status::timeout) << "the lock is held, Redis is there";
+  released_by_somebody();
+  waiter.get();
+  expect_owned(lock);
+}
+
+TEST_F(HangsUpAt, EachWaitAndBehavesLaterLetsTheWaiterWait) {
+  held_by_somebody();
+  hang_up_at("BLPOP");
+  Lock lock{proxy.uri("retry_for=200"), name, leased_for(60s)};
+  auto waiter = std::async(std::launch::async, [&] { lock.lock(); });
+  ASSERT_TRUE(eventually([&] { return proxy.accepted() >= 5; }));
+  proxy.withdraw_faults();
+  ASSERT_TRUE(are_waiting(1));
+  released_by_somebody();
+  waiter.get();
+  expect_owned(lock);
+}
+
+TEST_F(HangsUpAt, EachConfirmationIsAnErrorAfterRetryFor) {
+  hang_up_at("WAIT");
+  auto options = leased_for(60s);
+  options.replicas.min_acks = 1;
+  Lock lock{proxy.uri("retry_for=400"), name, options};
+  const Stopwatch watch;
+  auto attempt = std::async(std::launch::async, [&] { return error_of([&] { lock.lock(); }); });
+  if (attempt.wait_for(soon) != std::future_status::ready) {
+    ADD_FAILURE() << "it goes on for ever";
+    proxy.withdraw_faults();
+  }
+  EXPECT_EQ(attempt.get(), errc::connection_failed);
+  EXPECT_GE(watch.elapsed(), 400ms);
+  EXPECT_LE(proxy.accepted(), 40);
+  EXPECT_TRUE(eventually([&] { return !redis.exists(key); })) << "it was given back";
+}
+
+TEST_F(HangsUpAt, EachScriptIsAnErrorOfUnlockAfterRetryFor) {
+  Lock lock{proxy.uri("retry_for=400"), name, leased_for(60s)};
+  lock.lock();
+  hang_up_at("EVAL");
+  const Stopwatch watch;
+  std::error_code error;
+  auto release = std::async(std::launch::async, [&] { lock.unlock(error); });
+  if (release.wait_for(soon) != std::future_status::ready) {
+    ADD_FAILURE() << "it goes on for the whole lease";
+    proxy.withdraw_faults();
+  }
+  release.get();
+  EXPECT_EQ(error, errc::connection_failed);
+  EXPECT_GE(watch.elapsed(), 400ms);
+  EXPECT_LE(proxy.accepted(), 40);
+}
+
 using DoubtInGivingBack = Doubt;
 
 /// A grant came too late, and so did the word that it was given back: Redis may still free that id at

@@ -271,6 +271,25 @@ TEST_F(QuorumMajority, ComesBackWithinRetryFor) {
   EXPECT_TRUE(lock.owns_lock());
 }
 
+TEST_F(QuorumMajority, WithoutReplicasIsRiddenOut) {
+  const auto set_replicas = [this](const char* least) {
+    for (std::size_t i = 0; i < 3; ++i)
+      nodes.redis(i).string("CONFIG", "SET", "min-replicas-to-write", least);
+  };
+  QuorumLock lock{nodes.clients(), name, leased_for(60s)};  // with 5 s
+  std::error_code error;
+  for (const std::function<void()>& step : std::vector<std::function<void()>>{
+           [&] { lock.lock(); }, [&] { lock.extend(); }, [&] { lock.unlock(error); }}) {
+    set_replicas("1");
+    auto done = std::async(std::launch::async, step);
+    EXPECT_EQ(done.wait_for(100ms), std::future_status::timeout) << "it tries again";
+    set_replicas("0");
+    done.get();
+  }
+  EXPECT_FALSE(error) << error.message();
+  EXPECT_TRUE(comes_free({0, 1, 2}));
+}
+
 TEST_F(QuorumMajority, OfIdleConnectionsMayHaveBeenClosed) {
   Complaints complaints;
   auto options = leased_for(60s);
@@ -386,6 +405,32 @@ TEST_F(QuorumDoubt, WhileItWaitsLosesNoTurn) {
   EXPECT_TRUE(waiter.owns_lock());
   waiter.unlock();
   EXPECT_TRUE(comes_free({0, 1, 2}));
+}
+
+/// Each node answers, but hangs up at each wait.
+TEST_F(QuorumDoubt, AtEachWaitIsReconnectedToWithGrowingPauses) {
+  nodes.hold(key, {0, 1, 2}, 60'000);
+  for (const auto& proxy : proxies) proxy->inject("BLPOP", Fault::lose_request, 2'000);
+  const auto connections = [&] {
+    int sum = 0;
+    for (const auto& proxy : proxies) sum += proxy->accepted();
+    return sum;
+  };
+  QuorumLock lock{through, name, leased_for(60s)};
+  auto waiter = std::async(std::launch::async, [&] { return error_of([&] { lock.lock(); }); });
+  EXPECT_EQ(waiter.wait_for(2s), std::future_status::timeout) << "the nodes are there";
+  const auto in_2_s = connections();
+  RecordProperty("connections_in_2_s", in_2_s);
+  EXPECT_GE(in_2_s, 6) << "it goes on trying";
+  EXPECT_LE(in_2_s, 150);
+  for (const auto& proxy : proxies) proxy->withdraw_faults();
+  ASSERT_TRUE(eventually([&] { return nodes.sum("blocked_clients") == 1; }));
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    nodes.redis(i).command("DEL", key);
+    nodes.redis(i).command("LPUSH", "lock-signal:" + name, "1");
+  }
+  EXPECT_EQ(waiter.get(), std::error_code{});
+  EXPECT_TRUE(lock.owns_lock());
 }
 
 TEST_F(QuorumDoubt, OfSlowNodesIsNone) {

@@ -2,6 +2,8 @@
 
 #include <sys/socket.h>
 
+#include <array>
+#include <atomic>
 #include <future>
 #include <memory>
 #include <thread>
@@ -509,6 +511,107 @@ TEST_F(ReplicaServer, IsReportedByADeferredUnlockThatNoOperationFollows) {
   EXPECT_THAT(complaints.text(), HasSubstr("READONLY"));
 }
 
+/// A master right after a failover: min-replicas-to-write is 1, and no replica is attached yet.
+class MasterWithoutReplicas : public PassingState {
+ protected:
+  void lose_replicas() {
+    ASSERT_EQ(redis.string("CONFIG", "SET", "min-replicas-to-write", "1"), "OK");
+  }
+  void get_replicas() {
+    ASSERT_EQ(redis.string("CONFIG", "SET", "min-replicas-to-write", "0"), "OK");
+  }
+
+  /// Does `work` while there are no replicas: it ends when there are some, not before.
+  template <class Work>
+  void expect_ridden_out_by(Work&& work) {
+    lose_replicas();
+    auto done = std::async(std::launch::async, std::forward<Work>(work));
+    EXPECT_EQ(done.wait_for(100ms), std::future_status::timeout) << "it tries again";
+    get_replicas();
+    done.get();
+  }
+
+  Client patient{server.uri("retry_for=20s")};
+};
+
+TEST_F(MasterWithoutReplicas, IsRiddenOut) {
+  lose_replicas();
+  expect_ridden_out([this] { get_replicas(); });
+}
+
+TEST_F(MasterWithoutReplicas, IsReportedWhenItLasts) {
+  lose_replicas();
+  expect_reported("NOREPLICAS");
+}
+
+TEST_F(MasterWithoutReplicas, IsRiddenOutByWhatAHolderDoes) {
+  Lock lock{patient, name, leased_for(60s)};
+  expect_ridden_out_by([&] { lock.lock(); });
+  expect_owned(lock);
+  expect_ridden_out_by([&] { lock.extend(); });
+  expect_owned(lock);
+  expect_ridden_out_by([&] { lock.guarded_set("guarded", "written"); });
+  EXPECT_EQ(redis.string("GET", "guarded"), "written");
+  std::error_code error;
+  expect_ridden_out_by([&] { lock.unlock(error); });
+  EXPECT_FALSE(error) << error.message();
+  expect_free();
+}
+
+TEST_F(MasterWithoutReplicas, IsRiddenOutByAnAcquisitionWithAToken) {
+  auto options = leased_for(60s);
+  options.fencing = true;
+  Lock lock{patient, name, options};
+  expect_ridden_out_by([&] { lock.lock(); });
+  EXPECT_EQ(lock.fencing_token(), 1U);
+  expect_owned(lock);
+}
+
+TEST_F(MasterWithoutReplicas, LosesNoWaiterAndNoHolder) {
+  Complaints losses;
+  Options options;
+  options.expire = 6s;
+  options.on_lost = losses.on_lost();
+  Proxy proxy{server.endpoint()};
+  Client through_proxy{proxy.uri("retry_for=20s")};
+  Lock holder{through_proxy, name, options};
+  holder.lock();
+  Lock lock{through_proxy, name, leased_for(3s)};  // asks again each second
+  auto waiter = std::async(std::launch::async, [&] { return lock.try_lock_for(20s); });
+  ASSERT_TRUE(are_waiting(1));
+  const auto end = holder.expires_at();
+  lose_replicas();
+  const auto attempts = proxy.seen("SET") + 2;
+  EXPECT_TRUE(eventually([&] { return proxy.seen("SET") >= attempts; })) << "of the waiter";
+  EXPECT_TRUE(eventually([&] { return proxy.seen("EVALSHA") >= 2; })) << "renewals";
+  EXPECT_EQ(holder.expires_at(), end) << "none was accepted";
+  get_replicas();
+  EXPECT_TRUE(eventually([&] { return holder.expires_at() > end; })) << "it is renewed again";
+  EXPECT_EQ(losses.count(), 0U);
+  EXPECT_EQ(waiter.wait_for(0ms), std::future_status::timeout);
+  std::error_code error;
+  holder.unlock(error);
+  EXPECT_FALSE(error) << error.message();
+  EXPECT_TRUE(waiter.get());
+  expect_owned(lock);
+}
+
+TEST_F(MasterWithoutReplicas, IsRiddenOutByADeferredUnlock) {
+  Complaints complaints;
+  auto options = leased_for(60s);
+  options.on_error = complaints.on_error();
+  options.deferred_unlock = true;
+  Lock lock{patient, name, options};
+  lock.lock();
+  lose_replicas();
+  lock.unlock();
+  EXPECT_EQ(lock.owner(), lock.id()) << "it does not wait for that";
+  std::this_thread::sleep_for(200ms);
+  get_replicas();
+  EXPECT_TRUE(eventually([&] { return !redis.exists(key); }));
+  EXPECT_EQ(complaints.count(), 0U);
+}
+
 /// States that are hard to bring a real server into.
 class StateOf : public ::testing::TestWithParam<const char*> {
  protected:
@@ -526,7 +629,7 @@ class StateOf : public ::testing::TestWithParam<const char*> {
 };
 INSTANTIATE_TEST_SUITE_P(, StateOf,
                          Values("LOADING", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN", "READONLY",
-                                "BUSY"),
+                                "NOREPLICAS", "BUSY"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST_P(StateOf, IsRiddenOut) {
@@ -554,6 +657,37 @@ TEST_P(StateOf, IsReportedWhenItLasts) {
   }
   EXPECT_THAT(outcome.get(), HasSubstr(error));
   EXPECT_LT(1'000'000 - *times, 50) << "with growing pauses";
+}
+
+/// Two servers of a cluster, each of which says that the other one has the keys.
+TEST(State, OfServersThatSendTheClientToEachOtherIsReportedAfterPausesThatGrow) {
+  std::array<std::atomic<int>, 2> ports{};
+  const auto answers = [&ports](std::size_t self) {
+    return FakeServer::each_command([&ports, self](const Command& command) {
+      const auto port = [&](std::size_t which) { return std::to_string(ports[which].load()); };
+      if (command.front() == "CLUSTER") {
+        return "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:" + port(self) + "\r\n";
+      }
+      return "-MOVED 1 127.0.0.1:" + port(1 - self) + "\r\n";
+    });
+  };
+  FakeServer one{answers(0)}, other{answers(1)};
+  ports[0] = one.endpoint().port;
+  ports[1] = other.endpoint().port;
+  Lock lock{"redis+cluster://127.0.0.1:" + std::to_string(one.endpoint().port) + "?retry_for=400",
+            "name", leased_for(60s)};
+  const Stopwatch watch;
+  EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::server_error);
+  EXPECT_GE(watch.elapsed(), 400ms);
+  EXPECT_LT(one.accepted() + other.accepted(), 60);
+}
+
+/// Redis 2.6, which has no NOAUTH yet.
+TEST(State, OfAnOldServerThatAsksForAPasswordIsReportedAsOne) {
+  FakeServer fake{
+      FakeServer::each_command([](const Command&) { return "-ERR operation not permitted\r\n"; })};
+  Lock lock{fake.uri(), "name", leased_for(60s)};
+  EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::authentication_failed);
 }
 
 TEST(State, OfAnyOtherKindIsReportedAtOnce) {

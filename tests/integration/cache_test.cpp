@@ -173,5 +173,125 @@ TEST_F(CacheLock, GuardsTheCreation) {
   EXPECT_EQ(caller.get(), "by the holder") << "it looks again under the lock";
 }
 
+/// A server of the test's own, that runs out of memory, or ends.
+class CacheInTrouble : public ::testing::Test {
+ protected:
+  CacheInTrouble() {
+    options.on_error = [this](const Error& error) {
+      ++told;
+      complaints += error.what();
+    };
+  }
+
+  const std::string key = "lock:cache:key";
+  RedisServer server;
+  Redis redis{server.endpoint()};
+  Cache cache{Client{server.uri("retry_for=100")}};
+  Options options = leased_for(5s);
+  redis_lock::CacheTerms computing{redis_lock::no_expiry,
+                                   redis_lock::CacheTerms::WhenAway::compute};
+  int told = 0;
+  std::string complaints;
+};
+
+TEST_F(CacheInTrouble, WithoutMemoryReturnsTheValueThatItCannotStore) {
+  const auto create = [this] {
+    EXPECT_EQ(redis.string("CONFIG", "SET", "maxmemory-policy", "noeviction"), "OK");
+    EXPECT_EQ(redis.string("CONFIG", "SET", "maxmemory", "1"), "OK");
+    return std::string("fresh");
+  };
+  EXPECT_EQ(cache.get_or_create("key", 60s, create, options), "fresh");
+  EXPECT_EQ(told, 1);
+  EXPECT_THAT(complaints, ::testing::HasSubstr("set of \"cache:key\": OOM"));
+  EXPECT_EQ(cache.get("key"), std::nullopt);
+  EXPECT_FALSE(redis.exists(key)) << "the lock is freed";
+}
+
+TEST_F(CacheInTrouble, WithoutServerReturnsTheValueThatItCannotStore) {
+  const auto create = [this] {
+    server.kill();
+    return std::string("fresh");
+  };
+  EXPECT_EQ(cache.get_or_create("key", 60s, create, options), "fresh");
+  EXPECT_EQ(told, 2) << "what was not stored, and what was not unlocked";
+  EXPECT_THAT(complaints, ::testing::HasSubstr("set of \"cache:key\""));
+}
+
+TEST_F(CacheInTrouble, PassesOnWhatCreateThrows) {
+  for (const auto& terms : {redis_lock::CacheTerms{}, computing}) {
+    EXPECT_THROW(cache.get_or_create(
+                     "key", 60s, []() -> std::string { throw std::runtime_error("no value"); },
+                     options, terms),
+                 std::runtime_error);
+    EXPECT_THROW(cache.get_or_create(
+                     "key", 60s,
+                     []() -> std::string {
+                       throw Error{errc::server_error, "of its own"};
+                     },
+                     options, terms),
+                 Error);
+    EXPECT_FALSE(redis.exists(key));
+  }
+  EXPECT_EQ(told, 0);
+}
+
+TEST_F(CacheInTrouble, ThatIsAwayFailsUnlessToldToCompute) {
+  server.kill();
+  int created = 0;
+  const auto create = [&created] {
+    ++created;
+    return std::string("fresh");
+  };
+  EXPECT_EQ(error_of([&] { cache.get_or_create("key", 60s, create, options); }),
+            errc::connection_failed);
+  EXPECT_EQ(created, 0);
+  EXPECT_EQ(told, 0);
+  EXPECT_EQ(cache.get_or_create("key", 60s, create, options, computing), "fresh");
+  EXPECT_EQ(created, 1);
+  EXPECT_EQ(told, 1);
+  EXPECT_THAT(complaints, ::testing::HasSubstr("get of \"cache:key\""));
+}
+
+TEST_F(CacheInTrouble, WhoseLockCannotBeHadFailsUnlessToldToCompute) {
+  redis.command("CONFIG", "SET", "maxmemory", "1");  // reading works
+  const auto create = [] { return std::string("fresh"); };
+  EXPECT_EQ(error_of([&] { cache.get_or_create("key", 60s, create, options); }),
+            errc::server_error);
+  EXPECT_EQ(told, 0);
+  EXPECT_EQ(cache.get_or_create("key", 60s, create, options, computing), "fresh");
+  EXPECT_EQ(told, 1);
+  EXPECT_THAT(complaints, ::testing::HasSubstr("OOM"));
+  EXPECT_EQ(cache.get("key"), std::nullopt) << "stores nothing";
+}
+
+TEST_F(CacheInTrouble, ThatIsWaitedForTooLongComputesWithoutStoring) {
+  redis.command("SET", key, "somebody that makes the value", "PX", "60000");
+  redis_lock::CacheTerms impatient;
+  impatient.max_wait = 150ms;
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(cache.get_or_create(
+                "key", 60s, [] { return std::string("own"); }, options, impatient),
+            "own");
+  EXPECT_GE(std::chrono::steady_clock::now() - start, 150ms);
+  EXPECT_EQ(cache.get("key"), std::nullopt);
+  EXPECT_EQ(redis.string("GET", key), "somebody that makes the value");
+  EXPECT_EQ(told, 0);
+}
+
+TEST_F(CacheInTrouble, ThatIsWaitedForTooLongTakesAValueThatCameMeanwhile) {
+  redis.command("SET", key, "somebody that makes the value", "PX", "60000");
+  redis_lock::CacheTerms impatient;
+  impatient.max_wait = 10s;
+  auto waiter = std::async(std::launch::async, [&] {
+    return cache.get_or_create(
+        "key", 60s, [] { return std::string("own"); }, options, impatient);
+  });
+  ASSERT_TRUE(eventually([this] { return redis.info("blocked_clients") == 1; }));
+  cache.set("key", "theirs", 60s);
+  redis.command("DEL", key);
+  redis.command("LPUSH", "lock-signal:cache:key", "1");
+  EXPECT_EQ(waiter.get(), "theirs");
+}
+
 }  // namespace
 }  // namespace redis_lock_test

@@ -185,7 +185,9 @@ TEST(Uri, OfAClusterNamesSomeOfItsServers) {
 
 TEST(Uri, HasTimesInMillisecondsOrWithAUnit) {
   const auto endpoint = Endpoint::parse(
-      "redis://h?connect_timeout=250&command_timeout=3s&retry_for=40ms&client_name=web-1");
+      "redis://"
+      "h?connect_timeout=250&command_timeout=3s&retry_for=40ms&client_name=web-1&max_idle=8");
+  EXPECT_EQ(endpoint.max_idle, 8U);
   EXPECT_EQ(endpoint.connect_timeout, 250ms);
   EXPECT_EQ(endpoint.command_timeout, 3s);
   EXPECT_EQ(endpoint.retry_for, 40ms);
@@ -218,6 +220,9 @@ TEST(MalformedUri, IsRefusedWithTheReason) {
       {"rediss://h?server_name=%", "server_name: '%'"},
       {"rediss://h?ca_path=/", "unknown parameter"},
       {"rediss://h?db=1", "unknown parameter"},
+      {"redis://h?max_idle=", "max_idle must be"},
+      {"redis://h?max_idle=-1", "max_idle must be"},
+      {"redis://h?max_idle=8s", "max_idle must be"},
       {"redis://h?ca_file=/f", "unknown parameter"},
       {"redis://h?insecure=false", "unknown parameter"},
       {"unix:///s?server_name=h", "unknown parameter"},

@@ -22,13 +22,15 @@ constexpr errc all[] = {errc::not_owned,
                         errc::server_error,
                         errc::protocol_error,
                         errc::not_expirable,
-                        errc::too_few_replicas};
+                        errc::too_few_replicas,
+                        errc::no_thread};
 
 TEST(Errc, HasNoValueThatMeansSuccess) {
   for (const auto each : all) EXPECT_TRUE(make_error_code(each)) << static_cast<int>(each);
   EXPECT_EQ(static_cast<int>(errc::not_owned), 1);
   EXPECT_EQ(static_cast<int>(errc::not_expirable), 8);
   EXPECT_EQ(static_cast<int>(errc::too_few_replicas), 9);
+  EXPECT_EQ(static_cast<int>(errc::no_thread), 10);
 }
 
 TEST(Errc, ConvertsToAnErrorCodeByItself) {
@@ -50,6 +52,7 @@ TEST(Errc, MatchesTheConditionsOfTheStandard) {
   EXPECT_EQ(make_error_code(errc::timed_out), std::errc::timed_out);
   EXPECT_EQ(make_error_code(errc::authentication_failed), std::errc::permission_denied);
   EXPECT_EQ(make_error_code(errc::protocol_error), std::errc::protocol_error);
+  EXPECT_EQ(make_error_code(errc::no_thread), std::errc::resource_unavailable_try_again);
 }
 
 TEST(Errc, IsItsOwnConditionWhereTheStandardHasNone) {
@@ -77,7 +80,7 @@ TEST(Category, HasAMessageOfItsOwnForEachErrc) {
 
 TEST(Category, HasAMessageForWhatIsNoErrc) {
   EXPECT_EQ(category().message(0), "unknown redis_lock error");
-  EXPECT_EQ(category().message(10), "unknown redis_lock error");
+  EXPECT_EQ(category().message(11), "unknown redis_lock error");
   EXPECT_EQ(category().message(-1), "unknown redis_lock error");
 }
 

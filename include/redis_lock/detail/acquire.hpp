@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/protocol.hpp>
@@ -66,6 +67,7 @@ class Acquisition {
   [[nodiscard]] std::optional<Time> run(Link& link) {
     auto slice = milliseconds::zero();  // after a fault, too, the next attempt comes at once
     bool was_over = false;              // the lease of the latest grant, before its answer came
+    progress_ = Progress::none;
     for (;;) {
       const auto sent = Clock::now();
       auto answer = attempt(link, slice);
@@ -90,6 +92,7 @@ class Acquisition {
       }
       was_over = answer.lease_end.has_value();
       contended_ = contended_ || !was_over;
+      progress_ = std::max(progress_, Progress::asked);
       const auto now = Clock::now();
       const bool again = was_over && tries_once_;
       if ((now >= deadline_.at() && !again) || link.cancelled()) return std::nullopt;
@@ -118,6 +121,9 @@ class Acquisition {
 
   /// Did it find the lock held by somebody else?
   [[nodiscard]] bool contended() const noexcept { return contended_; }
+
+  /// How far the latest run() has got.
+  [[nodiscard]] Progress progress() const noexcept { return progress_; }
 
   /// Greater than those of all acquisitions before; 0 without a fence.
   [[nodiscard]] std::uint64_t fencing_token() const noexcept { return fencing_token_; }
@@ -214,6 +220,7 @@ class Acquisition {
                             : std::clamp<milliseconds>(lease_left, milliseconds::zero(), longest);
     }
     if (wake_up) check_wake_up(link, *wake_up);
+    if (wake_up && !wake_up->is_error()) progress_ = Progress::waited;
     return answer;
   }
 
@@ -311,6 +318,7 @@ class Acquisition {
   Deadline deadline_;
   bool tries_once_;  // the deadline was over before
   Replicas replicas_;
+  Progress progress_ = Progress::none;
   bool contended_ = false;
   bool in_doubt_ = false;
   bool extension_in_doubt_ = false;

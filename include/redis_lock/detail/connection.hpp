@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/deferred_release.hpp>
@@ -164,7 +165,10 @@ class Connection {
   [[nodiscard]] bool stale() const noexcept { return is_stale(*context_); }
   /// Has the server done what it was asked on it since the last call of expect_answer()?
   [[nodiscard]] bool answered() const noexcept { return answered_; }
-  void expect_answer() noexcept { answered_ = false; }
+  void expect_answer() noexcept {
+    answered_ = false;
+    progress = Progress::none;
+  }
 
   /// Lets another thread end what this connection waits for. A borrowed one notices between two waits.
   void set_cancellation(Cancellation* cancellation) {
@@ -193,6 +197,8 @@ class Connection {
 
   /// Has another server of the cluster answered for this one, which is handing keys over to it?
   bool asked_elsewhere = false;
+  /// How far the operation that uses it has got since expect_answer(), as it says itself when it fails.
+  Progress progress = Progress::none;
   /// Is a reply of worth to its reader without the others?
   bool independent_replies = false;
 

@@ -92,9 +92,14 @@ class Core {
   } catch (const std::exception&) {  // the fault that came before this one is what gets reported
   }
 
-  /// Sends a release without waiting for the reply, if that can be done at once.
+  /// Sends a release without waiting for the reply, if that can be done at once, and if there is a thread that will
+  /// read the reply.
   [[nodiscard]] bool defer(DeferredRelease release) {
-    here_->renewer->start();
+    try {
+      here_->renewer->start();
+    } catch (const Fault&) {
+      return false;
+    }
     if (!here_->pool.defer(std::move(release))) return false;
     here_->renewer->tidy_soon();
     return true;
@@ -139,7 +144,7 @@ class Core {
     std::mutex borrowed;  // one thread at a time may use the borrowed context
   };
 
-  /// Leaves the releases that failed during an operation to the renewer's thread.
+  /// Leaves the releases that failed during an operation, and idle connections, to the renewer's thread.
   struct TidyLater {
     Here& here;
     explicit TidyLater(Here& of) : here(of) {}
@@ -149,6 +154,7 @@ class Core {
     TidyLater& operator=(TidyLater&&) = delete;
     ~TidyLater() {
       if (here.pool.has_failed()) here.renewer->tidy_soon();
+      if (const auto time = here.pool.take_plan()) here.renewer->tidy_by(*time);
     }
   };
 

@@ -127,7 +127,7 @@ class Holder : public Holding<Hold, HolderBooks> {
   /// Lets the background thread tell the loss of `hold`.
   void watch(const std::shared_ptr<Hold>& hold) const {
     if (core_->is_borrowed()) return;
-    renewer()->start();
+    start(*renewer(), "lost_token");
     renewer()->watch(hold);
   }
 
@@ -146,7 +146,8 @@ class Holder : public Holding<Hold, HolderBooks> {
                                                          const Deadline& deadline,
                                                          const Terms& terms, bool& contended) {
     const bool watched = !core_->is_borrowed() && is_watched();
-    if (watched) renewer()->start();  // before there is a lock that it could fail to renew
+    if (watched)
+      start(*renewer(), operation);  // before there is a lock that it could fail to renew
     const auto& options = this->options();
     const bool is_fixed = !options.id.empty();
     auto hold = std::make_shared<Hold>();
@@ -172,7 +173,12 @@ class Holder : public Holding<Hold, HolderBooks> {
           hold->id = state.books.ids.next();
           acquisition.go_on_as(hold->id);
         }
-        return acquisition.run(connection);
+        try {
+          return acquisition.run(connection);
+        } catch (const Fault&) {
+          connection.progress = acquisition.progress();
+          throw;
+        }
       });
       contended = contended || acquisition.contended();
       if (!lease_end) return nullptr;

@@ -172,6 +172,15 @@ class Holding {
     hold.expire = options_.expire;
   }
 
+  /// Sees that the background thread runs. Throws Error.
+  void start(Renewer& renewer, const char* operation) const {
+    try {
+      renewer.start();
+    } catch (const Fault& fault) {
+      throw error_of(operation, name_, fault);
+    }
+  }
+
   /// Waits for a callback that is running to return, unless it is the callback that asks.
   void await_callback_on(Renewer& renewer) const { renewer.await_callback(this); }
 

@@ -69,6 +69,9 @@ class Line {
   Line& operator=(Line&&) = delete;
 
   [[nodiscard]] bool was_used() const noexcept { return sent_ > 0; }
+  [[nodiscard]] Time opened() const noexcept { return opened_; }
+  /// Has it been given back by a user that had no trouble with it?
+  bool has_proved_itself = false;
 
   /// How many replies have come, for who no longer has the line; more than any when it is closed.
   using Progress = std::shared_ptr<const std::atomic<Number>>;
@@ -209,6 +212,7 @@ class Line {
   }
 
   std::uint64_t serial_ = next_serial();
+  const Time opened_ = Time::clock::now();
   std::unique_ptr<Connection> connection_;
   redisContext& context_;
   std::string unsent_;

@@ -11,44 +11,23 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include <redis_lock/detail/account.hpp>
+#include <redis_lock/detail/backoff.hpp>
+#include <redis_lock/detail/bell.hpp>
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/hiredis.hpp>
 #include <redis_lock/detail/line.hpp>
 #include <redis_lock/detail/message.hpp>
-#include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/thread.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
-
-/// Tells one thread that something has happened in one of several places.
-class Bell {
- public:
-  void ring() {
-    const std::lock_guard guard{mutex_};
-    rung_ = true;
-    heard_.notify_all();
-  }
-  /// Returns when it has been rung since the last wait, or at `deadline`.
-  void wait_until(Time deadline) {
-    std::unique_lock guard{mutex_};
-    heard_.wait_until(guard, deadline, [this] { return rung_; });
-    rung_ = false;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable heard_;
-  bool rung_ = false;
-};
 
 /// The connection of a Line: the one place that opens them. Blocks. Throws Fault.
 [[nodiscard]] inline std::unique_ptr<Connection> open_connection(const Endpoint& endpoint) {
@@ -60,8 +39,12 @@ class Bell {
 /// lives for as long as somebody wants a line. Safe to share between threads.
 class LinePool {
  public:
-  LinePool(const Endpoint& endpoint, std::shared_ptr<Counters> counters)
-      : endpoint_(endpoint), counters_(std::move(counters)) {}
+  /// A line that nobody uses for so long is closed.
+  static constexpr std::chrono::minutes longest_idle{1};
+
+  LinePool(const Endpoint& endpoint, std::shared_ptr<Counters> counters,
+           milliseconds idle_limit = longest_idle)
+      : endpoint_(endpoint), counters_(std::move(counters)), idle_limit_(idle_limit) {}
   /// Waits for an attempt to connect to end.
   ~LinePool() {
     {
@@ -98,40 +81,46 @@ class LinePool {
     if (bell) bells_.push_back(bell);
     start();
     if (!away_) return {};
-    return {nullptr, Time::clock::now() < next_attempt_ ? State::resting : State::away};
+    const bool rests = !running_ || Time::clock::now() < next_attempt_;
+    return {nullptr, rests ? State::resting : State::away};
   }
 
   /// `silent`: a reply on it is overdue. Then none is handed out until the server has answered.
   void give_back(std::unique_ptr<Line> line, bool silent) {
     const auto now = Time::clock::now();
-    std::unique_ptr<Line> superfluous;  // closed after the mutex is released
+    std::vector<std::unique_ptr<Line>> superfluous;  // closed after the mutex is released
     const std::lock_guard guard{mutex_};
     if (silent || is_overdue(*line, now)) {
       silence(std::move(line));
       return;
     }
+    backoff_ = {};
+    line->has_proved_itself = true;
     idle_.push_back({std::move(line), now});
-    // The latest used are used next: so the first is the one that has been idle for longest.
-    if (now - idle_.front().since < longest_idle) return;
-    superfluous = std::move(idle_.front().line);
-    idle_.erase(idle_.begin());
+    take_superfluous(now, superfluous);
   }
 
-  /// A line has failed: so may have the others that were open then.
+  /// A line has failed: so may have the others that were open then. If the server hung up on it soon after it was
+  /// opened, before any user was done with it, the next one is opened after a pause that doubles each time.
   void distrust(std::unique_ptr<Line> line) {
     std::vector<Idle> closed;
     const std::lock_guard guard{mutex_};
+    const auto now = Time::clock::now();
+    if (!line->has_proved_itself && now - line->opened() < soon)
+      next_attempt_ = now + backoff_.next();
     closed.swap(idle_);
     for (auto& idle : closed) mourn(*idle.line);
     mourn(*line);
     start();
   }
 
-  /// Reads what nobody has waited for, and finds out which lines have failed. Says whether to do it again.
-  bool tidy() {
+  /// Reads what nobody has waited for, finds out which lines have failed, and closes those that were idle for too long.
+  /// Says when to do it again.
+  [[nodiscard]] Time tidy() {
     const auto now = Time::clock::now();
     bool again = false;
     std::vector<Idle> kept;
+    std::vector<std::unique_ptr<Line>> superfluous;  // closed after the mutex is released
     const std::lock_guard guard{mutex_};
     for (auto& idle : std::exchange(idle_, {})) {
       if (!idle.line->owes() || settle(idle.line)) {
@@ -144,8 +133,10 @@ class LinePool {
       }
     }
     idle_ = std::move(kept);
+    take_superfluous(now, superfluous);
     start();
-    return again;
+    if (again) return now + between_looks;
+    return idle_.empty() ? never : idle_.front().since + idle_limit_;
   }
 
   /// Somebody has waited for a line for as long as anybody should.
@@ -179,12 +170,26 @@ class LinePool {
     std::string text;
     Fault::Kind kind;
   };
-  static constexpr std::chrono::seconds longest_idle{60};
+  /// While there are replies that nobody waits for.
+  static constexpr milliseconds between_looks{100};
   /// A line that was used this short a time ago is good, or else soon noticed.
   static constexpr milliseconds just_now{500};
+  /// Longer than the longest pause between two attempts to connect.
+  static constexpr std::chrono::seconds soon{1};
   static constexpr std::size_t most_late = 256;
 
-  /// All that follow need the mutex. Null: the one that was there is not good any more.
+  /// All that follow need the mutex. One that owes replies stays: a release may be among what it was asked.
+  void take_superfluous(Time now, std::vector<std::unique_ptr<Line>>& superfluous) {
+    // The latest used are used next: so the first is the one that has been idle for longest.
+    for (auto idle = idle_.begin(); idle != idle_.end();) {
+      if (idle_.size() <= endpoint_.max_idle && now - idle->since < idle_limit_) return;
+      const bool closes = !idle->line->owes();
+      if (closes) superfluous.push_back(std::move(idle->line));
+      idle = closes ? idle_.erase(idle) : std::next(idle);
+    }
+  }
+
+  /// Null: the one that was there is not good any more.
   [[nodiscard]] std::unique_ptr<Line> pop(std::uint64_t preferred) {
     const auto now = Time::clock::now();
     auto found = std::find_if(idle_.begin(), idle_.end(), [preferred](const Idle& idle) {
@@ -249,8 +254,10 @@ class LinePool {
     try {
       thread_ = without_signals([this] { run(); });
       running_ = true;
-    } catch (const std::system_error& error) {
-      fail({errc::connection_failed, std::string("no thread to connect with: ") + error.what()});
+    } catch (
+        const Fault&
+            fault) {  // the server was not asked: whoever wants a line next tries again at once
+      note(fault);
     }
   }
 
@@ -277,7 +284,6 @@ class LinePool {
     if (silent_) mourn(*silent_);
     silent_.reset();
     reason_.reset();
-    backoff_ = {};
     next_attempt_ = Time::min();
     away_ = wanted_ = false;
   }
@@ -314,10 +320,15 @@ class LinePool {
     fail(*fault);
   }
 
-  void fail(const Fault& fault) {
+  /// Remembers why there is no line.
+  void note(const Fault& fault) {
     away_ = true;
     reason_ = Reason{fault.code(), fault.what(),
                      fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+  }
+
+  void fail(const Fault& fault) {
+    note(fault);
     next_attempt_ = Time::clock::now() + backoff_.next();
   }
 
@@ -335,6 +346,7 @@ class LinePool {
 
   const Endpoint& endpoint_;
   const std::shared_ptr<Counters> counters_;
+  const milliseconds idle_limit_;
   std::mutex mutex_;     // guards all below
   unsigned broken_ = 0;  // lines that were closed as they had failed, and not replaced yet
   std::condition_variable wake_;

@@ -4,32 +4,15 @@
 #include <charconv>
 #include <cstddef>
 #include <initializer_list>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <redis_lock/detail/failures.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/reply.hpp>
 
 namespace redis_lock::detail {
-
-/// An operation on Redis that failed, before it is known whose operation it was: Error adds the name
-/// of the lock.
-class Fault : public std::runtime_error {
- public:
-  enum class Kind { final, passing };  // passing: the same on a new connection may succeed
-
-  Fault(errc code, const std::string& text, Kind kind = Kind::final)
-      : std::runtime_error(text), code_(code), kind_(kind) {}
-
-  [[nodiscard]] errc code() const noexcept { return code_; }
-  [[nodiscard]] bool passing() const noexcept { return kind_ == Kind::passing; }
-
- private:
-  errc code_;
-  Kind kind_;
-};
 
 /// Commands that go out in one write. Refers to its arguments: they must outlive it.
 class Commands {
@@ -98,31 +81,6 @@ class Commands {
 
 using redis_lock::Reply;
 using Replies = std::vector<Reply>;
-
-/// The fault that an error reply stands for.
-[[nodiscard]] inline Fault fault_of(const Reply& error) {
-  if (error.is_error("NOAUTH") || error.is_error("WRONGPASS")) {
-    return {errc::authentication_failed, error.text};
-  }
-  // States that end by themselves or with a failover; inside a script they come with a '-' before them.
-  for (const std::string code :
-       {"LOADING", "BUSY", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "UNBLOCKED"}) {
-    if (error.is_error(code) || error.text.find('-' + code + ' ') != std::string::npos) {
-      return {errc::server_error, error.text, Fault::Kind::passing};
-    }
-  }
-  if (error.is_error("MOVED") || error.is_error("CROSSSLOT")) {
-    return {errc::server_error,
-            error.text +
-                " (a cluster needs redis+cluster://, and all keys of one operation in one slot)"};
-  }
-  const bool full = error.text.find("max number of clients") != std::string::npos;
-  return {errc::server_error, error.text, full ? Fault::Kind::passing : Fault::Kind::final};
-}
-
-[[nodiscard]] inline bool is_passing_error(const Reply& reply) {
-  return reply.is_error() && fault_of(reply).passing();
-}
 
 /// The beginning of what an error says: which operation, on which name. Names may be any bytes.
 [[nodiscard]] inline std::string describe(std::string_view operation, std::string_view name) {

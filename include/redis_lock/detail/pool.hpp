@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdint>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -11,32 +10,17 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/deferred_release.hpp>
 #include <redis_lock/detail/protocol.hpp>
-#include <redis_lock/detail/random_id.hpp>
 #include <redis_lock/detail/servers.hpp>
 #include <redis_lock/detail/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
-
-/// The pauses between attempts to reconnect: from 5 ms to half a second, doubling, each cut by up to a
-/// half at random, so that the clients of a server that comes back do not all come at once.
-class Backoff {
- public:
-  [[nodiscard]] milliseconds next() {
-    const auto longest_pause = std::exchange(pause_, std::min(pause_ * 2, milliseconds{500}));
-    const auto now = static_cast<std::uint64_t>(Time::clock::now().time_since_epoch().count());
-    const auto cut = mix(now) % static_cast<std::uint64_t>(longest_pause.count() / 2 + 1);
-    return longest_pause - milliseconds{cut};
-  }
-
- private:
-  milliseconds pause_{5};
-};
 
 /// How long one operation may go on, and what may end it.
 struct Terms {
@@ -49,8 +33,10 @@ struct Terms {
 /// The idle connections to the servers of one endpoint. Safe to share between threads.
 class Pool {
  public:
-  Pool(const Endpoint& endpoint, std::shared_ptr<Servers> servers)
-      : endpoint_(endpoint), servers_(std::move(servers)) {}
+  /// A connection that nobody uses for `longest_idle` is closed.
+  Pool(const Endpoint& endpoint, std::shared_ptr<Servers> servers,
+       milliseconds longest_idle = std::chrono::minutes{1})
+      : endpoint_(endpoint), servers_(std::move(servers)), longest_idle_(longest_idle) {}
 
   /// Runs `work(Connection&)` on an idle or a new connection. When it throws a Fault that a new
   /// connection may mend, runs it again on one, until it returns or the terms are used up. A server
@@ -58,10 +44,9 @@ class Pool {
   /// may take its place.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) {
-    std::optional<Time> outage;  // since when this operation gets no answers
-    Time connect_by = never;     // the first new connection has all of its timeouts
+    Retries retries;
+    Time connect_by = never;  // the first new connection has all of its timeouts
     std::optional<Fault> before;
-    Backoff backoff;
     auto connection = take_idle(terms.slot);
     for (;;) {
       const bool is_new = !connection;
@@ -76,18 +61,14 @@ class Pool {
         return result;
       } catch (const Fault& fault) {
         const bool answered = connection && connection->answered();
-        if (answered) {
-          outage.reset();
-          backoff = {};
-        }
         const auto now = Time::clock::now();
-        if (!outage) outage = now;
+        retries.failed(connection ? connection->progress : Progress::none, now);
         const bool silent =
             fault.code() == errc::timed_out && is_new && !answered && !servers_->fail_over();
         const bool cancelled = terms.cancellation && terms.cancellation->requested();
         if (connection && fault.passing() && !cancelled) servers_->doubt(connection->server());
         // What failed on an old connection gets one new one in any case.
-        const auto give_up_at = std::min(terms.deadline.at(), after(*outage, terms.retry_for));
+        const auto give_up_at = std::min(terms.deadline.at(), retries.give_up_at(terms.retry_for));
         if (is_new) connect_by = give_up_at;
         const bool out_of_time = is_new && now >= give_up_at;
         if (!fault.passing() || silent || cancelled || out_of_time) {
@@ -104,7 +85,7 @@ class Pool {
         before = fault;
       }
       close(std::move(connection), terms.retry_for);
-      if (is_new) pause_until(after(started, backoff.next()), terms);
+      if (is_new) pause_until(after(started, retries.next_pause()), terms);
     }
   }
 
@@ -126,9 +107,10 @@ class Pool {
   }
 
   /// Reads the replies of deferred releases on connections that nobody has used for a while, where they
-  /// have come or should have, and repeats those that failed. Says whether any are left.
-  bool settle_idle() {
-    std::vector<std::unique_ptr<Connection>> due;
+  /// have come or should have, and repeats those that failed. Closes connections that were idle for too long. Says
+  /// when to do it again.
+  [[nodiscard]] Time settle_idle() {
+    std::vector<std::unique_ptr<Connection>> due, superfluous;
     bool left = false;
     {
       const auto now = Time::clock::now();
@@ -142,9 +124,20 @@ class Pool {
         if (ready) due.push_back(std::move(idle->connection));
         idle = ready ? idle_.erase(idle) : std::next(idle);
       }
+      take_superfluous(now, superfluous);
     }
     for (auto& connection : due) settle(std::move(connection), moment, endpoint_.retry_for);
-    return repeat_failed() || left;
+    if (repeat_failed() || left) return Time::clock::now() + between_settlings;
+    const std::lock_guard guard{mutex_};
+    is_planned_ = !idle_.empty();
+    return is_planned_ ? idle_.front().since + longest_idle_ : never;
+  }
+
+  /// Since the last call, has a connection become idle that settle_idle() is to close one day? Nothing, or when.
+  [[nodiscard]] std::optional<Time> take_plan() {
+    if (!has_plan_.load(std::memory_order_relaxed) || !has_plan_.exchange(false))
+      return std::nullopt;
+    return after(Time::clock::now(), longest_idle_);
   }
 
   /// Are there releases that failed, for settle_idle() to repeat?
@@ -168,6 +161,8 @@ class Pool {
  private:
   /// How long a connection with a deferred release must have been idle to be settled.
   static constexpr milliseconds settle_after{50};
+  /// The time between two looks at replies that are to come, and releases that failed.
+  static constexpr milliseconds between_settlings{100};
   /// How long a release that failed is tried once more: renewals wait meanwhile.
   static constexpr milliseconds patience{200};
   /// For an answer that is there, or is overdue.
@@ -177,7 +172,6 @@ class Pool {
     std::unique_ptr<Connection> connection;
     Time since;
   };
-  static constexpr std::chrono::seconds longest_idle{60};
 
   /// A release that failed when nobody was there to wait for it.
   struct Failed {
@@ -216,14 +210,22 @@ class Pool {
       return close(std::move(connection), endpoint_.retry_for);
     connection->set_cancellation(nullptr);
     const auto now = Time::clock::now();
-    std::unique_ptr<Connection> superfluous;  // closed after the mutex is released
+    std::vector<std::unique_ptr<Connection>> superfluous;  // closed after the mutex is released
     const std::lock_guard guard{mutex_};
     idle_.push_back({std::move(connection), now});
+    take_superfluous(now, superfluous);
+    if (!idle_.empty() && !std::exchange(is_planned_, true)) has_plan_ = true;
+  }
+
+  /// Needs the mutex. One with deferred releases stays: settle_idle() is for it.
+  void take_superfluous(Time now, std::vector<std::unique_ptr<Connection>>& superfluous) {
     // The latest used are used next: so the first is the one that has been idle for longest.
-    if (now - idle_.front().since < longest_idle) return;
-    if (idle_.front().connection->has_deferred()) return;  // settle_idle() is for it
-    superfluous = std::move(idle_.front().connection);
-    idle_.erase(idle_.begin());
+    for (auto idle = idle_.begin(); idle != idle_.end();) {
+      if (idle_.size() <= endpoint_.max_idle && now - idle->since < longest_idle_) return;
+      const bool closes = !idle->connection->has_deferred();
+      if (closes) superfluous.push_back(std::move(idle->connection));
+      idle = closes ? idle_.erase(idle) : std::next(idle);
+    }
   }
 
   void settle(std::unique_ptr<Connection> connection, milliseconds limit, milliseconds retry_for) {
@@ -301,10 +303,12 @@ class Pool {
 
   const Endpoint& endpoint_;
   const std::shared_ptr<Servers> servers_;
-  std::mutex mutex_;
+  const milliseconds longest_idle_;
+  std::mutex mutex_;  // guards idle_, failed_ and is_planned_
   std::vector<Idle> idle_;
   std::vector<Failed> failed_;
-  std::atomic<bool> has_failed_{false};
+  bool is_planned_ = false;  // settle_idle() will be called, or take_plan() is to tell of it
+  std::atomic<bool> has_failed_{false}, has_plan_{false};
 };
 
 }  // namespace redis_lock::detail

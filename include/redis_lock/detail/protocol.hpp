@@ -151,7 +151,7 @@ template <class Link>
 
 /// The answer of a script that may be repeated where a cluster has moved a key away under it.
 [[nodiscard]] inline long long integer_of_repeatable(const Reply& reply, const char* script) {
-  if (reply.is_error() && reply.text.find("non local key") != std::string::npos) {
+  if (is_about_a_moved_key(reply)) {
     throw Fault{errc::server_error, reply.text, Fault::Kind::passing};
   }
   return integer_of(reply, script);

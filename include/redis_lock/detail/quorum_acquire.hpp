@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <redis_lock/detail/acquire.hpp>
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/protocol.hpp>
@@ -62,8 +63,8 @@ class QuorumAcquisition {
 
   /// Did it find the lock held, or wanted, by somebody else?
   [[nodiscard]] bool contended() const noexcept { return contended_; }
-  /// Has a majority answered?
-  [[nodiscard]] bool answered() const noexcept { return vote_.answered; }
+  /// How far has it got: has a majority answered, and has a wait ended as it should?
+  [[nodiscard]] Progress progress() const noexcept { return vote_.progress; }
   /// Has a connection failed that was open before?
   [[nodiscard]] bool was_stale() const noexcept { return vote_.panel.was_stale(); }
 

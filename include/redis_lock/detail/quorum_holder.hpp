@@ -135,7 +135,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
 
   /// Lets the background thread tell the loss of `hold`.
   void watch(const std::shared_ptr<Hold>& hold) const {
-    nodes_->renewer().start();
+    start(nodes_->renewer(), "lost_token");
     nodes_->renewer().watch(hold);
   }
 
@@ -152,7 +152,8 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
                                                                const Terms& terms,
                                                                bool& contended) {
     const bool watched = is_watched();
-    if (watched) nodes_->renewer().start();  // before there is a lock that it could fail to renew
+    if (watched)
+      start(nodes_->renewer(), operation);  // before there is a lock that it could fail to renew
     const auto& options = this->options();
     auto hold = std::make_shared<QuorumHold>();
     prepare(state, *hold, keys_.lock);
@@ -169,7 +170,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
           return granted;
         } catch (const Fault&) {
           contended = contended || acquisition.contended();
-          status.answered = acquisition.answered();
+          status.progress = acquisition.progress();
           status.was_stale = acquisition.was_stale();
           throw;
         }

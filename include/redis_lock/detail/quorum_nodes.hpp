@@ -8,11 +8,11 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/core.hpp>
 #include <redis_lock/detail/deadline.hpp>
@@ -47,10 +47,10 @@ class QuorumRenewer final : public Renewer {
         cores_(std::move(cores)) {}
 
  private:
-  [[nodiscard]] static bool tidy(const std::vector<std::shared_ptr<Core>>& cores) {
-    bool again = false;
-    for (const auto& core : cores) again = lines_of(*core).tidy() || again;
-    return again;
+  [[nodiscard]] static Time tidy(const std::vector<std::shared_ptr<Core>>& cores) {
+    auto next = never;
+    for (const auto& core : cores) next = std::min(next, lines_of(*core).tidy());
+    return next;
   }
 
   [[nodiscard]] Replies extend_all(const Holds& batch, Time limit) override {
@@ -129,39 +129,36 @@ class QuorumNodes {
 
   /// What one attempt of an operation found, also if it failed.
   struct Status {
-    bool answered = false;   // a majority did
+    Progress progress = Progress::none;
     bool was_stale = false;  // a connection failed that was open before
   };
 
   /// Runs `work(Status&)`, again where that may help, until it returns or the terms are used up. Throws Fault.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) const {
-    std::optional<Time> outage;
-    Backoff backoff;
+    Retries retries;
     bool renewed = false, was_silent = false;
     for (;;) {
       Status status;
       try {
-        return work(status);
+        auto result = work(status);
+        tidy_one_day();
+        return result;
       } catch (const Fault& fault) {
         const auto now = Time::clock::now();
-        if (status.answered) {
-          outage.reset();
-          backoff = {};
-          was_silent = false;
-        }
-        if (!outage) outage = now;
+        if (status.progress != Progress::none) was_silent = false;
+        retries.failed(status.progress, now);
         const bool cancelled = terms.cancellation && terms.cancellation->requested();
         // What failed on old connections gets new ones in any case.
         const bool stale = status.was_stale && !std::exchange(renewed, status.was_stale || renewed);
         const bool silent =
             fault.code() == errc::timed_out && std::exchange(was_silent, true) && !stale;
         const bool out_of_time =
-            now >= std::min(terms.deadline.at(), after(*outage, terms.retry_for)) && !stale;
+            now >= std::min(terms.deadline.at(), retries.give_up_at(terms.retry_for)) && !stale;
         if (!fault.passing() || cancelled || silent || out_of_time) throw;
         if (stale) continue;
       }
-      const auto until = std::min(terms.deadline.at(), Time::clock::now() + backoff.next());
+      const auto until = std::min(terms.deadline.at(), Time::clock::now() + retries.next_pause());
       if (terms.cancellation) {
         terms.cancellation->sleep_until(until);
       } else {
@@ -172,12 +169,17 @@ class QuorumNodes {
 
   [[nodiscard]] Renewer& renewer() const { return *here_->renewer; }
 
+  /// Sees that lines are closed that are idle for too long, if there is a thread.
+  void tidy_one_day() const {
+    renewer().tidy_by(after(Time::clock::now(), LinePool::longest_idle));
+  }
+
   /// There are answers that nobody waits for: sees that they are read, by and by.
   void tidy_soon() const noexcept {
     try {
       renewer().start();
       renewer().tidy_soon();
-    } catch (const std::system_error&) {  // no thread: whoever uses the line next reads them
+    } catch (const Fault&) {  // no thread: whoever uses the line next reads them
     }
   }
 

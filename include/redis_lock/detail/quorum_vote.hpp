@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <redis_lock/detail/acquire.hpp>
+#include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/cancellation.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/line.hpp>
@@ -80,7 +81,7 @@ class QuorumVote {
     const auto granted = count_all();
     std::size_t there = granted;
     for (const auto& ballot : ballots) there += ballot.refused ? 1U : 0U;
-    answered = answered || there >= panel.majority();
+    if (there >= panel.majority()) progress = std::max(progress, Progress::asked);
     return granted >= panel.majority();
   }
 
@@ -115,6 +116,7 @@ class QuorumVote {
     count(i, blocks ? 1 : 0);
     if (!blocks) return true;
     const auto& signal = seat.replies.front();
+    if (!signal.is_error()) progress = Progress::waited;
     if (signal.is_error() && signal.text.find("timeout is not an integer") != signal.text.npos) {
       connection.whole_seconds = true;
     }
@@ -177,7 +179,7 @@ class QuorumVote {
   /// Who was asked first, and decides among those who come at once.
   std::size_t arbiter = nobody;
   Time::duration round{};  // how long the latest vote took
-  bool answered = false;   // by a majority, ever
+  Progress progress = Progress::none;
 
  private:
   [[nodiscard]] std::string question(std::optional<milliseconds> wait, bool asks_for_left,

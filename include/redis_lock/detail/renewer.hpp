@@ -24,8 +24,8 @@ namespace redis_lock::detail {
 /// thread, started by the first lock that needs it, with a connection of its own to each server.
 class Renewer : public std::enable_shared_from_this<Renewer> {
  public:
-  /// `tidy` is run by the thread for tidy_soon(), and says whether it should be run again.
-  Renewer(const Endpoint& endpoint, std::shared_ptr<Servers> servers, std::function<bool()> tidy)
+  /// `tidy` is run by the thread for tidy_by(), and says when it should be run again.
+  Renewer(const Endpoint& endpoint, std::shared_ptr<Servers> servers, std::function<Time()> tidy)
       : command_timeout_(endpoint.command_timeout),
         servers_(std::move(servers)),
         tidy_(std::move(tidy)) {}
@@ -35,7 +35,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   Renewer& operator=(const Renewer&) = delete;
   Renewer& operator=(Renewer&&) = delete;
 
-  /// Makes sure that the thread runs. Throws std::system_error if it cannot be started.
+  /// Makes sure that the thread runs. Throws a Fault of errc::no_thread if it cannot be started.
   void start() {
     const std::lock_guard guard{mutex_};
     if (thread_.joinable()) return;
@@ -63,9 +63,11 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     if (!watched && !hold->lost && !hold->forgotten) schedule(hold);
   }
 
-  void tidy_soon() {
+  void tidy_soon() { tidy_by(Time::clock::now() + tidy_interval); }
+  /// At that time, if the thread runs by then; otherwise when it runs.
+  void tidy_by(Time time) {
     const std::lock_guard guard{mutex_};
-    if (tidy_at_ == never) tidy_at_ = Time::clock::now() + tidy_interval;
+    tidy_at_ = std::min(tidy_at_, time);
     if (tidy_at_ < wakes_at_) wake_.notify_all();
   }
 
@@ -152,10 +154,11 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     while (!stopping_) {
       const auto now = Time::clock::now();
       if (tidy_at_ <= now) {
+        tidy_at_ = never;
         guard.unlock();
-        const bool again = tidy_();
+        const auto next = tidy_();
         guard.lock();
-        tidy_at_ = again ? Time::clock::now() + tidy_interval : never;
+        tidy_at_ = std::min(tidy_at_, next);
         continue;
       }
       if (schedule_.empty() || schedule_.begin()->first.first > now) {
@@ -315,7 +318,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 
   const milliseconds command_timeout_;
   const std::shared_ptr<Servers> servers_;
-  const std::function<bool()> tidy_;
+  const std::function<Time()> tidy_;
   std::vector<std::unique_ptr<Connection>> connections_;  // of the thread alone
   std::thread thread_;
   std::mutex mutex_;

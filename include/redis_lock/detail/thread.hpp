@@ -3,13 +3,18 @@
 #include <pthread.h>
 
 #include <csignal>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
+
+#include <redis_lock/detail/failures.hpp>
+#include <redis_lock/error.hpp>
 
 namespace redis_lock::detail {
 
 /// Starts a thread that takes none of the application's signals: they are for its own threads.
-/// Throws std::system_error if it cannot be started.
+/// Throws a Fault of errc::no_thread if the system has no thread for it.
 template <class Function>
 [[nodiscard]] std::thread without_signals(Function&& function) {
   sigset_t all, before;
@@ -19,6 +24,9 @@ template <class Function>
     std::thread thread{std::forward<Function>(function)};
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return thread;
+  } catch (const std::system_error& error) {
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw Fault{errc::no_thread, "no background thread can be started: " + error.code().message()};
   } catch (...) {
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     throw;

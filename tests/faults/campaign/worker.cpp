@@ -38,6 +38,7 @@ std::string name_of(const std::error_code& code) {
     case redis_lock::errc::protocol_error: return "protocol_error";
     case redis_lock::errc::not_expirable: return "not_expirable";
     case redis_lock::errc::too_few_replicas: return "too_few_replicas";
+    case redis_lock::errc::no_thread: return "no_thread";
   }
   return "exception";
 }

@@ -1,0 +1,176 @@
+// Connections that nobody uses: how many are kept, and for how long.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "integration.hpp"
+#include "support/quorum.hpp"
+
+namespace redis_lock_test {
+namespace {
+
+using namespace std::chrono_literals;
+using redis_lock::Endpoint;
+using redis_lock::QuorumLock;
+namespace detail = redis_lock::detail;
+
+class Idle : public ::testing::Test {
+ protected:
+  static constexpr milliseconds longest_idle{200};
+  static constexpr long long watcher = 1;  // the plain client that looks
+
+  [[nodiscard]] long long connections() { return redis.info("connected_clients"); }
+  [[nodiscard]] bool are_connected(long long count) {
+    return eventually([&] { return connections() == count; });
+  }
+
+  /// Does one operation inside of another, so that each needs a connection of its own.
+  static void use(detail::Pool& pool, int how_many) {
+    if (how_many == 0) return;
+    (void)pool.perform(detail::Terms{1s}, [&](detail::Connection& connection) {
+      use(pool, how_many - 1);
+      return detail::ask(connection, detail::Commands{}.add({"GET", "lock:a"}));
+    });
+  }
+
+  RedisServer server;
+  Redis redis{server.endpoint()};
+  const std::shared_ptr<detail::Counters> counters = std::make_shared<detail::Counters>();
+};
+
+TEST_F(Idle, ConnectionsBeyondTheBoundAreClosedWhenABurstIsOver) {
+  auto endpoint = server.endpoint();
+  endpoint.max_idle = 3;
+  const Client client{endpoint};
+  Options options;
+  options.expire = 300ms;
+  Lock holder{client, "a", options};
+  holder.lock();
+  const auto end = holder.expires_at();
+  ASSERT_TRUE(eventually([&] { return holder.expires_at() > end; })) << "the renewer is connected";
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 100; ++i) {
+    threads.emplace_back([&client] {
+      Lock lock{client, "a", leased_for(1min)};
+      EXPECT_FALSE(lock.try_lock_for(1500ms));
+    });
+  }
+  EXPECT_TRUE(eventually([&] { return redis.info("blocked_clients") == 100; }));
+  for (auto& thread : threads) thread.join();
+  constexpr long long renewer = 1;
+  EXPECT_TRUE(are_connected(3 + renewer + watcher)) << connections();
+  EXPECT_TRUE(holder.owns_lock());
+}
+
+TEST_F(Idle, ConnectionsAreClosedByTheBackgroundThread) {
+  const auto endpoint = server.endpoint();
+  const auto servers = std::make_shared<detail::Servers>(endpoint, counters);
+  detail::Pool pool{endpoint, servers, longest_idle};
+  const auto renewer =
+      std::make_shared<detail::Renewer>(endpoint, servers, [&] { return pool.settle_idle(); });
+  renewer->start();
+  for (int burst = 0; burst < 2; ++burst) {
+    const auto start = detail::Time::clock::now();
+    use(pool, 20);
+    EXPECT_EQ(connections(), 20 + watcher);
+    const auto plan = pool.take_plan();
+    ASSERT_TRUE(plan);
+    EXPECT_GE(*plan, start + longest_idle);
+    EXPECT_FALSE(pool.take_plan()) << "once is enough";
+    renewer->tidy_by(*plan);
+    EXPECT_TRUE(are_connected(watcher)) << connections();
+    EXPECT_GE(detail::Time::clock::now(), start + longest_idle);
+  }
+  renewer->stop();
+}
+
+TEST_F(Idle, ConnectionsAreClosedWithTheNextOperation) {
+  const auto endpoint = server.endpoint();
+  detail::Pool pool{endpoint, std::make_shared<detail::Servers>(endpoint, counters), longest_idle};
+  use(pool, 20);
+  EXPECT_EQ(connections(), 20 + watcher);
+  std::this_thread::sleep_for(longest_idle);
+  use(pool, 1);
+  EXPECT_TRUE(are_connected(1 + watcher)) << connections();
+}
+
+TEST_F(Idle, ConnectionsAreNotKeptAtAllWithABoundOf0) {
+  const Client client{server.uri("max_idle=0")};
+  auto options = leased_for(1min);
+  for (const bool deferred : {false, true}) {
+    options.deferred_unlock = deferred;
+    Lock lock{client, "a", options};
+    for (int i = 0; i < 3; ++i) {
+      lock.lock();
+      std::error_code error;
+      lock.unlock(error);
+      EXPECT_FALSE(error) << error.message();
+      EXPECT_FALSE(redis.exists("lock:a"));
+      EXPECT_TRUE(are_connected(watcher));
+    }
+  }
+}
+
+TEST_F(Idle, ConnectionsWithADeferredReleaseAreClosedAfterItsAnswer) {
+  auto endpoint = server.endpoint();
+  endpoint.max_idle = 1;
+  const Client client{endpoint};
+  auto options = leased_for(1min);
+  options.deferred_unlock = true;
+  std::string complaints;
+  options.on_error = [&](const Error& error) { complaints += error.what(); };
+  Lock lock{client, "a", options};
+  for (int i = 0; i < 3; ++i) {
+    lock.lock();
+    lock.unlock();
+  }
+  EXPECT_TRUE(eventually([&] { return !redis.exists("lock:a"); }));
+  EXPECT_TRUE(are_connected(1 + watcher));
+  EXPECT_EQ(complaints, "");
+}
+
+/// The lines to one node of a QuorumLock.
+TEST_F(Idle, LinesAreClosedAfterAWhile) {
+  const auto endpoint = server.endpoint();
+  detail::LinePool pool{endpoint, counters, longest_idle};
+  std::vector<std::unique_ptr<detail::Line>> lines;
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(eventually([&] {
+      if (auto line = pool.take(0, nullptr).line) lines.push_back(std::move(line));
+      return static_cast<int>(lines.size()) == i + 1;
+    }));
+  }
+  for (auto& line : lines) pool.give_back(std::move(line), false);
+  EXPECT_TRUE(are_connected(5 + watcher));
+  const auto next = pool.tidy();
+  EXPECT_GT(next, detail::Time::clock::now());
+  EXPECT_LE(next, detail::Time::clock::now() + longest_idle);
+  EXPECT_TRUE(eventually([&] { return pool.tidy() == detail::never; }));
+  EXPECT_GE(detail::Time::clock::now(), next);
+  EXPECT_TRUE(are_connected(watcher));
+}
+
+TEST(IdleLines, BeyondTheBoundAreClosedWhenABurstIsOver) {
+  QuorumServers nodes{3};
+  const auto clients = nodes.clients([](Endpoint& endpoint) { endpoint.max_idle = 1; });
+  QuorumLock holder{clients, "a"};
+  holder.lock();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 20; ++i) {
+    threads.emplace_back([&] {
+      QuorumLock lock{clients, "a", leased_for(1min)};
+      EXPECT_FALSE(lock.try_lock_for(1500ms));
+    });
+  }
+  EXPECT_TRUE(eventually([&] { return nodes.sum("connected_clients") > 3 * (1 + 1) + 10; }));
+  for (auto& thread : threads) thread.join();
+  EXPECT_TRUE(eventually([&] { return nodes.sum("connected_clients") <= 3 * (1 + 1); }))
+      << nodes.sum("connected_clients");
+  EXPECT_TRUE(holder.owns_lock());
+}
+
+}  // namespace
+}  // namespace redis_lock_test

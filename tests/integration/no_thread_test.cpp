@@ -1,0 +1,157 @@
+// A system that has no thread left. In a program of its own, whose pthread_create() fails on demand.
+
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cerrno>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "integration.hpp"
+#include "support/quorum.hpp"
+
+namespace {
+std::atomic<bool> has_threads{true};
+}
+
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
+                              void* (*function)(void*), void* argument) {
+  if (!has_threads) return EAGAIN;
+  static const auto create =
+      reinterpret_cast<decltype(&pthread_create)>(::dlsym(RTLD_NEXT, "pthread_create"));
+  return create(thread, attributes, function, argument);
+}
+
+namespace redis_lock_test {
+namespace {
+
+using redis_lock::QuorumLock;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+/// Ends with the test, whatever becomes of it.
+class NoThreads {
+ public:
+  NoThreads() { has_threads = false; }
+  ~NoThreads() { has_threads = true; }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+};
+
+class WithoutThreads : public OnRedis {
+ protected:
+  /// Every way to acquire a lock that needs the background thread.
+  template <class AnyLock>
+  void expect_no_thread(AnyLock& lock) {
+    const NoThreads none;
+    EXPECT_EQ(error_of([&] { lock.lock(); }), errc::no_thread);
+    EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::no_thread);
+    EXPECT_EQ(error_of([&] { return lock.try_lock_for(milliseconds{1}); }), errc::no_thread);
+    EXPECT_EQ(error_of([&] { return lock.lock(std::stop_token{}); }), errc::no_thread);
+    std::error_code error;
+    lock.lock(error);
+    EXPECT_EQ(error, errc::no_thread);
+    EXPECT_EQ(error, std::errc::resource_unavailable_try_again);
+    EXPECT_FALSE(lock.try_lock(error));
+    EXPECT_EQ(error, errc::no_thread);
+    EXPECT_THAT(message_of<Error>([&] { return lock.try_lock(); }),
+                AllOf(HasSubstr("try_lock of \"" + name + '"'), HasSubstr("thread")));
+    EXPECT_FALSE(lock.owns_lock());
+  }
+};
+
+TEST_F(WithoutThreads, AnAcquisitionThatIsRenewedIsAnErrorAndTakesNothing) {
+  Lock lock{client, name};
+  expect_no_thread(lock);
+  EXPECT_FALSE(redis.exists(key));
+  EXPECT_TRUE(lock.try_lock()) << "later, there is one";
+}
+
+TEST_F(WithoutThreads, AnAcquisitionThatIsWatchedIsAnErrorAndTakesNothing) {
+  auto options = leased_for(std::chrono::minutes{1});
+  options.on_lost = [](std::error_code) {};
+  Lock lock{client, name, options};
+  expect_no_thread(lock);
+  EXPECT_FALSE(redis.exists(key));
+}
+
+TEST_F(WithoutThreads, AnAcquisitionThatNeedsNoneWorks) {
+  const NoThreads none;
+  Lock lock{client, name, leased_for(std::chrono::minutes{1})};
+  lock.lock();
+  std::error_code error;
+  lock.unlock(error);
+  EXPECT_FALSE(error) << error.message();
+  EXPECT_FALSE(redis.exists(key));
+}
+
+TEST_F(WithoutThreads, ADeferredUnlockFreesTheLockAtOnce) {
+  std::string complaints;
+  auto options = leased_for(std::chrono::minutes{1});
+  options.deferred_unlock = true;
+  options.on_error = [&](const Error& error) { complaints += error.what(); };
+  Lock lock{client, name, options};
+  const NoThreads none;
+  lock.lock();
+  lock.unlock();
+  EXPECT_FALSE(redis.exists(key));
+  EXPECT_EQ(complaints, "");
+}
+
+TEST_F(WithoutThreads, LostTokenIsAnErrorAndTheLockIsKept) {
+  Lock lock{client, name, leased_for(std::chrono::minutes{1})};
+  lock.lock();
+  {
+    const NoThreads none;
+    EXPECT_EQ(error_of([&] { return lock.lost_token(); }), errc::no_thread);
+  }
+  EXPECT_TRUE(lock.owns_lock());
+  EXPECT_FALSE(lock.lost_token().stop_requested());
+  EXPECT_EQ(redis.string("GET", key), lock.id());
+}
+
+class QuorumWithoutThreads : public WithoutThreads {
+ protected:
+  QuorumServers nodes{3};
+};
+
+TEST_F(QuorumWithoutThreads, AnAcquisitionThatIsRenewedIsAnErrorAndTakesNothing) {
+  QuorumLock lock{nodes.clients(), name};
+  expect_no_thread(lock);
+  EXPECT_EQ(nodes.values(key), (std::vector<std::string>{"", "", ""}));
+  EXPECT_TRUE(lock.try_lock()) << "later, there is one";
+}
+
+TEST_F(QuorumWithoutThreads, AnAcquisitionThatIsNotRenewedHasNoThreadToConnectWith) {
+  QuorumLock lock{nodes.clients(), name, leased_for(std::chrono::minutes{1})};
+  expect_no_thread(lock);
+  EXPECT_TRUE(lock.try_lock_for(soon)) << "later, there is one";
+}
+
+TEST_F(QuorumWithoutThreads, AReleaseOverOpenConnectionsWorks) {
+  QuorumLock lock{nodes.clients(), name, leased_for(std::chrono::minutes{1})};
+  lock.lock();
+  const NoThreads none;
+  std::error_code error;
+  lock.unlock(error);
+  EXPECT_FALSE(error) << error.message();
+  EXPECT_TRUE(eventually([&] {
+    return nodes.values(key) == std::vector<std::string>{"", "", ""};
+  }));
+}
+
+TEST_F(QuorumWithoutThreads, LostTokenIsAnErrorAndTheLockIsKept) {
+  QuorumLock lock{nodes.clients(), name, leased_for(std::chrono::minutes{1})};
+  lock.lock();
+  {
+    const NoThreads none;
+    EXPECT_EQ(error_of([&] { return lock.lost_token(); }), errc::no_thread);
+  }
+  EXPECT_TRUE(lock.owns_lock());
+  EXPECT_FALSE(lock.lost_token().stop_requested());
+}
+
+}  // namespace
+}  // namespace redis_lock_test
