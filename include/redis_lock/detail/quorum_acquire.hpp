@@ -147,7 +147,7 @@ class QuorumAcquisition {
       const std::vector<QuorumHold*> holds{&hold_};
       QuorumExtension extension{holds, milliseconds::zero()};
       if (now < end) extension.run(vote_.panel, now + vote_.timeout);
-      if (extension.verdict(0, majority) != Extension::extended) return false;
+      if (extension.verdict(0) != Extension::extended) return false;
       end = after(now, extension.certain(0, majority));
     }
     if (gave_way_ && is_refused_by_arbiter()) memory_.stale_lease_end = end_at_arbiter();

@@ -81,13 +81,18 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
         QuorumExtension extension{holds, lease};
         extension.run(panel, sent + timeout());
         status.was_stale = panel.was_stale();
-        const auto said = extension.verdict(0, panel.majority());
+        const auto said = extension.verdict(0);
         if (!said) {
           hold.shortened(sent, validity(lease));
           throw no_majority(panel);
         }
-        if (*said == Extension::extended && !hold.lost)
-          hold.expires_at = after(sent, extension.certain(0, panel.majority()));
+        if (*said == Extension::not_ours || hold.lost) return *said;
+        const auto certain = extension.certain(0, panel.majority());
+        if (*said == Extension::extended) {
+          hold.expires_at = after(sent, certain);
+        } else {  // some of the majority have the new lease, which may be the shorter one
+          hold.shortened(sent, certain);
+        }
         return *said;
       });
     });

@@ -65,12 +65,12 @@ class QuorumRenewer final : public Renewer {
       QuorumExtension extension{holds, milliseconds::zero()};
       extension.run(panel, limit);
       for (std::size_t i = 0; i < holds.size(); ++i) {
-        const auto verdict = extension.verdict(i, panel.majority());
+        const auto verdict = extension.verdict(i);
         if (!verdict) {  // tried again; what is in doubt is known for each server
           replies[i].kind = Reply::Kind::error;
           continue;
         }
-        if (*verdict == Extension::extended) {
+        if (*verdict != Extension::not_ours) {
           const auto certain = extension.certain(i, panel.majority());
           holds[i]->shortest_in_doubt = certain < holds[i]->expire ? certain : milliseconds::max();
         }
