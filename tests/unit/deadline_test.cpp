@@ -1,6 +1,8 @@
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <limits>
+#include <mutex>
 #include <ratio>
 
 #include <gtest/gtest.h>
@@ -175,6 +177,20 @@ TEST(Steady, OfTheLargestTimeInCoarseUnitsIsNever) {
 TEST(Steady, OfNanIsNow) {
   EXPECT_LE(left(time_point<steady_clock, duration<double>>{duration<double>{nan<double>}}), 10s);
   EXPECT_LE(left(time_point<ForeignClock>{duration<double, std::ratio<60>>{nan<double>}}), 10s);
+}
+
+TEST(Waitable, CanBeWaitedForAtTheExtremes) {
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::unique_lock guard{mutex};
+  for (const auto past :
+       {Time::min(), Time{}, Time::clock::now()}) {  // UndefinedBehaviorSanitizer watches
+    EXPECT_EQ(wake.wait_until(guard, redis_lock::detail::waitable(past)), std::cv_status::timeout);
+  }
+  EXPECT_GT(redis_lock::detail::waitable(never), Time::clock::now() + longest);
+  EXPECT_LT(redis_lock::detail::waitable(never), Time::max() - 50 * year) << "room to add the clock";
+  const auto soon = Time::clock::now() + std::chrono::hours{1};
+  EXPECT_EQ(redis_lock::detail::waitable(soon), soon);
 }
 
 TEST(HasPassed, IsToldByTheClockOfTheDeadline) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <ctime>
@@ -63,6 +64,12 @@ template <class Rep, class Period>
   if (!(ticks > ticks.zero())) return from;
   if (ticks >= longest) return never;
   return from + std::chrono::ceil<Time::duration>(ticks);
+}
+
+/// The same time, as std::condition_variable can take it: it subtracts the present of one clock from it and adds that
+/// of another. The two ends of Time would overflow.
+[[nodiscard]] inline Time waitable(Time time) {
+  return std::clamp(time, Time{}, Time{2 * longest});
 }
 
 /// How far `deadline` is on its own clock. In floating point: the difference of two extreme time_points, or

@@ -42,7 +42,7 @@ class Gate {
       if (deadline == never) {
         waiter.wake.wait(guard);
       } else {
-        waiter.wake.wait_until(guard, deadline);
+        waiter.wake.wait_until(guard, waitable(deadline));
       }
     }
     return true;

@@ -195,7 +195,7 @@ class Holder : public Holding<Hold, HolderBooks> {
     const auto now = Clock::now();
     if (!is_good(hold, now)) return false;
     const bool was_lost = hold.ended.exchange(true, std::memory_order_relaxed);
-    const auto held = now - hold.since.load(std::memory_order_relaxed);
+    const auto held = hold.held_for(now);
     const auto told = state.account->is_told() ? state.latest : nullptr;
     ++state.books.handoffs;
     state.books.passed_on = true;

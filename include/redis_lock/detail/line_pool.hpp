@@ -40,7 +40,7 @@ class Bell {
   /// Returns when it has been rung since the last wait, or at `deadline`.
   void wait_until(Time deadline) {
     std::unique_lock guard{mutex_};
-    heard_.wait_until(guard, deadline, [this] { return rung_; });
+    heard_.wait_until(guard, waitable(deadline), [this] { return rung_; });
     rung_ = false;
   }
 
@@ -257,7 +257,7 @@ class LinePool {
   void run() {
     std::unique_lock guard{mutex_};
     while (!stopping_ && has_work()) {
-      wake_.wait_until(guard, next_attempt_, [this] { return stopping_; });
+      wake_.wait_until(guard, waitable(next_attempt_), [this] { return stopping_; });
       if (stopping_) break;
       if (has_spoken()) {
         add(std::move(silent_));
