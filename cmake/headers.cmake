@@ -8,6 +8,7 @@ set(redis_lock_headers
   redis_lock/endpoint.hpp
   redis_lock/event.hpp
   redis_lock/host_and_pid.hpp
+  redis_lock/node_status.hpp
   redis_lock/reply.hpp
   redis_lock/stats.hpp
   redis_lock/client.hpp
@@ -35,6 +36,7 @@ set(redis_lock_headers
   redis_lock/detail/line_pool.hpp
   redis_lock/detail/lockable.hpp
   redis_lock/detail/message.hpp
+  redis_lock/detail/node_health.hpp
   redis_lock/detail/openssl_error.hpp
   redis_lock/detail/panel.hpp
   redis_lock/detail/pool.hpp

@@ -13,6 +13,7 @@
 #include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/line.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/panel.hpp>
 #include <redis_lock/detail/protocol.hpp>
 
@@ -82,7 +83,7 @@ class QuorumExtension {
     const auto bytes = encode([](std::size_t) { return true; }, true);
     const auto now = Time::clock::now();
     for (auto& seat : panel.seats()) {
-      if (seat.line) panel.ask(seat, bytes, calls_.size(), now);
+      if (seat.line) panel.ask(seat, bytes, calls_.size(), now, Request::extend);
     }
     Time enough_at = never;
     const auto wait_until = [&] {
@@ -140,7 +141,7 @@ class QuorumExtension {
         continue;
       }
       if (bytes.empty()) bytes = encode([](std::size_t) { return true; }, false);
-      panel.ask(seat, bytes, calls_.size(), Time::clock::now());
+      panel.ask(seat, bytes, calls_.size(), Time::clock::now(), Request::extend);
     }
     if (!bytes.empty()) panel.collect(deadline, [] { return never; });
   }

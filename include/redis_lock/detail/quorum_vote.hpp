@@ -14,6 +14,7 @@
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/line.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/panel.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/quorum_extend.hpp>
@@ -107,7 +108,7 @@ class QuorumVote {
     connection.set_cancellation(cancellation);
     panel.is_watched = true;
     const auto now = Time::clock::now();
-    ask(i, bytes, blocks ? 3 : 2, now);
+    ask(i, bytes, blocks ? 3 : 2, now, blocks ? Request::wait : Request::vote);
     panel.collect(now + slice + margin + timeout, [] { return never; });
     panel.is_watched = false;
     if (seat.line) connection.set_cancellation(nullptr);
@@ -135,7 +136,7 @@ class QuorumVote {
         seat.pool->release_later(release);
       } else {
         if (bytes.empty()) bytes = hold_.release->encode();
-        panel.ask(seat, bytes, 1, now, release);
+        panel.ask(seat, bytes, 1, now, Request::release, release);
         nodes_.tidy_soon();
       }
     }
@@ -161,7 +162,7 @@ class QuorumVote {
     const auto bytes = get.encode();
     const auto now = Time::clock::now();
     for (auto& seat : panel.seats()) {
-      if (seat.line) panel.ask(seat, bytes, 1, now);
+      if (seat.line) panel.ask(seat, bytes, 1, now, Request::look);
     }
     panel.collect(now + timeout, [] { return never; });
     for (auto& seat : panel.seats()) {
@@ -190,14 +191,15 @@ class QuorumVote {
     return commands.encode();
   }
 
-  void ask(std::size_t i, const std::string& bytes, std::size_t replies, Time now) {
+  void ask(std::size_t i, const std::string& bytes, std::size_t replies, Time now,
+           Request request) {
     auto& seat = panel.seats()[i];
     ballots[i].asked = hold_.shares[i].asked = true;
     ballots[i].refused = false;
     auto& share = hold_.shares[i];
     share.line = seat.line->serial();
     share.progress = seat.line->progress();
-    panel.ask(seat, bytes, replies, now);
+    panel.ask(seat, bytes, replies, now, request);
     share.reply = seat.to - 1;
   }
 
@@ -209,7 +211,7 @@ class QuorumVote {
       if (!panel.seats()[i].line || (ballots[i].asked && !ballots[i].refused)) continue;
       if (arbiter == nobody) arbiter = i;
       const bool asks_for_left = !is_first || i == arbiter;
-      ask(i, asks_for_left ? all : without_left, asks_for_left ? 2 : 1, now);
+      ask(i, asks_for_left ? all : without_left, asks_for_left ? 2 : 1, now, Request::vote);
     }
   }
 
