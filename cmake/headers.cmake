@@ -47,6 +47,7 @@ set(redis_lock_headers
   redis_lock/detail/quorum_holder.hpp
   redis_lock/detail/quorum_nodes.hpp
   redis_lock/detail/quorum_release.hpp
+  redis_lock/detail/quorum_sight.hpp
   redis_lock/detail/quorum_vote.hpp
   redis_lock/detail/random_id.hpp
   redis_lock/detail/renewer.hpp

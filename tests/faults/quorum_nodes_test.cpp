@@ -75,7 +75,105 @@ class UnwillingNode : public ::testing::Test {
   std::vector<Client> clients = nodes.clients();
 };
 
+using QuorumWaiter = UnwillingNode;
+
+TEST_F(QuorumWaiter, WithoutTheRightToWaitGetsTheWordsOfTheNodes) {
+  QuorumLock lock{clients_without("-blpop", {0, 1, 2}), name};
+  nodes.hold(key, {0, 1, 2});
+  count_votes_anew();
+  const auto text = message_of([&] { return lock.try_lock_for(1500ms); });
+  EXPECT_THAT(text, AllOf(HasSubstr("2 of 3 nodes"), HasSubstr("NOPERM"), HasSubstr("blpop")));
+  EXPECT_LE(votes(), 8);
+  EXPECT_EQ(error_of([&] { lock.lock(); }), errc::server_error);
+}
+
+TEST_F(QuorumWaiter, WaitsOnAnotherNodeIfOneRefuses) {
+  QuorumLock waiter{clients_without("-blpop", {0}), name}, holder{clients, name};
+  holder.lock();
+  ASSERT_TRUE(eventually([&] { return nodes.values(key) == std::vector(3, holder.id()); }));
+  count_votes_anew();
+  EXPECT_FALSE(waiter.try_lock_for(1500ms));
+  EXPECT_LE(votes(), 12);
+  auto waiting = std::async(std::launch::async, [&] { return waiter.try_lock_for(soon); });
+  ASSERT_TRUE(eventually([&] { return nodes.redis(1).info("blocked_clients") == 1; }));
+  holder.unlock();
+  EXPECT_TRUE(waiting.get());
+}
+
+TEST_F(QuorumWaiter, WaitsOnAnotherNodeIfTheSignalHasAnotherType) {
+  QuorumLock lock{clients, name};
+  nodes.hold(key, {0, 1, 2});
+  nodes.redis(0).command("SET", "lock-signal:" + name, "string");
+  count_votes_anew();
+  EXPECT_FALSE(lock.try_lock_for(1500ms));
+  EXPECT_LE(votes(), 12);
+  EXPECT_THAT(lock.nodes().front().reason, AllOf(HasSubstr("waiting: "), HasSubstr("WRONGTYPE")));
+}
+
+TEST(QuorumWaiterOfStrangeNodes, PausesWhateverTheyAnswer) {
+  for (const auto* answer :
+       {"*-1\r\n", "*2\r\n$1\r\nk\r\n$1\r\n1\r\n", "-UNBLOCKED by force\r\n", "-LOADING now\r\n",
+        "-ASK 1 127.0.0.1:1\r\n", "-ERR no\r\n", ":1\r\n", "+OK\r\n", "hang up"}) {
+    SCOPED_TRACE(answer);
+    std::atomic<int> votes{0};
+    const auto say = [&](const Command& command) -> std::optional<std::string> {
+      const auto& what = command.front();
+      if (what == "SET") ++votes;
+      if (what == "BLPOP" && answer == std::string{"hang up"}) return std::nullopt;
+      return what == "PING"    ? "+PONG\r\n"
+             : what == "SET"   ? "$-1\r\n"
+             : what == "GET"   ? "$4\r\nthey\r\n"
+             : what == "BLPOP" ? answer
+             : what == "PTTL"  ? ":60000\r\n"
+                               : ":1\r\n";
+    };
+    FakeServer one{FakeServer::each_command(say)}, two{FakeServer::each_command(say)},
+        three{FakeServer::each_command(say)};
+    QuorumLock lock{{one.endpoint(), two.endpoint(), three.endpoint()}, "name"};
+    std::error_code error;
+    try {
+      EXPECT_FALSE(lock.try_lock_for(700ms));
+    } catch (const Error&) {  // some of the answers are none
+    }
+    EXPECT_LE(votes, 150) << "a loop without a pause has thousands";
+  }
+}
+
 using QuorumHandover = UnwillingNode;
+
+TEST_F(QuorumHandover, IsNoSlowerBesideAForeignKeyOnTheFirstNode) {
+  nodes.redis(0).command("SET", key, "left over");
+  EXPECT_LT(median_handover(clients), 500ms) << "the slice of a waiter at the wrong node is longer";
+  EXPECT_EQ(nodes.values(key).front(), "left over");
+}
+
+TEST_F(QuorumHandover, IsNoSlowerBesideANodeThatRefusesReleases) {
+  EXPECT_LT(median_handover(clients_without("-eval -evalsha", {0})), 500ms);
+}
+
+TEST_F(QuorumHandover, ReachesEachThreadBesideAForeignKey) {
+  nodes.redis(0).command("SET", key, "left over");
+  std::vector<std::thread> workers;
+  std::atomic<int> inside{0}, overlaps{0};
+  std::atomic<milliseconds> longest{0ms};
+  for (int i = 0; i < 4; ++i) {
+    workers.emplace_back([&] {
+      QuorumLock lock{clients, name};
+      for (int round = 0; round < 60; ++round) {
+        const Stopwatch watch;
+        const std::lock_guard guard{lock};
+        const auto waited = std::chrono::duration_cast<milliseconds>(watch.elapsed());
+        if (waited > longest.load()) longest = waited;
+        if (++inside != 1) ++overlaps;
+        std::this_thread::sleep_for(2ms);
+        --inside;
+      }
+    });
+  }
+  for (auto& worker : workers) worker.join();
+  EXPECT_EQ(overlaps, 0);
+  EXPECT_LT(longest.load(), 2500ms) << "a whole slice at the wrong node is longer";
+}
 
 TEST_F(QuorumHandover, OfARefusedReleaseOpensNoConnectionEachTime) {
   QuorumLock lock{clients_without("-eval -evalsha", {0}), name};
@@ -84,6 +182,75 @@ TEST_F(QuorumHandover, OfARefusedReleaseOpensNoConnectionEachTime) {
     lock.unlock();
   }
   EXPECT_LE(nodes.redis(0).info("connected_clients"), 6);
+}
+
+using QuorumStrangeKeys = UnwillingNode;
+
+TEST_F(QuorumStrangeKeys, AreCountedWithoutOverflow) {
+  const std::vector<std::vector<std::string>> commands{
+      {"SET", key, "persisted"},
+      {"LPUSH", key, "1"},
+      {"HSET", key, "field", "1"},
+      {"SET", key, "for long", "PX", "9000000000000000"},
+      {"SET", key, ""}};
+  for (const auto& command : commands) {
+    SCOPED_TRACE(command.front() + " " + command.back());
+    for (const auto& held : {std::vector<std::size_t>{0}, {1}, {0, 1}, {0, 1, 2}}) {
+      for (const auto i : held) nodes.redis(i).send(command);
+      QuorumLock lock{clients, name};
+      std::error_code error;
+      const bool is_minority = held.size() == 1;
+      for (int i = 0; i < 3; ++i) {
+        EXPECT_EQ(lock.try_lock(error), is_minority);
+        EXPECT_FALSE(error);
+        if (is_minority) lock.unlock(error);
+        EXPECT_FALSE(error);
+        try {
+          const bool locked = lock.try_lock_for(40ms);
+          EXPECT_EQ(locked, is_minority);
+          if (locked) lock.unlock(error);
+        } catch (const Error& thrown) {
+          EXPECT_FALSE(is_minority);
+          EXPECT_THAT(thrown.what(), HasSubstr("WRONGTYPE"));
+        }
+      }
+      for (std::size_t i = 0; i < nodes.size(); ++i) nodes.redis(i).command("DEL", key);
+    }
+  }
+}
+
+class QuorumSlowWay : public UnwillingNode {
+ protected:
+  [[nodiscard]] std::vector<Client> delayed_by(milliseconds delay) {
+    std::vector<Client> through;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      proxies.push_back(std::make_unique<Proxy>(nodes.server(i).endpoint()));
+      proxies.back()->delay_replies(delay);
+      through.emplace_back(proxies.back()->endpoint());
+    }
+    return through;
+  }
+
+  std::vector<std::unique_ptr<Proxy>> proxies;
+};
+
+TEST_F(QuorumSlowWay, OfMoreThanTheLeaseIsAnErrorAtOnce) {
+  const auto slow = delayed_by(15ms);
+  QuorumLock lock{slow, name, leased_for(10ms)}, patient{slow, name, leased_for(10s)};
+  const Stopwatch watch;
+  EXPECT_THAT(message_of([&] { return lock.lock(), 0; }),
+              AllOf(HasSubstr("a lease of 10 ms"), HasSubstr("expire is too short")));
+  EXPECT_THAT(message_of([&] { return lock.try_lock(); }), HasSubstr("expire is too short"));
+  EXPECT_EQ(error_of([&] { return lock.try_lock_for(1h); }), errc::timed_out);
+  EXPECT_LT(watch.elapsed(), soon);
+  EXPECT_TRUE(patient.try_lock_for(soon));
+}
+
+TEST_F(QuorumSlowWay, OfMoreThanARoundMayTakeNamesTheLease) {
+  QuorumLock lock{delayed_by(60ms), name, leased_for(45ms)};
+  const Stopwatch watch;
+  EXPECT_THAT(message_of([&] { return lock.lock(), 0; }), HasSubstr("with a lease of 45 ms"));
+  EXPECT_LT(watch.elapsed(), soon);
 }
 
 class QuorumNodeStatus : public UnwillingNode {
