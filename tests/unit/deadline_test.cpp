@@ -81,6 +81,14 @@ TEST(After, OfTooMuchIsNever) {
   EXPECT_LT(after(start, longest - 1h), never);
 }
 
+TEST(After, NeverIsNever) {
+  for (const auto from : {never, never - 1ns, never - 20ms, never - year}) {
+    EXPECT_EQ(after(from, 20ms), never);
+    EXPECT_EQ(after(from, 99 * year), never);
+  }
+  EXPECT_EQ(after(Time::min(), 20ms), Time::min() + 20ms);
+}
+
 TEST(After, TakesPeriodsThatDoNotDivideANanosecond) {
   using Samples = duration<std::int64_t, std::ratio<1, 44'100>>;
   EXPECT_EQ(after(start, Samples{44'100}) - start, 1s);
@@ -188,7 +196,8 @@ TEST(Waitable, CanBeWaitedForAtTheExtremes) {
     EXPECT_EQ(wake.wait_until(guard, redis_lock::detail::waitable(past)), std::cv_status::timeout);
   }
   EXPECT_GT(redis_lock::detail::waitable(never), Time::clock::now() + longest);
-  EXPECT_LT(redis_lock::detail::waitable(never), Time::max() - 50 * year) << "room to add the clock";
+  EXPECT_LT(redis_lock::detail::waitable(never), Time::max() - 50 * year)
+      << "room to add the clock";
   const auto soon = Time::clock::now() + std::chrono::hours{1};
   EXPECT_EQ(redis_lock::detail::waitable(soon), soon);
 }

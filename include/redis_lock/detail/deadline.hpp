@@ -62,7 +62,7 @@ template <class Rep, class Period>
   // In floating point: some durations that fit cannot be converted without overflow on the way.
   const std::chrono::duration<long double, Time::period> ticks{duration};
   if (!(ticks > ticks.zero())) return from;
-  if (ticks >= longest) return never;
+  if (ticks >= longest || from > never - longest) return never;
   return from + std::chrono::ceil<Time::duration>(ticks);
 }
 
