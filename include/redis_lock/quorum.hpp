@@ -47,6 +47,7 @@ namespace redis_lock {
 /// errc::timed_out, errc::authentication_failed or errc::server_error; what() has how many. A round waits
 /// for a node that it needs for the least connect_timeout or command_timeout, or expire/10 if that is less
 /// (but 20 ms). If an acquisition throws, nothing was acquired, and nothing stays behind beyond the lease.
+/// nodes() tells which nodes fail.
 class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
  public:
   /// The nodes in the same order wherever the name is used: waiters queue at the first that is there.

@@ -89,6 +89,8 @@ class QuorumAcquisition {
   /// A wait that ends sooner than this, and grants nothing, is no wait.
   static constexpr milliseconds shortest_wait{5};
   static constexpr milliseconds longest_pause{100};
+  /// A grant that comes later than this after the deadline goes back.
+  static constexpr milliseconds latest_grant{10};
 
   [[nodiscard]] bool take_turns() {
     vote_.begin();
@@ -209,7 +211,7 @@ class QuorumAcquisition {
     const auto sight = look();
     std::vector<bool> refused;
     for (const auto& ballot : vote_.ballots) refused.push_back(ballot.refused);
-    for (const auto since = Clock::now();;) {
+    for (const auto since = Clock::now(); !is_stopped();) {
       const auto place = place_to_wait(sight, refused);
       if (place.node == nobody) {
         pause_if_fruitless(milliseconds::zero());
@@ -222,7 +224,8 @@ class QuorumAcquisition {
         const auto slice = next_slice(left, place);
         const auto waited = vote_.wait_on(place.node, slice, cancellation_);
         const auto ballot = vote_.ballots[place.node];
-        if (ballot.granted && !vote_.panel.is_cancelled()) {
+        const bool is_late = Clock::now() > after(deadline_, latest_grant);
+        if (ballot.granted && !is_late && !vote_.panel.is_cancelled()) {
           vote_.arbiter = place.node;
           return true;
         }
@@ -239,9 +242,9 @@ class QuorumAcquisition {
       }
       vote_.panel.connect(Clock::now() + vote_.timeout);
     }
+    return false;
   }
 
-  /// The lines are there, and another id.
   [[nodiscard]] bool begin_vote() {
     if (is_stopped()) return false;
     vote_.begin();
