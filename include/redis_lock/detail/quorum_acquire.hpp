@@ -186,7 +186,7 @@ class QuorumAcquisition {
 
   /// The words of the nodes, and what they had to do with the lease.
   [[nodiscard]] Fault no_majority() {
-    const auto fault = detail::no_majority(vote_.panel);
+    auto fault = detail::no_majority(vote_.panel);
     if (fault.code() != errc::timed_out || vote_.timeout >= nodes_.timeout(longest)) return fault;
     return {fault.code(),
             fault.what() + (" (with a lease of " + hold_.expire_text) + " ms, nodes have " +
