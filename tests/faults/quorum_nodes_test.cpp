@@ -253,6 +253,23 @@ TEST_F(QuorumSlowWay, OfMoreThanARoundMayTakeNamesTheLease) {
   EXPECT_LT(watch.elapsed(), soon);
 }
 
+TEST_F(QuorumSlowWay, OfAGrantPastTheDeadlineIsNoGrant) {
+  const auto through = delayed_by(0ms);
+  nodes.hold(key, {0, 1, 2});
+  QuorumLock lock{through, name};
+  const auto deadline = std::chrono::steady_clock::now() + 700ms;
+  auto waiting = std::async(std::launch::async, [&] { return lock.try_lock_until(deadline); });
+  ASSERT_TRUE(eventually([&] { return nodes.redis(0).info("blocked_clients") == 1; }));
+  proxies[0]->pause();
+  for (std::size_t i = 0; i < nodes.size(); ++i) nodes.redis(i).command("DEL", key);
+  nodes.redis(0).command("LPUSH", "lock-signal:" + name, "1");
+  std::this_thread::sleep_until(deadline + 100ms);
+  EXPECT_TRUE(nodes.redis(0).exists(key)) << "it was granted meanwhile";
+  proxies[0]->resume();
+  EXPECT_FALSE(waiting.get());
+  EXPECT_TRUE(eventually([&] { return !nodes.redis(0).exists(key); })) << "it went back";
+}
+
 class QuorumNodeStatus : public UnwillingNode {
  protected:
   /// What is told of this node, after the lock was taken and freed as often as it needs.
