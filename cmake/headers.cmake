@@ -8,6 +8,7 @@ set(redis_lock_headers
   redis_lock/endpoint.hpp
   redis_lock/event.hpp
   redis_lock/host_and_pid.hpp
+  redis_lock/node_status.hpp
   redis_lock/reply.hpp
   redis_lock/stats.hpp
   redis_lock/client.hpp
@@ -38,6 +39,7 @@ set(redis_lock_headers
   redis_lock/detail/line_pool.hpp
   redis_lock/detail/lockable.hpp
   redis_lock/detail/message.hpp
+  redis_lock/detail/node_health.hpp
   redis_lock/detail/openssl_error.hpp
   redis_lock/detail/panel.hpp
   redis_lock/detail/pool.hpp
@@ -48,6 +50,7 @@ set(redis_lock_headers
   redis_lock/detail/quorum_holder.hpp
   redis_lock/detail/quorum_nodes.hpp
   redis_lock/detail/quorum_release.hpp
+  redis_lock/detail/quorum_sight.hpp
   redis_lock/detail/quorum_vote.hpp
   redis_lock/detail/random_id.hpp
   redis_lock/detail/renewer.hpp

@@ -24,6 +24,7 @@
 #include <redis_lock/detail/quorum_holder.hpp>
 #include <redis_lock/detail/thread_safety.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/node_status.hpp>
 #include <redis_lock/options.hpp>
 
 namespace redis_lock {
@@ -46,6 +47,7 @@ namespace redis_lock {
 /// errc::timed_out, errc::authentication_failed or errc::server_error; what() has how many. A round waits
 /// for a node that it needs for the least connect_timeout or command_timeout, or expire/10 if that is less
 /// (but 20 ms). If an acquisition throws, nothing was acquired, and nothing stays behind beyond the lease.
+/// nodes() tells which nodes fail.
 class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
  public:
   /// The nodes in the same order wherever the name is used: waiters queue at the first that is there.
@@ -193,6 +195,12 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   /// held on any. For clearing up by hand: it breaks mutual exclusion. Throws Error if no majority
   /// answers; the others are freed then nevertheless.
   bool reset() { return holder_.reset(); }
+
+  /// The state of each node, in the order in which they were given: which fail, since when and why. A failing
+  /// minority stops no operation, so this is where it is seen. No I/O: it is what the operations of all
+  /// QuorumLocks over copies of these Clients found in this process. A node that was refused a right, say to
+  /// release, fails until it has done the same again.
+  [[nodiscard]] std::vector<NodeStatus> nodes() const { return holder_.nodes(); }
 
   /// The name, as it was given. No I/O.
   [[nodiscard]] const std::string& name() const noexcept { return holder_.name(); }

@@ -142,6 +142,11 @@ void lock_on_several(redis_lock::QuorumLock& lock, std::error_code& error) {
   redis_lock::QuorumLock other({connect(), connect(), "redis://localhost"}, "name", options());
   const redis_lock::QuorumLock by_default({connect(), connect(), connect()}, "name");
   const std::scoped_lock both(lock, other);
+  for (const redis_lock::NodeStatus& node : by_default.nodes()) {
+    if (!node.works && node.failing_since < std::chrono::steady_clock::now()) {
+      throw std::system_error(node.error, node.address + ": " + node.reason);
+    }
+  }
   static_assert(noexcept(lock.lock(error))&& noexcept(lock.try_lock(error))&& noexcept(
       lock.unlock(error))&& noexcept(lock.unlock()));
   lock.lock(error);

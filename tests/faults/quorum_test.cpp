@@ -153,6 +153,24 @@ TEST_F(OneOfFive, ThatIsFrozenDoesNotStopRenewal) {
 
 using QuorumMajority = QuorumFault;
 
+TEST_F(QuorumMajority, WithOnePersistedOneEmptiedAndOneFrozenIsNone) {
+  Options options;
+  options.expire = 600ms;
+  QuorumLock first{clients, name, options}, second{clients, name, leased_for(60s)};
+  first.lock();
+  ASSERT_TRUE(eventually([&] { return nodes.values(key) == std::vector(3, first.id()); }));
+  nodes.redis(0).command("PERSIST", key);
+  nodes.redis(1).command("FLUSHALL");
+  nodes.server(2).pause();
+  const auto end = std::chrono::steady_clock::now() + 600ms;
+  EXPECT_TRUE(eventually([&] { return !first.owns_lock(); }));
+  EXPECT_LE(first.expires_at(), end) << "only one node has the lease of the first holder";
+  std::this_thread::sleep_until(end);
+  nodes.server(2).resume();
+  EXPECT_TRUE(second.try_lock_for(soon));
+  EXPECT_FALSE(first.owns_lock()) << "two certain holders";
+}
+
 TEST_F(QuorumMajority, ThatIsDownIsAnErrorAndNothingStaysBehind) {
   QuorumLock lock{clients, name};
   cycle(lock, 1);

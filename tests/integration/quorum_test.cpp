@@ -403,6 +403,16 @@ TEST_F(QuorumExtending, OfAKeyWithoutExpiryIsAnError) {
   EXPECT_EQ(error_of([&] { lock.extend(); }), errc::not_expirable);
 }
 
+TEST_F(QuorumExtending, ToAShorterLeaseCountsBesideAKeyWithoutExpiry) {
+  QuorumLock lock{clients, name, leased_for(60s)};
+  lock.lock();
+  ASSERT_TRUE(all_hold(lock.id()));
+  nodes.redis(0).command("PERSIST", key);
+  nodes.redis(1).command("DEL", key);
+  EXPECT_EQ(error_of([&] { lock.extend(1s); }), errc::not_expirable);
+  EXPECT_LE(lock.expires_at(), steady_clock::now() + 1s) << "the third node ends it then";
+}
+
 using QuorumRenewal = OnThreeNodes;
 
 TEST_F(QuorumRenewal, HoldsBeyondTheLease) {

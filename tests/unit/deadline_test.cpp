@@ -1,6 +1,8 @@
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <limits>
+#include <mutex>
 #include <ratio>
 
 #include <gtest/gtest.h>
@@ -77,6 +79,14 @@ TEST(After, OfTooMuchIsNever) {
   EXPECT_EQ(after(start, duration<long double, std::ratio<3600>>::max()), never);
   EXPECT_EQ(after(start, longest), never);
   EXPECT_LT(after(start, longest - 1h), never);
+}
+
+TEST(After, NeverIsNever) {
+  for (const auto from : {never, never - 1ns, never - 20ms, never - year}) {
+    EXPECT_EQ(after(from, 20ms), never);
+    EXPECT_EQ(after(from, 99 * year), never);
+  }
+  EXPECT_EQ(after(Time::min(), 20ms), Time::min() + 20ms);
 }
 
 TEST(After, TakesPeriodsThatDoNotDivideANanosecond) {
@@ -175,6 +185,21 @@ TEST(Steady, OfTheLargestTimeInCoarseUnitsIsNever) {
 TEST(Steady, OfNanIsNow) {
   EXPECT_LE(left(time_point<steady_clock, duration<double>>{duration<double>{nan<double>}}), 10s);
   EXPECT_LE(left(time_point<ForeignClock>{duration<double, std::ratio<60>>{nan<double>}}), 10s);
+}
+
+TEST(Waitable, CanBeWaitedForAtTheExtremes) {
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::unique_lock guard{mutex};
+  for (const auto past :
+       {Time::min(), Time{}, Time::clock::now()}) {  // UndefinedBehaviorSanitizer watches
+    EXPECT_EQ(wake.wait_until(guard, redis_lock::detail::waitable(past)), std::cv_status::timeout);
+  }
+  EXPECT_GT(redis_lock::detail::waitable(never), Time::clock::now() + longest);
+  EXPECT_LT(redis_lock::detail::waitable(never), Time::max() - 50 * year)
+      << "room to add the clock";
+  const auto soon = Time::clock::now() + std::chrono::hours{1};
+  EXPECT_EQ(redis_lock::detail::waitable(soon), soon);
 }
 
 TEST(HasPassed, IsToldByTheClockOfTheDeadline) {

@@ -18,7 +18,7 @@ class Bell {
   /// Returns when it has been rung since the last wait, or at `deadline`.
   void wait_until(Time deadline) {
     std::unique_lock guard{mutex_};
-    heard_.wait_until(guard, deadline, [this] { return rung_; });
+    heard_.wait_until(guard, waitable(deadline), [this] { return rung_; });
     rung_ = false;
   }
 

@@ -34,7 +34,7 @@ class Cancellation {
   /// Returns at `time`, or as soon as cancellation is requested.
   void sleep_until(Time time) {
     std::unique_lock guard{mutex_};
-    wake_.wait_until(guard, time, [this] { return requested(); });
+    wake_.wait_until(guard, waitable(time), [this] { return requested(); });
   }
 
  private:

@@ -86,8 +86,14 @@ template <class Rep, class Period>
   // In floating point: some durations that fit cannot be converted without overflow on the way.
   const std::chrono::duration<long double, Time::period> ticks{duration};
   if (!(ticks > ticks.zero())) return from;
-  if (ticks >= longest) return never;
+  if (ticks >= longest || from > never - longest) return never;
   return from + std::chrono::ceil<Time::duration>(ticks);
+}
+
+/// The same time, as std::condition_variable can take it: it subtracts the present of one clock from it and adds that
+/// of another. The two ends of Time would overflow.
+[[nodiscard]] inline Time waitable(Time time) {
+  return std::clamp(time, Time{}, Time{2 * longest});
 }
 
 /// How far `deadline` is on its own clock. In floating point: the difference of two extreme time_points, or

@@ -43,7 +43,7 @@ class Gate {
       if (until == never) {
         waiter.wake.wait(guard);
       } else {
-        waiter.wake.wait_until(guard, until);
+        waiter.wake.wait_until(guard, waitable(until));
       }
     }
     return true;

@@ -69,18 +69,23 @@ struct Hold {
     return std::min(expire, shortest_in_doubt.load());
   }
 
+  /// How long the present holder has had it. A loss may be found out before its call has returned.
+  [[nodiscard]] Time::duration held_for(Time now) const noexcept {
+    const auto start = since.load();
+    return start == Time::min() ? Time::duration::zero() : now - start;
+  }
+
   /// Counts and tells how it ended, unless that was done before; with no mutex held that others wait for.
   void end(Event::Kind how, Time at = Time::clock::now()) noexcept {
     if (ended.exchange(true)) return;
-    const auto held = at - since.load();
+    const auto held = held_for(at);
     account->counters().ended(how, held);
     account->tell(how, id, held);
   }
 
   /// The same of an extension, which was counted.
   void tell_renewal() noexcept {
-    if (account->is_told())
-      account->tell(Event::Kind::renewed, id, Time::clock::now() - since.load());
+    if (account->is_told()) account->tell(Event::Kind::renewed, id, held_for(Time::clock::now()));
   }
 
   /// The same of the loss, and stops who asked to be stopped.

@@ -204,8 +204,7 @@ class Holder : public Holding<Hold, HolderBooks> {
     const auto now = state.books.clock.now();
     if (!is_surely_good(hold, now)) return false;
     const bool was_lost = hold.ended.exchange(true, std::memory_order_relaxed);
-    const auto held =
-        std::max(now - hold.since.load(std::memory_order_relaxed), Time::duration::zero());
+    const auto held = hold.held_for(now);
     const auto told = state.account->is_told() ? state.latest : nullptr;
     ++state.books.handoffs;
     state.books.passed_on = true;

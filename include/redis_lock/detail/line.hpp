@@ -21,6 +21,7 @@
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/hiredis.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/protocol.hpp>
 
 namespace redis_lock::detail {
@@ -59,8 +60,9 @@ class Line {
     Reply reply;
   };
 
-  explicit Line(std::unique_ptr<Connection> connection)
-      : connection_(std::move(connection)), context_(connection_->context()) {}
+  /// `health`: told what the server does and refuses; it must outlive the line. Null for none.
+  explicit Line(std::unique_ptr<Connection> connection, NodeHealth* health = nullptr)
+      : connection_(std::move(connection)), context_(connection_->context()), health_(health) {}
   /// No more will be done of what was sent, or before a server hears of anything on a new connection.
   ~Line() { received_->store(std::numeric_limits<Number>::max(), std::memory_order_release); }
   Line(const Line&) = delete;
@@ -82,12 +84,13 @@ class Line {
   [[nodiscard]] int descriptor() const noexcept { return context_.fd; }
   [[nodiscard]] Connection& connection() noexcept { return *connection_; }
 
-  /// Sends commands, and says which number the first of their replies has. `release`: what they are, if
-  /// they are one. Throws Fault.
-  Number send(std::string_view bytes, std::size_t replies, Time now, LateRelease release = {}) {
+  /// Sends commands for one request, and says which number the first of their replies has. `release`: what
+  /// they are, if they are one. Throws Fault.
+  Number send(std::string_view bytes, std::size_t replies, Time now, Request request,
+              LateRelease release = {}) {
     const auto first = sent_;
     sent_ += replies;
-    batches_.push_back({sent_, now, std::move(release)});
+    batches_.push_back({sent_, now, request, false, std::move(release)});
     if (is_plain(context_)) {
       unsent_.append(bytes);
     } else if (::redisAppendFormattedCommand(&context_, bytes.data(), bytes.size()) != REDIS_OK) {
@@ -147,6 +150,7 @@ class Line {
             : Fault{errc::protocol_error, "the server said more than it was asked"};
       }
       received_->store(number + 1, std::memory_order_release);
+      note(answer.reply);
       if (batches_.front().end == number + 1) batches_.erase(batches_.begin());
       if (number >= from) return answer;
     }
@@ -171,6 +175,10 @@ class Line {
   }
 
   [[nodiscard]] bool owes() const noexcept { return received() < sent_; }
+  /// Of a line that has failed: what it failed at.
+  [[nodiscard]] Request asked() const noexcept {
+    return batches_.empty() ? Request::connect : batches_.front().request;
+  }
   /// Since when the server has been silent; `never` if it owes nothing.
   [[nodiscard]] Time silent_since() const noexcept {
     return batches_.empty() ? never : batches_.front().sent;
@@ -185,8 +193,22 @@ class Line {
   struct Batch {
     Number end;  // behind its last reply
     Time sent;
+    Request request;
+    bool is_refused;  // by one of its replies
     LateRelease release;
   };
+
+  /// Also of replies that no thread waits for.
+  void note(const Reply& reply) {
+    if (!health_) return;
+    auto& batch = batches_.front();
+    if (is_refusal(reply)) {
+      batch.is_refused = true;
+      health_->failed(batch.request, fault_of(reply));
+    } else if (!batch.is_refused && batch.end == received()) {
+      health_->worked(batch.request);
+    }
+  }
 
   void flush_plain() {
     std::string_view bytes = unsent_;
@@ -215,6 +237,7 @@ class Line {
   const Time opened_ = Time::clock::now();
   std::unique_ptr<Connection> connection_;
   redisContext& context_;
+  NodeHealth* const health_;
   std::string unsent_;
   bool has_unsent_ = false;
   Number sent_ = 0;

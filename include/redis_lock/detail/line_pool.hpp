@@ -23,6 +23,7 @@
 #include <redis_lock/detail/hiredis.hpp>
 #include <redis_lock/detail/line.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/thread.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -102,7 +103,8 @@ class LinePool {
 
   /// A line has failed: so may have the others that were open then. If the server hung up on it soon after it was
   /// opened, before any user was done with it, the next one is opened after a pause that doubles each time.
-  void distrust(std::unique_ptr<Line> line) {
+  void distrust(std::unique_ptr<Line> line, const Fault& fault) {
+    health_.failed(line->asked(), fault);
     std::vector<Idle> closed;
     const std::lock_guard guard{mutex_};
     const auto now = Time::clock::now();
@@ -143,6 +145,7 @@ class LinePool {
   void give_up_waiting() {
     const std::lock_guard guard{mutex_};
     away_ = away_ || idle_.empty();
+    if (away_ && !health_.fails(Request::connect)) health_.failed(Request::connect, no_line());
   }
 
   /// This id may still hold its lock. Frees it when there is a new connection, unless its lease is over.
@@ -156,10 +159,17 @@ class LinePool {
   [[nodiscard]] Fault fault() {
     const std::lock_guard guard{mutex_};
     if (reason_) return {reason_->code, reason_->text, reason_->kind};
+    return no_line();
+  }
+
+  /// What the server has failed at. No I/O.
+  [[nodiscard]] const NodeHealth& health() const noexcept { return health_; }
+
+ private:
+  [[nodiscard]] static Fault no_line() {
     return {errc::connection_failed, "no connection within the timeout", Fault::Kind::passing};
   }
 
- private:
   struct Idle {
     std::unique_ptr<Line> line;
     Time since;
@@ -243,6 +253,7 @@ class LinePool {
     silent_ = std::move(line);
     away_ = wanted_ = true;
     reason_ = Reason{errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
+    health_.failed(Request::connect, {reason_->code, reason_->text});
     start();
   }
 
@@ -264,7 +275,7 @@ class LinePool {
   void run() {
     std::unique_lock guard{mutex_};
     while (!stopping_ && has_work()) {
-      wake_.wait_until(guard, next_attempt_, [this] { return stopping_; });
+      wake_.wait_until(guard, waitable(next_attempt_), [this] { return stopping_; });
       if (stopping_) break;
       if (has_spoken()) {
         add(std::move(silent_));
@@ -279,11 +290,13 @@ class LinePool {
   /// Has the silent line caught up?
   [[nodiscard]] bool has_spoken() { return silent_ && settle(silent_) && !silent_->owes(); }
 
-  void add(std::unique_ptr<Line> line) {
-    idle_.push_back({std::move(line), Time::clock::now()});
+  /// `was_wanted`: not only opened to send releases again. Such lines would be one more for each release.
+  void add(std::unique_ptr<Line> line, bool was_wanted = true) {
+    if (was_wanted || idle_.empty()) idle_.push_back({std::move(line), Time::clock::now()});
     if (silent_) mourn(*silent_);
     silent_.reset();
     reason_.reset();
+    health_.worked(Request::connect);
     next_attempt_ = Time::min();
     away_ = wanted_ = false;
   }
@@ -294,7 +307,7 @@ class LinePool {
                                [now](const LateRelease& late) { return late.lease_end < now; }),
                 late_.end());
     if (!has_work()) return;
-    wanted_ = false;
+    const bool was_wanted = std::exchange(wanted_, false);
     auto late = std::exchange(late_, {});
     std::unique_ptr<Line> line;
     std::optional<Fault> fault;
@@ -312,7 +325,7 @@ class LinePool {
         --broken_;
         counters_->reconnected();
       }
-      add(std::move(line));
+      add(std::move(line), was_wanted);
       return;
     }
     late_.insert(late_.begin(), std::make_move_iterator(late.begin()),
@@ -329,11 +342,12 @@ class LinePool {
 
   void fail(const Fault& fault) {
     note(fault);
+    health_.failed(Request::connect, fault);
     next_attempt_ = Time::clock::now() + backoff_.next();
   }
 
   /// Connects, and finds out whether the server answers: a frozen one, too, lets clients connect.
-  [[nodiscard]] std::unique_ptr<Line> open_line(const LateReleases& late) const {
+  [[nodiscard]] std::unique_ptr<Line> open_line(const LateReleases& late) {
     auto connection = open_connection(endpoint_);
     Commands commands;
     commands.add({"PING"});
@@ -341,12 +355,20 @@ class LinePool {
     const auto replies = connection->exchange(commands);
     const auto& alive = replies.front();
     if (!alive.is_error("NOPERM")) expect(alive, alive.kind == Reply::Kind::status, "PING");
-    return std::make_unique<Line>(std::move(connection));
+    for (auto reply = std::next(replies.begin()); reply != replies.end(); ++reply) {
+      if (is_refusal(*reply)) {
+        health_.failed(Request::release, fault_of(*reply));
+      } else {
+        health_.worked(Request::release);
+      }
+    }
+    return std::make_unique<Line>(std::move(connection), &health_);
   }
 
   const Endpoint& endpoint_;
   const std::shared_ptr<Counters> counters_;
   const milliseconds idle_limit_;
+  NodeHealth health_;
   std::mutex mutex_;     // guards all below
   unsigned broken_ = 0;  // lines that were closed as they had failed, and not replaced yet
   std::condition_variable wake_;

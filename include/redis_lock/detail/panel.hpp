@@ -19,6 +19,7 @@
 #include <redis_lock/detail/line.hpp>
 #include <redis_lock/detail/line_pool.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/node_health.hpp>
 
 namespace redis_lock::detail {
 
@@ -99,14 +100,14 @@ class Panel {
   }
 
   /// Sends one question to one server that has a line.
-  void ask(Seat& seat, std::string_view bytes, std::size_t replies, Time now,
+  void ask(Seat& seat, std::string_view bytes, std::size_t replies, Time now, Request request,
            const LateRelease& release = {}) {
     seat.replies.clear();
     seat.fault.reset();
     seat.from = seat.to = 0;
     seat.sent = now;
     try {
-      seat.from = seat.line->send(bytes, replies, now, release);
+      seat.from = seat.line->send(bytes, replies, now, request, release);
       seat.to = seat.from + replies;
     } catch (const Fault& fault) {
       fail(seat, fault);
@@ -149,7 +150,7 @@ class Panel {
     was_stale_ = was_stale_ || seat.was_used;
     seat.fault = fault;
     seat.line->connection().set_cancellation(nullptr);
-    seat.pool->distrust(std::exchange(seat.line, nullptr));
+    seat.pool->distrust(std::exchange(seat.line, nullptr), fault);
   }
 
   void pause(Time::duration time) const {

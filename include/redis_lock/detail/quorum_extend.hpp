@@ -13,6 +13,7 @@
 #include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/line.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/panel.hpp>
 #include <redis_lock/detail/protocol.hpp>
 
@@ -59,9 +60,22 @@ class QuorumExtension {
     votes_.resize(holds.size());
   }
 
+  /// The answers of the servers for one lock. A server without expiry under the id holds the lock as well as
+  /// one that was extended. One that has not answered, or with an error, counts for nothing.
   struct Vote {
-    std::vector<milliseconds> extended;  // by how much for certain
-    std::size_t not_ours = 0, not_expirable = 0;
+    std::vector<milliseconds>
+        held;                  // for how long for certain, by each server that still has the id
+    std::size_t extended = 0;  // how many of those have the new lease
+    std::size_t not_ours = 0;
+
+    /// What `size` servers say together; nothing if it is not known.
+    [[nodiscard]] std::optional<Extension> verdict(std::size_t size) const {
+      const auto majority = size / 2 + 1;
+      if (extended >= majority) return Extension::extended;
+      if (held.size() >= majority) return Extension::not_expirable;
+      if (not_ours > size - majority) return Extension::not_ours;
+      return std::nullopt;
+    }
   };
 
   /// Asks all servers that have a line. A late reply is one in doubt.
@@ -69,7 +83,7 @@ class QuorumExtension {
     const auto bytes = encode([](std::size_t) { return true; }, true);
     const auto now = Time::clock::now();
     for (auto& seat : panel.seats()) {
-      if (seat.line) panel.ask(seat, bytes, calls_.size(), now);
+      if (seat.line) panel.ask(seat, bytes, calls_.size(), now, Request::extend);
     }
     Time enough_at = never;
     const auto wait_until = [&] {
@@ -84,21 +98,17 @@ class QuorumExtension {
     for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
   }
 
-  /// What the servers say together; nothing if it is not known.
-  [[nodiscard]] std::optional<Extension> verdict(std::size_t hold, std::size_t majority) const {
-    const auto& vote = votes_[hold];
-    const auto size = holds_[hold]->shares.size();
-    if (vote.extended.size() >= majority) return Extension::extended;
-    if (vote.not_ours > size - majority) return Extension::not_ours;
-    if (vote.not_ours + vote.not_expirable > size - majority) return Extension::not_expirable;
-    return std::nullopt;
+  /// The verdict over one of the locks.
+  [[nodiscard]] std::optional<Extension> verdict(std::size_t hold) const {
+    return votes_[hold].verdict(holds_[hold]->shares.size());
   }
 
-  /// For how long a majority will hold the lock, whatever is still under way.
+  /// For how long a majority will hold the lock, whatever is still under way. For a verdict of extended or
+  /// not_expirable.
   [[nodiscard]] milliseconds certain(std::size_t hold, std::size_t majority) {
-    auto& extended = votes_[hold].extended;
-    std::sort(extended.begin(), extended.end(), std::greater<>{});
-    return validity(extended[majority - 1]);
+    auto& held = votes_[hold].held;
+    std::sort(held.begin(), held.end(), std::greater<>{});
+    return validity(held[majority - 1]);
   }
 
  private:
@@ -131,13 +141,14 @@ class QuorumExtension {
         continue;
       }
       if (bytes.empty()) bytes = encode([](std::size_t) { return true; }, false);
-      panel.ask(seat, bytes, calls_.size(), Time::clock::now());
+      panel.ask(seat, bytes, calls_.size(), Time::clock::now(), Request::extend);
     }
     if (!bytes.empty()) panel.collect(deadline, [] { return never; });
   }
 
   void count(Panel& panel, std::size_t server) {
-    const auto& seat = panel.seats()[server];
+    auto& seat = panel.seats()[server];
+    std::optional<Fault> refusal;
     for (std::size_t i = 0; i < holds_.size(); ++i) {
       auto& share = holds_[i]->shares[server];
       const auto lease = lease_of(*holds_[i]);
@@ -146,15 +157,20 @@ class QuorumExtension {
         continue;
       }
       const auto& reply = seat.replies[i];
-      if (reply.kind != Reply::Kind::integer) continue;  // an error: nothing was done
-      switch (extension_of(reply)) {
-        case Extension::extended:
-          votes_[i].extended.push_back(std::min(lease, share.shortest_in_doubt));
-          break;
-        case Extension::not_ours: ++votes_[i].not_ours; break;
-        case Extension::not_expirable: ++votes_[i].not_expirable; break;
+      if (reply.kind != Reply::Kind::integer) {  // an error: nothing was done
+        if (!refusal && reply.is_error()) refusal = fault_of(reply);
+        continue;
       }
+      auto& vote = votes_[i];
+      const auto extension = extension_of(reply);
+      if (extension == Extension::not_ours) {
+        ++vote.not_ours;
+        continue;
+      }
+      vote.held.push_back(std::min(lease, share.shortest_in_doubt));
+      if (extension == Extension::extended) ++vote.extended;
     }
+    if (refusal) seat.fault = std::move(refusal);
   }
 
   const std::vector<QuorumHold*>& holds_;

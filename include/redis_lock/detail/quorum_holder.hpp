@@ -13,6 +13,7 @@
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/holding.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/panel.hpp>
 #include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/protocol.hpp>
@@ -23,6 +24,7 @@
 #include <redis_lock/detail/renewer.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/event.hpp>
+#include <redis_lock/node_status.hpp>
 #include <redis_lock/options.hpp>
 
 namespace redis_lock::detail {
@@ -81,13 +83,18 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
         QuorumExtension extension{holds, lease};
         extension.run(panel, sent + timeout());
         status.was_stale = panel.was_stale();
-        const auto said = extension.verdict(0, panel.majority());
+        const auto said = extension.verdict(0);
         if (!said) {
           hold.shortened(sent, validity(lease));
           throw no_majority(panel);
         }
-        if (*said == Extension::extended && !hold.lost)
-          hold.expires_at = after(sent, extension.certain(0, panel.majority()));
+        if (*said == Extension::not_ours || hold.lost) return *said;
+        const auto certain = extension.certain(0, panel.majority());
+        if (*said == Extension::extended) {
+          hold.expires_at = after(sent, certain);
+        } else {  // some of the majority have the new lease, which may be the shorter one
+          hold.shortened(sent, certain);
+        }
         return *said;
       });
     });
@@ -101,7 +108,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
     return perform(operation, {nodes_->retry_for()}, [&](QuorumNodes::Status& status) {
       Panel panel{nodes_->pools()};
       const Reply* said = nullptr;
-      ask_all(panel, bytes, status, [&] {
+      ask_all(panel, bytes, Request::look, status, [&] {
         said = majority_of(panel);
         return said ? Time::min() : never;
       });
@@ -118,7 +125,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
     bool held = false;
     perform("reset", {nodes_->retry_for()}, [&](QuorumNodes::Status& status) {
       Panel panel{nodes_->pools()};
-      ask_all(panel, bytes, status, [] { return never; });
+      ask_all(panel, bytes, Request::release, status, [] { return never; });
       for (auto& seat : panel.seats()) {
         if (!seat.has_answered()) continue;
         try {
@@ -132,6 +139,9 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
     });
     return held;
   }
+
+  /// What each node has failed at. No I/O.
+  [[nodiscard]] std::vector<NodeStatus> nodes() const { return nodes_->statuses(); }
 
   /// Lets the background thread tell the loss of `hold`.
   void watch(const std::shared_ptr<Hold>& hold) const {
@@ -186,12 +196,12 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
   }
 
   template <class WaitUntil>
-  void ask_all(Panel& panel, const std::string& bytes, QuorumNodes::Status& status,
+  void ask_all(Panel& panel, const std::string& bytes, Request request, QuorumNodes::Status& status,
                const WaitUntil& wait_until) {
     panel.connect(Time::clock::now() + timeout());
     const auto now = Time::clock::now();
     for (auto& seat : panel.seats()) {
-      if (seat.line) panel.ask(seat, bytes, 1, now);
+      if (seat.line) panel.ask(seat, bytes, 1, now, request);
     }
     panel.collect(now + timeout(), wait_until);
     status.was_stale = panel.was_stale();

@@ -27,6 +27,8 @@
 #include <redis_lock/detail/quorum_extend.hpp>
 #include <redis_lock/detail/renewer.hpp>
 #include <redis_lock/endpoint.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/node_status.hpp>
 
 namespace redis_lock::detail {
 
@@ -65,12 +67,12 @@ class QuorumRenewer final : public Renewer {
       QuorumExtension extension{holds, milliseconds::zero()};
       extension.run(panel, limit);
       for (std::size_t i = 0; i < holds.size(); ++i) {
-        const auto verdict = extension.verdict(i, panel.majority());
+        const auto verdict = extension.verdict(i);
         if (!verdict) {  // tried again; what is in doubt is known for each server
           replies[i].kind = Reply::Kind::error;
           continue;
         }
-        if (*verdict == Extension::extended) {
+        if (*verdict != Extension::not_ours) {
           const auto certain = extension.certain(i, panel.majority());
           holds[i]->shortest_in_doubt = certain < holds[i]->expire ? certain : milliseconds::max();
         }
@@ -125,6 +127,25 @@ class QuorumNodes {
     pools.reserve(size());
     for (const auto& core : cores_) pools.push_back(&lines_of(*core));
     return pools;
+  }
+
+  [[nodiscard]] std::vector<NodeStatus> statuses() const {
+    std::vector<NodeStatus> statuses;
+    for (const auto& core : cores_) {
+      auto& status = statuses.emplace_back();
+      const auto& endpoint = core->endpoint();
+      const bool is_literal = endpoint.host.find(':') != std::string::npos;  // of IPv6
+      const auto host = is_literal ? '[' + endpoint.host + ']' : endpoint.host;
+      status.address = endpoint.unix_socket.empty() ? host + ':' + std::to_string(endpoint.port)
+                                                    : endpoint.unix_socket;
+      auto failure = lines_of(*core).health().failure();
+      if (!failure) continue;
+      status.works = false;
+      status.failing_since = to_steady(failure->since);
+      status.error = make_error_code(failure->code);
+      status.reason = std::move(failure->text);
+    }
+    return statuses;
   }
 
   /// What one attempt of an operation found, also if it failed.

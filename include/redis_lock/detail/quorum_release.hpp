@@ -9,6 +9,7 @@
 
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/panel.hpp>
 #include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/protocol.hpp>
@@ -48,10 +49,12 @@ class QuorumRelease {
     bool was_sent = false;   // and may have run
     bool is_queued = false;  // behind other commands that are not answered yet
     bool freed = false, not_ours = false;
+    std::optional<Fault> refusal{};  // for good: not to be sent again
   };
 
   [[nodiscard]] bool is_due(std::size_t i) const {
-    return hold_.shares[i].asked && !releases_[i].freed && !releases_[i].not_ours;
+    const auto& outcome = releases_[i];
+    return hold_.shares[i].asked && !outcome.freed && !outcome.not_ours && !outcome.refusal;
   }
 
   [[nodiscard]] bool is_freed() const {
@@ -103,11 +106,12 @@ class QuorumRelease {
     const auto bytes = hold_.release->encode();
     for (std::size_t i = 0; i < panel.size(); ++i) {
       auto& seat = panel.seats()[i];
+      if (releases_[i].refusal) seat.fault = releases_[i].refusal;
       if (!seat.line || !is_due(i)) continue;
       const auto& share = hold_.shares[i];
       if (seat.line->serial() != share.line && !share.is_done()) continue;
       if (first_ == panel.size()) first_ = i;
-      panel.ask(seat, bytes, 1, now, {hold_.release, lease_end_});
+      panel.ask(seat, bytes, 1, now, Request::release, {hold_.release, lease_end_});
     }
   }
 
@@ -126,6 +130,7 @@ class QuorumRelease {
       outcome.not_ours = !outcome.freed;
     } catch (const Fault& fault) {
       seat.fault = fault;
+      if (!fault.passing()) outcome.refusal = fault;
     }
   }
 

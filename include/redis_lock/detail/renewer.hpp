@@ -166,7 +166,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         if (wakes_at_ == never) {
           wake_.wait(guard);
         } else {
-          wake_.wait_until(guard, wakes_at_);
+          wake_.wait_until(guard, waitable(wakes_at_));
         }
         wakes_at_ = Time::min();
         continue;

@@ -186,7 +186,7 @@ class Servers final : public Redirector {
     auto shares = static_cast<Time::rep>(candidates.size()) + 1;
     for (const auto& candidate : candidates) {
       const auto now = Time::clock::now();
-      const auto by = now + std::max(deadline - now, Time::duration::zero()) / shares--;
+      const auto by = now + (std::max(deadline, now) - now) / shares--;
       try {
         Connection connection{at(endpoint, candidate), by};
         return ask(connection, candidate, by);

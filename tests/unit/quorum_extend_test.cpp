@@ -1,0 +1,47 @@
+#include <optional>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include <redis_lock/detail/quorum_extend.hpp>
+
+namespace redis_lock_test {
+namespace {
+
+using namespace std::chrono_literals;
+using redis_lock::detail::Extension;
+using redis_lock::detail::QuorumExtension;
+
+/// One letter for each server: e has extended, p holds it without expiry, n says "not ours", ? says nothing.
+std::optional<Extension> verdict(const std::string& servers) {
+  QuorumExtension::Vote vote;
+  for (const char server : servers) {
+    if (server == 'e' || server == 'p') vote.held.push_back(1s);
+    if (server == 'e') ++vote.extended;
+    if (server == 'n') ++vote.not_ours;
+  }
+  return vote.verdict(servers.size());
+}
+
+TEST(QuorumVerdict, IsExtendedWhereAMajorityHasTheNewLease) {
+  for (const auto* servers : {"eee", "een", "ee?", "eep", "eeenn", "eee??", "eeepp"})
+    EXPECT_EQ(verdict(servers), Extension::extended) << servers;
+}
+
+TEST(QuorumVerdict, IsNotExpirableWhereAMajorityHoldsPartlyWithoutExpiry) {
+  for (const auto* servers : {"ppp", "ppn", "pp?", "epn", "ep?", "epp", "eppnn", "eep??"})
+    EXPECT_EQ(verdict(servers), Extension::not_expirable) << servers;
+}
+
+TEST(QuorumVerdict, IsNotOursWhereNoMajorityCanHoldIt) {
+  for (const auto* servers : {"nnn", "nne", "nnp", "nn?", "nnnee", "nnnpp", "nnn??"})
+    EXPECT_EQ(verdict(servers), Extension::not_ours) << servers;
+}
+
+TEST(QuorumVerdict, IsUnknownWhereServersThatSaidNothingDecide) {
+  for (const auto* servers : {"???", "e??", "en?", "pn?", "p??", "n??", "eenn?", "ppnn?", "epnn?"})
+    EXPECT_EQ(verdict(servers), std::nullopt) << servers;
+}
+
+}  // namespace
+}  // namespace redis_lock_test
