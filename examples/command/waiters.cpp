@@ -144,8 +144,8 @@ class Watch {
   Watch watch{place};
   bool by_address = false;
   std::optional<Waiters> before;  // at the look before
-  for (const auto end = Clock::now() + longest_watch; Clock::now() < end;) {
-    const auto look_at = std::min(end, Clock::now() + look_every);
+  for (const auto end = detail::Clock::now() + longest_watch; detail::Clock::now() < end;) {
+    const auto look_at = std::min(end, detail::Clock::now() + look_every);
     try {
       for (;;) {
         const auto line = detail::receive(watching->context(), look_at, true);

@@ -126,8 +126,12 @@ class QuorumVote {
     if (blocks) nudge.at = now + slice + margin + milliseconds{1};
     for (;;) {
       panel.collect(deadline, [&nudge] { return nudge.at; });
-      if (!seat.is_pending() || panel.is_cancelled() || seat.late || seat.line->has_unsent()) break;
-      nudge.send(connection.context(), Time::clock::now(), deadline);
+      if (!seat.is_pending() || panel.is_cancelled() || seat.late) break;
+      if (seat.line->has_unsent()) {
+        nudge = {};
+      } else {
+        nudge.send(connection.context(), Time::clock::now(), deadline);
+      }
     }
     panel.is_watched = false;
     if (seat.line) connection.set_cancellation(nullptr);
