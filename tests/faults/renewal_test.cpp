@@ -69,5 +69,31 @@ TEST_F(RenewalWithoutAConnection, KeepsTheLockWithoutDescriptors) {
   ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
+class EndOfOwnership : public OnOwnServer {
+ protected:
+  void expect_one_end(const Options& options) {
+    Lock lock{server.uri(), name, options};
+    lock.lock();
+    server.pause();
+    while (lock.owns_lock()) std::this_thread::sleep_for(1ms);
+    const auto now = steady_clock::now();
+    server.resume();
+    EXPECT_GE(now, lock.expires_at()) << "owned until then";
+    EXPECT_LT(now, lock.expires_at() + 50ms) << "and no longer than that";
+    std::error_code error;
+    lock.unlock(error);
+  }
+};
+
+TEST_F(EndOfOwnership, IsWhatExpiresAtSaysOfARenewedLock) {
+  Options options;
+  options.expire = 600ms;
+  expect_one_end(options);
+}
+
+TEST_F(EndOfOwnership, IsWhatExpiresAtSaysOfALockWithoutRenewal) {
+  expect_one_end(leased_for(600ms));
+}
+
 }  // namespace
 }  // namespace redis_lock_test

@@ -65,7 +65,10 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   void watch(const std::shared_ptr<Hold>& hold) {
     const std::lock_guard guard{mutex_};
     const bool watched = hold->scheduled || hold->in_flight;
-    if (!watched && !hold->lost && !hold->forgotten) schedule(hold);
+    if (!watched && !hold->lost && !hold->forgotten) {
+      hold->watched = true;
+      schedule(hold);
+    }
   }
 
   void tidy_soon() {
@@ -117,12 +120,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     return thread_.get_id() == std::this_thread::get_id();
   }
 
-  /// The last instant at which loss can be told before the lease is over.
-  [[nodiscard]] static Time last_instant(const Hold& hold) {
-    const auto end = hold.expires_at.load();
-    return end == never ? never : end - std::min(hold.renewal() / 10, milliseconds{100});
-  }
-
   [[nodiscard]] static Time renewal_due(const Hold& hold) {
     const auto end = hold.expires_at.load();
     if (hold.paused || end == never) return never;
@@ -138,7 +135,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   void schedule(const std::shared_ptr<Hold>& hold) {
-    hold->due = hold->lost ? Time::min() : std::min(last_instant(*hold), renewal_due(*hold));
+    hold->due = hold->lost ? Time::min() : std::min(hold->last_instant(), renewal_due(*hold));
     schedule_.emplace(std::pair{hold->due, hold.get()}, hold);
     hold->scheduled = true;
     if (hold->due < wakes_at_) wake_.notify_all();
@@ -192,7 +189,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     while (next != schedule_.end() && next->first.first <= now + together &&
            batch.size() < largest_batch) {
       const auto hold = (next++)->second;
-      const bool is_lost = hold->lost || last_instant(*hold) <= now;
+      const bool is_lost = hold->lost || hold->last_instant() <= now;
       const bool is_early = hold->due > now && hold->due - now > hold->renewal() / 30;
       if (!is_lost && is_early) continue;
       if (!is_lost && renewal_due(*hold) == never) {  // paused or extended since it was scheduled
@@ -230,12 +227,12 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     if (batch.empty()) return;
     for (const auto& hold : batch) hold->in_flight = true;
     auto limit = Time::clock::now() + command_timeout_;
-    for (const auto& hold : batch) limit = std::min(limit, last_instant(*hold));
+    for (const auto& hold : batch) limit = std::min(limit, hold->last_instant());
     for (const auto& [due, hold] : schedule_) {
       if (due.first >= limit) break;
       if (due.first == Time::min()) continue;  // lost
       // Those on other servers must not lose their leases because this one does not answer.
-      const auto last = last_instant(*hold);
+      const auto last = hold->last_instant();
       const bool elsewhere = hold->slot != batch.front()->slot;
       limit = std::min(limit, elsewhere ? due.first + (last - due.first) / 2 : last);
     }
