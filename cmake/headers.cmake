@@ -53,6 +53,7 @@ set(redis_lock_headers
   redis_lock/detail/quorum_sight.hpp
   redis_lock/detail/quorum_vote.hpp
   redis_lock/detail/random_id.hpp
+  redis_lock/detail/renewal_connections.hpp
   redis_lock/detail/renewer.hpp
   redis_lock/detail/servers.hpp
   redis_lock/detail/slot_map.hpp

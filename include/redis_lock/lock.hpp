@@ -53,6 +53,9 @@ namespace redis_lock {
 ///
 /// Unlike a mutex in memory, a lock can be lost while it is held: Redis hands it on when its lease
 /// ends, if the process was stopped for too long, or could not reach Redis. See expires_at().
+/// Without Options::on_lost or lost_token(), only owns_lock() of the Lock tells the loss. owns_lock() of a
+/// std::unique_lock over it stays true. unlock() throws nothing: it tells a loss to Options::on_error, and
+/// is silent without it, like ~Lock().
 ///
 /// All members may be called by several threads at once. Threads that share one Lock queue for it in
 /// the process, in order of arrival, and one of them at a time talks to Redis; any thread may unlock.
@@ -202,11 +205,14 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
     return hold && hold->owned();
   }
 
-  /// The end of the lease, counted from before it was asked for: until then nobody else can have the lock.
+  /// When owns_lock() becomes false unless the lease is extended: until then no other holder can have the
+  /// lock. This is the end of the lease, counted from before it was asked for. If a background thread
+  /// watches the lock (auto_renewal, on_lost, on_event, lost_token()), it is earlier by a tenth of the lease,
+  /// at most 100 ms: then the loss is told, so that it is known before the lease is over.
   /// time_point::max() if it has no expiry, time_point::min() if the lock is not held. No I/O.
   [[nodiscard]] std::chrono::steady_clock::time_point expires_at() const noexcept {
     const auto hold = holder_.current();
-    return detail::to_steady(hold ? hold->expires_at.load() : detail::Time::min());
+    return detail::to_steady(hold ? hold->owned_until() : detail::Time::min());
   }
 
   /// The number of the present or latest acquisition, with Options::fencing: greater than that of every

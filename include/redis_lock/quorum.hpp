@@ -178,11 +178,12 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
     return hold && hold->owned();
   }
 
-  /// The end of what is certain of the lease: until then nobody else can have the lock.
+  /// When owns_lock() becomes false unless the lease is extended: until then no other holder can have the
+  /// lock. This is the end of what is certain of the lease, for watched locks earlier as Lock::expires_at() says.
   /// time_point::min() if the lock is not held. No I/O.
   [[nodiscard]] std::chrono::steady_clock::time_point expires_at() const noexcept {
     const auto hold = holder_.current();
-    return detail::to_steady(hold ? hold->expires_at.load() : detail::Time::min());
+    return detail::to_steady(hold ? hold->owned_until() : detail::Time::min());
   }
 
   /// Asks the nodes whether anyone holds the lock, on a majority. Throws Error.

@@ -125,8 +125,8 @@ class Core {
     explicit Here(const Endpoint& endpoint)
         : servers(std::make_shared<Servers>(endpoint, counters)),
           pool(endpoint, servers),
-          renewer(std::make_shared<Renewer>(endpoint, servers,
-                                            [this] { return pool.settle_idle(); })) {}
+          renewer(std::make_shared<Renewer>(
+              endpoint, servers, [this] { return pool.settle_idle(); }, &pool)) {}
     ~Here() {
       renewer->stop();
       pool.settle_all();

@@ -31,6 +31,7 @@ struct Hold {
   std::atomic<Time> expires_at{Time::min()};
   std::atomic<Time> since{Time::min()};  // when the present holder got it
   std::atomic<bool> ended{false};        // released, lost or abandoned, and counted as such
+  std::atomic<bool> watched{false};      // by a renewal thread, which tells the loss
   std::atomic<bool> lost{false};
   std::atomic<bool> refused{false};  // lost by the server's word: the key is not ours
   /// The shortest lease of an extension that may have been sent, and was not heard of again: Redis may
@@ -50,7 +51,19 @@ struct Hold {
   bool scheduled = false, in_flight = false, paused = false, forgotten = false;
 
   [[nodiscard]] bool owned() const noexcept {
-    return !lost.load() && Time::clock::now() < expires_at.load();
+    return !lost.load() && Time::clock::now() < owned_until();
+  }
+
+  /// When it counts as lost unless it is extended: what Lock::expires_at() tells. It is the end of the
+  /// lease, or of a watched lock last_instant().
+  [[nodiscard]] Time owned_until() const noexcept {
+    return watched.load() ? last_instant() : expires_at.load();
+  }
+  /// When the loss of a watched lock is told, so that it is known before the lease is over: a tenth of the
+  /// lease earlier, at most 100 ms.
+  [[nodiscard]] Time last_instant() const noexcept {
+    const auto end = expires_at.load();
+    return end == never ? never : end - std::min(renewal() / 10, milliseconds{100});
   }
 
   /// The lease was extended by what was sent at that time.

@@ -89,6 +89,19 @@ class Pool {
     }
   }
 
+  /// Lends an idle connection to this server, for a renewal that cannot open its own. Null if there is
+  /// none. give_back() ends the loan.
+  [[nodiscard]] std::unique_ptr<Connection> lend(const Address& server) {
+    return take_idle_to(server);
+  }
+  /// Takes back what lend() gave. Releases that a broken connection has not answered are left to
+  /// settle_idle().
+  void give_back(std::unique_ptr<Connection> connection) {
+    if (connection->usable()) return keep(std::move(connection));
+    repeat_later(connection->take_deferred(), endpoint_.retry_for);
+    servers_->count_broken();
+  }
+
   /// Sends a release on an idle connection, without waiting for the reply. False: there is none, or
   /// too many replies are to come on it.
   [[nodiscard]] bool defer(DeferredRelease release) {
@@ -181,7 +194,9 @@ class Pool {
 
   /// The latest used connection to the server that has the slot.
   [[nodiscard]] std::unique_ptr<Connection> take_idle(Slot slot) {
-    const auto server = servers_->server_of(slot);
+    return take_idle_to(servers_->server_of(slot));
+  }
+  [[nodiscard]] std::unique_ptr<Connection> take_idle_to(const Address& server) {
     for (;;) {
       Idle latest;
       {

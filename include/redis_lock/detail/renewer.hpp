@@ -10,10 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/hold.hpp>
+#include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/renewal_connections.hpp>
 #include <redis_lock/detail/servers.hpp>
 #include <redis_lock/detail/thread.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -21,14 +22,18 @@
 namespace redis_lock::detail {
 
 /// Renews the leases of all locks that are held through one Client, and tells those that are lost: one
-/// thread, started by the first lock that needs it, with a connection of its own to each server.
+/// thread, started by the first lock that needs it, with a connection of its own to each server. While it
+/// cannot open one, it renews on an idle connection of the pool.
 class Renewer : public std::enable_shared_from_this<Renewer> {
  public:
   /// `tidy` is run by the thread for tidy_by(), and says when it should be run again.
-  Renewer(const Endpoint& endpoint, std::shared_ptr<Servers> servers, std::function<Time()> tidy)
+  /// `pool` outlives the thread. It may be null: then there is none to borrow from.
+  Renewer(const Endpoint& endpoint, std::shared_ptr<Servers> servers, std::function<Time()> tidy,
+          Pool* pool = nullptr)
       : command_timeout_(endpoint.command_timeout),
         servers_(std::move(servers)),
-        tidy_(std::move(tidy)) {}
+        tidy_(std::move(tidy)),
+        connections_(servers_, pool) {}
   virtual ~Renewer() = default;
   Renewer(const Renewer&) = delete;
   Renewer(Renewer&&) = delete;
@@ -60,7 +65,10 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   void watch(const std::shared_ptr<Hold>& hold) {
     const std::lock_guard guard{mutex_};
     const bool watched = hold->scheduled || hold->in_flight;
-    if (!watched && !hold->lost && !hold->forgotten) schedule(hold);
+    if (!watched && !hold->lost && !hold->forgotten) {
+      hold->watched = true;
+      schedule(hold);
+    }
   }
 
   void tidy_soon() { tidy_by(Time::clock::now() + tidy_interval); }
@@ -114,12 +122,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     return thread_.get_id() == std::this_thread::get_id();
   }
 
-  /// The last instant at which loss can be told before the lease is over.
-  [[nodiscard]] static Time last_instant(const Hold& hold) {
-    const auto end = hold.expires_at.load();
-    return end == never ? never : end - std::min(hold.renewal() / 10, milliseconds{100});
-  }
-
   [[nodiscard]] static Time renewal_due(const Hold& hold) {
     const auto end = hold.expires_at.load();
     if (hold.paused || end == never) return never;
@@ -135,7 +137,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   void schedule(const std::shared_ptr<Hold>& hold) {
-    hold->due = hold->lost ? Time::min() : std::min(last_instant(*hold), renewal_due(*hold));
+    hold->due = hold->lost ? Time::min() : std::min(hold->last_instant(), renewal_due(*hold));
     schedule_.emplace(std::pair{hold->due, hold.get()}, hold);
     hold->scheduled = true;
     if (hold->due < wakes_at_) wake_.notify_all();
@@ -190,7 +192,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     while (next != schedule_.end() && next->first.first <= now + together &&
            batch.size() < largest_batch) {
       const auto hold = (next++)->second;
-      const bool is_lost = hold->lost || last_instant(*hold) <= now;
+      const bool is_lost = hold->lost || hold->last_instant() <= now;
       const bool is_early = hold->due > now && hold->due - now > hold->renewal() / 30;
       if (!is_lost && is_early) continue;
       if (!is_lost && renewal_due(*hold) == never) {  // paused or extended since it was scheduled
@@ -228,12 +230,12 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     if (batch.empty()) return;
     for (const auto& hold : batch) hold->in_flight = true;
     auto limit = Time::clock::now() + command_timeout_;
-    for (const auto& hold : batch) limit = std::min(limit, last_instant(*hold));
+    for (const auto& hold : batch) limit = std::min(limit, hold->last_instant());
     for (const auto& [due, hold] : schedule_) {
       if (due.first >= limit) break;
       if (due.first == Time::min()) continue;  // lost
       // Those on other servers must not lose their leases because this one does not answer.
-      const auto last = last_instant(*hold);
+      const auto last = hold->last_instant();
       const bool elsewhere = hold->slot != batch.front()->slot;
       limit = std::min(limit, elsewhere ? due.first + (last - due.first) / 2 : last);
     }
@@ -274,52 +276,15 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     std::vector<ScriptCall> calls;
     for (const auto& hold : batch)
       calls.push_back(extend_call(hold->key, hold->id, hold->expire_text));
-    std::unique_ptr<Connection> connection;
-    try {
-      const auto slot = batch.front()->slot;
-      connection = take_connection(servers_->server_of(slot));
-      if (!connection) connection = servers_->connect(slot, limit);
-      connection->independent_replies = true;
-      LimitedLink link{*connection, limit};
-      auto replies = evaluate(link, calls);
-      const auto refused = [](const Reply& reply) { return reply.is_error(); };
-      if (std::none_of(replies.begin(), replies.end(), refused)) {
-        connections_.push_back(std::move(connection));
-      } else {  // after a failover, say: look for the server anew
-        give_up(*connection);
-      }
-      return replies;
-    } catch (
-        const std::exception&) {  // tried again until the lease is over: that is told as a loss
-      if (connection) give_up(*connection);
-      return Replies(batch.size());
-    }
-  }
-
-  void give_up(const Connection& connection) {
-    servers_->doubt(connection.server());
-    servers_->count_broken();
-  }
-
-  [[nodiscard]] std::unique_ptr<Connection> take_connection(const Address& server) {
-    // Those that lead nowhere, or to servers that are not in use any more, go at some time.
-    const auto is_stale = [](const auto& connection) { return connection->stale(); };
-    const auto stale = std::remove_if(connections_.begin(), connections_.end(), is_stale);
-    for (auto one = stale; one != connections_.end(); ++one) servers_->count_broken();
-    connections_.erase(stale, connections_.end());
-    const auto found =
-        std::find_if(connections_.begin(), connections_.end(),
-                     [&](const auto& connection) { return connection->server() == server; });
-    if (found == connections_.end()) return nullptr;
-    auto connection = std::move(*found);
-    connections_.erase(found);
-    return connection;
+    auto replies = connections_.evaluate(batch.front()->slot, calls, limit);
+    if (connections_.left_failed_releases()) tidy_soon();
+    return replies;
   }
 
   const milliseconds command_timeout_;
   const std::shared_ptr<Servers> servers_;
   const std::function<Time()> tidy_;
-  std::vector<std::unique_ptr<Connection>> connections_;  // of the thread alone
+  RenewalConnections connections_;  // of the thread alone
   std::thread thread_;
   std::mutex mutex_;
   std::condition_variable wake_, settled_;

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <algorithm>
+#include <exception>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/connection.hpp>
+#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/pool.hpp>
+#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/servers.hpp>
+#include <redis_lock/detail/slot_map.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// The connections of a renewal thread: one to each server. While none can be opened, a renewal borrows
+/// an idle connection of the pool, and gives it back at once. For one thread.
+class RenewalConnections {
+ public:
+  /// `pool` may be null: then there is none to borrow from.
+  RenewalConnections(std::shared_ptr<Servers> servers, Pool* pool)
+      : servers_(std::move(servers)), pool_(pool) {}
+
+  /// Sends all calls in one write to the server that has the slot. What got no answer has a reply that is
+  /// no integer.
+  [[nodiscard]] Replies evaluate(Slot slot, const std::vector<ScriptCall>& calls, Time limit) {
+    auto replies = extend_on_own(slot, calls, limit);
+    if (!pool_ || !std::all_of(replies.begin(), replies.end(), got_no_answer)) return replies;
+    auto lent = pool_->lend(servers_->presumed_server_of(slot));
+    if (!lent) return replies;
+    replies = extend_on(*lent, calls, limit);
+    if (std::any_of(replies.begin(), replies.end(), got_no_answer)) servers_->doubt(lent->server());
+    lent->independent_replies = false;
+    pool_->give_back(std::move(lent));
+    return replies;
+  }
+
+  /// Has a borrowed connection failed with releases that the pool must repeat?
+  [[nodiscard]] bool left_failed_releases() const noexcept { return pool_ && pool_->has_failed(); }
+
+ private:
+  [[nodiscard]] static bool got_no_answer(const Reply& reply) {
+    return reply.kind != Reply::Kind::integer;
+  }
+
+  /// On a connection of the thread, or a new one. A server may refuse a new one only when it is used.
+  [[nodiscard]] Replies extend_on_own(Slot slot, const std::vector<ScriptCall>& calls, Time limit) {
+    std::unique_ptr<Connection> connection;
+    try {
+      connection = take_connection(servers_->server_of(slot));
+      if (!connection) {
+        const auto now = Time::clock::now();  // the other half of the time is for the pool's
+        if (pool_) limit = now + left_until(limit, now) / 2;
+        connection = servers_->connect(slot, limit);
+      }
+    } catch (const std::exception&) {
+      return Replies(calls.size());
+    }
+    auto replies = extend_on(*connection, calls, limit);
+    const auto failed = [](const Reply& reply) { return reply.is_error() || reply.is_nil(); };
+    if (std::none_of(replies.begin(), replies.end(), failed)) {
+      connections_.push_back(std::move(connection));
+    } else {  // after a failover, say: look for the server anew
+      give_up(*connection);
+    }
+    return replies;
+  }
+
+  /// What fails is tried again until the lease is over: that is told as a loss.
+  [[nodiscard]] static Replies extend_on(Connection& connection,
+                                         const std::vector<ScriptCall>& calls, Time limit) {
+    try {
+      connection.independent_replies = true;
+      LimitedLink link{connection, limit};
+      return detail::evaluate(link, calls);
+    } catch (const std::exception&) {
+      return Replies(calls.size());
+    }
+  }
+
+  void give_up(const Connection& connection) {
+    servers_->doubt(connection.server());
+    servers_->count_broken();
+  }
+
+  [[nodiscard]] std::unique_ptr<Connection> take_connection(const Address& server) {
+    // Those that lead nowhere, or to servers that are not in use any more, go at some time.
+    const auto is_stale = [](const auto& connection) { return connection->stale(); };
+    const auto stale = std::remove_if(connections_.begin(), connections_.end(), is_stale);
+    for (auto one = stale; one != connections_.end(); ++one) servers_->count_broken();
+    connections_.erase(stale, connections_.end());
+    const auto found =
+        std::find_if(connections_.begin(), connections_.end(),
+                     [&](const auto& connection) { return connection->server() == server; });
+    if (found == connections_.end()) return nullptr;
+    auto connection = std::move(*found);
+    connections_.erase(found);
+    return connection;
+  }
+
+  const std::shared_ptr<Servers> servers_;
+  Pool* const pool_;
+  std::vector<std::unique_ptr<Connection>> connections_;
+};
+
+}  // namespace redis_lock::detail
