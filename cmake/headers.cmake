@@ -58,6 +58,7 @@ set(redis_lock_headers
   redis_lock/detail/servers.hpp
   redis_lock/detail/slot_map.hpp
   redis_lock/detail/thread.hpp
+  redis_lock/detail/thread_identity.hpp
   redis_lock/detail/thread_safety.hpp
   redis_lock/detail/tls.hpp
 )

@@ -30,6 +30,7 @@
 #include <redis_lock/detail/keyspace.hpp>
 #include <redis_lock/detail/lockable.hpp>
 #include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/detail/thread_safety.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/options.hpp>
@@ -43,10 +44,10 @@ namespace redis_lock {
 ///
 ///                   | free                  | held by this object           | lease lost, not unlocked yet
 ///     --------------+-----------------------+-------------------------------+---------------------------
-///     lock()        | acquires, may wait    | other threads wait; the       | as when held
-///                   |                       | holder's: deadlock error      |
-///     try_lock()    | true, or false where  | false                         | false
-///                   | another object has it |                               |
+///     lock()        | acquires, may wait    | other threads wait; the       | other threads wait; the
+///                   |                       | holder's: deadlock error      | holder's: as if free
+///     try_lock()    | true, or false where  | false                         | other threads: false; the
+///                   | another object has it |                               | holder's: as if free
 ///     unlock()      | error: not_owned      | frees it                      | error: lease_lost
 ///     extend()      | error: not_owned      | a new lease                   | error: lease_lost
 ///     owns_lock()   | false                 | true                          | false
@@ -59,7 +60,8 @@ namespace redis_lock {
 ///
 /// All members may be called by several threads at once. Threads that share one Lock queue for it in
 /// the process, in order of arrival, and one of them at a time talks to Redis; any thread may unlock.
-/// Must not be destroyed while a thread waits for it. In a forked child, a Lock of the parent starts
+/// Must not be destroyed while a thread waits for it. unlock(), the destructor and the error_code overloads are no
+/// cancellation points of pthread_cancel(); the other members that block are, and then nothing is acquired. In a forked child, a Lock of the parent starts
 /// free, and nothing that the child does with it touches what the parent holds.
 ///
 /// When Redis is away: an operation reconnects for up to Endpoint::retry_for and then throws
@@ -86,6 +88,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// Releases what is still held, as unlock() does, and waits for a running on_lost to return, unless
   /// it is on_lost that destroys the Lock.
   ~Lock() {
+    const detail::CancellationPause no_cancellation;
     if (holder_.current()) unlock();
     holder_.await_callback();
   }
@@ -137,6 +140,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// Options::on_error (errc::not_owned, errc::lease_lost, or as for lock()), and then the lease frees
   /// the lock. Whatever happens, this object does not hold it any more.
   void unlock() noexcept REDIS_LOCK_RELEASE {
+    const detail::CancellationPause no_cancellation;
     try {
       holder_.release();
     } catch (const Error& error) {

@@ -22,6 +22,7 @@
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/lockable.hpp>
 #include <redis_lock/detail/quorum_holder.hpp>
+#include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/detail/thread_safety.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/node_status.hpp>
@@ -61,6 +62,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   /// Releases what is still held, as unlock() does, and waits for a running on_lost to return, unless
   /// it is on_lost that destroys the lock.
   ~QuorumLock() {
+    const detail::CancellationPause no_cancellation;
     if (holder_.current()) unlock();
     holder_.await_callback();
   }
@@ -110,6 +112,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   /// goes to Options::on_error, as with Lock. A node that is away is released when it is back, as long
   /// as a copy of its Client lives, or else by the lease.
   void unlock() noexcept REDIS_LOCK_RELEASE {
+    const detail::CancellationPause no_cancellation;
     try {
       holder_.release();
     } catch (const Error& error) {

@@ -8,6 +8,8 @@
 #include <mutex>
 #include <thread>
 
+#include "support/quorum.hpp"
+
 namespace redis_lock_test {
 namespace {
 
@@ -372,6 +374,70 @@ TEST_F(LockLoss, DestructorWaitsForARunningCallback) {
     ASSERT_TRUE(eventually([&] { return entered.load(); }));
   }
   EXPECT_TRUE(left) << "what the callback refers to may be gone after the Lock";
+}
+
+/// A lock that was lost, and not unlocked since.
+using LostLock = OnRedis;
+
+TEST_F(LostLock, IsAcquiredAnewByItsThread) {
+  for (const bool renewed : {false, true}) {
+    Losses losses;
+    auto options = renewed ? renewed_every_third_of(900ms) : leased_for(60s);
+    options.on_lost = losses.callback();
+    Lock lock{client, name, options};
+    lock.lock();
+    const auto first = lock.id();
+    ASSERT_EQ(redis.string("SET", key, "another"), "OK");
+    EXPECT_TRUE(eventually([&] { return renewed ? losses.count() == 1 : true; }));
+    if (!renewed) {
+      EXPECT_EQ(error_of([&] { lock.extend(); }), errc::lease_lost);
+    }
+    EXPECT_FALSE(lock.owns_lock());
+    EXPECT_FALSE(lock.try_lock()) << "another has it";
+    EXPECT_EQ(redis.integer("DEL", key), 1);
+    EXPECT_TRUE(lock.try_lock());
+    EXPECT_TRUE(lock.owns_lock());
+    EXPECT_NE(lock.id(), first);
+    EXPECT_EQ(redis.string("GET", key), lock.id());
+    std::error_code error;
+    lock.unlock(error);
+    EXPECT_FALSE(error) << error.message();
+    EXPECT_FALSE(redis.exists(key));
+    EXPECT_TRUE(eventually([&] { return losses.count() == 1; }));
+  }
+  EXPECT_EQ(client.stats().lost, 2U);
+  EXPECT_EQ(client.stats().acquired, client.stats().lost + client.stats().released);
+}
+
+TEST_F(LostLock, IsAcquiredAnewByLockOfItsThread) {
+  Lock lock{client, name, leased_for(30ms)};
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_NO_THROW(lock.lock());
+    EXPECT_TRUE(lock.owns_lock());
+    EXPECT_TRUE(eventually([&] { return !lock.owns_lock(); }));
+  }
+  EXPECT_EQ(client.stats().lost, 2U);
+}
+
+TEST_F(LostLock, IsBusyForOtherThreadsUntilItIsUnlocked) {
+  Lock lock{client, name, leased_for(30ms)};
+  lock.lock();
+  EXPECT_TRUE(eventually([&] { return !redis.exists(key); }));
+  std::thread other{[&] { EXPECT_FALSE(lock.try_lock()); }};
+  other.join();
+  std::error_code error;
+  lock.unlock(error);
+  EXPECT_EQ(error, errc::lease_lost);
+  EXPECT_TRUE(lock.try_lock());
+}
+
+TEST_F(LostLock, OfAQuorumIsAcquiredAnewByItsThread) {
+  QuorumServers servers{3};
+  redis_lock::QuorumLock lock{servers.clients(), name, leased_for(100ms)};
+  lock.lock();
+  EXPECT_TRUE(eventually([&] { return !lock.owns_lock(); }));
+  EXPECT_TRUE(lock.try_lock_for(10s));
+  EXPECT_TRUE(lock.owns_lock());
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <mutex>
 #include <thread>
 
+#include "support/quorum.hpp"
+
 namespace redis_lock_test {
 namespace {
 
@@ -47,6 +49,60 @@ TEST_F(LockShared, ExcludesObjectsInDifferentThreads) {
   for (auto& worker : workers) worker.join();
   EXPECT_EQ(overlaps, 0);
   EXPECT_EQ(entered, threads * rounds);
+}
+
+/// Runs `work` in a thread to which the system gives this id again.
+template <class Work>
+void run_with_the_id(std::thread::id id, const Work& work) {
+  for (bool done = false; !done;) {
+    std::thread thread{[&] {
+      done = std::this_thread::get_id() == id;
+      if (done) work();
+    }};
+    thread.join();
+  }
+}
+
+/// A lock that was acquired by a thread which has ended is busy for all later threads.
+template <class Mutex>
+void expect_busy_for_a_thread_with_the_same_id(Mutex& lock) {
+  std::thread::id holder;
+  std::thread first{[&] {
+    holder = std::this_thread::get_id();
+    lock.lock();
+  }};
+  first.join();
+  run_with_the_id(holder, [&] {
+    std::error_code error;
+    EXPECT_FALSE(lock.try_lock(error));
+    EXPECT_FALSE(error) << error.message();
+    auto unlocking = std::async(std::launch::async, [&] {
+      std::this_thread::sleep_for(50ms);  // so that lock() waits, or throws
+      lock.unlock();
+    });
+    EXPECT_NO_THROW(lock.lock());
+    unlocking.get();
+  });
+  EXPECT_TRUE(lock.owns_lock());
+  lock.unlock();
+}
+
+TEST_F(LockShared, IsBusyForAThreadWithTheIdOfTheHolder) {
+  Lock lock{client, name};
+  expect_busy_for_a_thread_with_the_same_id(lock);
+}
+
+TEST_F(LockShared, IsBusyForAThreadWithTheIdOfTheHolderOfAQuorum) {
+  QuorumServers servers{3};
+  redis_lock::QuorumLock lock{servers.clients(), name};
+  expect_busy_for_a_thread_with_the_same_id(lock);
+}
+
+TEST_F(LockShared, IsBusyForAThreadWithTheIdOfTheHolderBeforeAHandoff) {
+  Options options;
+  options.local_handoffs = 8;
+  Lock lock{client, name, options};
+  expect_busy_for_a_thread_with_the_same_id(lock);
 }
 
 TEST_F(LockShared, AnotherThreadOfTheSameObjectFindsItBusy) {

@@ -16,6 +16,7 @@
 #include <redis_lock/detail/renewer.hpp>
 #include <redis_lock/detail/servers.hpp>
 #include <redis_lock/detail/slot_map.hpp>
+#include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/detail/tls.hpp>
 #include <redis_lock/endpoint.hpp>
 
@@ -80,6 +81,7 @@ class Core {
   /// After an acquisition or a release that was given up on: makes sure that its id does not hold the
   /// lock. Where that cannot be done, the lease does it.
   void give_up(const Keys& keys, std::string_view id, std::string_view signal_expire) noexcept try {
+    const CancellationPause no_cancellation;
     if (borrowed_) return;
     // All in one write, which needs no answer: so it works, later, on a server that is frozen now.
     const auto connection = here_->servers->connect(
@@ -128,6 +130,7 @@ class Core {
           renewer(std::make_shared<Renewer>(
               endpoint, servers, [this] { return pool.settle_idle(); }, &pool)) {}
     ~Here() {
+      const CancellationPause no_cancellation;
       renewer->stop();
       pool.settle_all();
     }

@@ -33,10 +33,12 @@ class Gate {
     std::unique_lock guard{mutex_};
     queue_.push_back(&waiter);
     waiters_ = queue_.size();
+    Withdrawal withdrawal{*this, waiter};
     while (!look(waiter)) {
       const auto until = deadline.next_look();
       const bool timed_out = until != never && Time::clock::now() >= until;
       if (timed_out || (cancellation && cancellation->requested())) {
+        withdrawal.gate = nullptr;
         remove(waiter);
         return try_enter();  // the thread that opened the gate may have counted on this one
       }
@@ -46,20 +48,14 @@ class Gate {
         waiter.wake.wait_until(guard, waitable(until));
       }
     }
+    withdrawal.gate = nullptr;
     return true;
   }
 
   /// Lets the first waiter in, or leaves the gate open. By the thread that entered, or any other.
   void leave() {
     const std::lock_guard guard{mutex_};
-    if (queue_.empty()) {
-      closed_ = false;
-      return;
-    }
-    const auto next = queue_.front();
-    remove(*next);
-    next->let_in = true;
-    next->wake.notify_one();  // under the mutex: `next` is gone as soon as its thread wakes
+    let_next_in();
   }
 
   /// Lets in whoever comes first, if anybody waits; says so. Otherwise the caller stays inside.
@@ -83,7 +79,39 @@ class Gate {
     bool called = false;
   };
 
-  /// Is this waiter in? All that follow need the mutex.
+  /// Takes a waiter out of the queue whose thread is cancelled while it waits (pthread_cancel(3)).
+  struct Withdrawal {
+    Withdrawal(Gate& of, Waiter& who) : gate(&of), waiter(who) {}
+    Withdrawal(const Withdrawal&) = delete;
+    Withdrawal(Withdrawal&&) = delete;
+    Withdrawal& operator=(const Withdrawal&) = delete;
+    Withdrawal& operator=(Withdrawal&&) = delete;
+    ~Withdrawal() {
+      if (gate) gate->withdraw(waiter);
+    }
+    Gate* gate;
+    Waiter& waiter;
+  };
+
+  /// All that follow need the mutex.
+  void withdraw(Waiter& waiter) {
+    if (waiter.let_in) return let_next_in();
+    remove(waiter);
+    if (!closed_ && !queue_.empty()) queue_.front()->wake.notify_one();
+  }
+
+  void let_next_in() {
+    if (queue_.empty()) {
+      closed_ = false;
+      return;
+    }
+    const auto next = queue_.front();
+    remove(*next);
+    next->let_in = true;
+    next->wake.notify_one();  // under the mutex: `next` is gone as soon as its thread wakes
+  }
+
+  /// Is this waiter in?
   [[nodiscard]] bool look(Waiter& waiter) {
     if (waiter.let_in) return true;
     answer(waiter);

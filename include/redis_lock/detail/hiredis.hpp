@@ -22,13 +22,17 @@
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/openssl_error.hpp>
+#include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/endpoint.hpp>
 
 /// All that the library knows of hiredis: its handles, its errors, and its lack of MSG_NOSIGNAL.
 namespace redis_lock::detail {
 
 struct ContextCloser {
-  void operator()(redisContext* context) const noexcept { ::redisFree(context); }
+  void operator()(redisContext* context) const noexcept {
+    const CancellationPause no_cancellation;
+    ::redisFree(context);
+  }
 };
 using Context = std::unique_ptr<redisContext, ContextCloser>;
 
@@ -266,7 +270,8 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
 }
 
 /// Has the peer closed this idle connection, or sent what nobody asked for?
-[[nodiscard]] inline bool is_stale(const redisContext& context) {
+[[nodiscard]] inline bool is_stale(const redisContext& context) noexcept {
+  const CancellationPause no_cancellation;
   char byte = 0;
   return ::recv(context.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
          (errno != EAGAIN && errno != EWOULDBLOCK);
@@ -285,6 +290,7 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
 /// Makes a borrowed connection that still owes replies useless to its owner, through hiredis itself:
 /// otherwise a late reply would pass for the answer to the owner's next command.
 inline void poison(redisContext& context) noexcept {
+  const CancellationPause no_cancellation;
   {
     const SigpipeBlock sigpipe;  // TLS says goodbye where it can no more
     ::shutdown(context.fd, SHUT_RDWR);

@@ -69,7 +69,7 @@ class Holder : public Holding<Hold, HolderBooks> {
       if (hold) state.books.handoffs = 0;
       return hold;
     };
-    return acquire_by(operation, deadline, cancellation, take_over, get);
+    return acquire_by(operation, deadline, cancellation, renewer(), take_over, get);
   }
 
   void release() {

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include <redis_lock/detail/account.hpp>
@@ -19,6 +19,7 @@
 #include <redis_lock/detail/process_local.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/event.hpp>
 #include <redis_lock/options.hpp>
@@ -58,14 +59,14 @@ class Holding {
     const std::shared_ptr<const Account> account;
     Gate gate;
     Books books;
-    std::atomic<bool> held{false};          // `latest` is not released yet
-    std::atomic<std::thread::id> thread{};  // that holds it
-    std::mutex mutex;                       // guards `latest`, where the gate does not
+    std::atomic<bool> held{false};         // `latest` is not released yet
+    std::atomic<std::uint64_t> thread{0};  // that holds it: this_thread_number()
+    std::mutex mutex;                      // guards `latest`, where the gate does not
     std::shared_ptr<HoldType> latest;
 
     [[nodiscard]] bool is_held_by_this_thread() const noexcept {
       return held.load(std::memory_order_relaxed) &&
-             thread.load(std::memory_order_relaxed) == std::this_thread::get_id();
+             thread.load(std::memory_order_relaxed) == this_thread_number();
     }
   };
 
@@ -93,14 +94,15 @@ class Holding {
   /// else what `get(State&, bool& contended)` gets: the new `latest`, or nothing.
   template <class TakeOver, class Get>
   [[nodiscard]] bool acquire_by(const char* operation, const Deadline& deadline,
-                                Cancellation* cancellation, const TakeOver& take_over,
-                                const Get& get) {
+                                Cancellation* cancellation, Renewer* renewer,
+                                const TakeOver& take_over, const Get& get) {
     auto& state = *state_;
-    if (deadline.at() == never && state.is_held_by_this_thread()) {
+    const bool is_inside = state.is_held_by_this_thread() && replaces_lost(state, renewer);
+    if (!is_inside && deadline.at() == never && state.is_held_by_this_thread()) {
       throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
                               describe(operation, name_) + "this thread holds it");
     }
-    bool contended = !state.gate.try_enter();
+    bool contended = !is_inside && !state.gate.try_enter();
     auto called = contended ? Time::clock::now() : Time::max();
     const auto give_up = [&] {
       const bool cancelled = cancellation && cancellation->requested();
@@ -127,9 +129,20 @@ class Holding {
     state.account->counters().acquired(acquired - called, contended);
     const auto told = state.account->is_told() ? state.latest : nullptr;
     leave.gate = nullptr;
-    state.thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    state.thread.store(this_thread_number(), std::memory_order_relaxed);
     state.held.store(true, std::memory_order_release);
     if (told) state.account->tell(Event::Kind::acquired, told->id, acquired - called);
+    return true;
+  }
+
+  /// Ends what this thread holds if it is lost, so that the thread stands inside the gate and holds nothing.
+  [[nodiscard]] bool replaces_lost(State& state, Renewer* renewer) {
+    const auto hold = latest();
+    if (hold->owned() || !state.held.exchange(false, std::memory_order_acq_rel)) return false;
+    LeaveGate leave{&state.gate};
+    hold->end(Event::Kind::lost);
+    report_loss(renewer, hold);
+    leave.gate = nullptr;
     return true;
   }
 
@@ -220,15 +233,20 @@ class Holding {
     hold->tell_renewal();
   }
 
-  /// The error of an operation that finds the lock lost, which is told now.
-  [[nodiscard]] Error lost(const char* operation, Renewer* renewer,
-                           const std::shared_ptr<HoldType>& hold) const {
+  /// Tells that a lock is lost, unless that is known.
+  static void report_loss(Renewer* renewer, const std::shared_ptr<HoldType>& hold) {
     const bool known = hold->lost.exchange(true);
     if (renewer) {
       renewer->resume(hold);
     } else if (!known) {
       hold->tell_loss();
     }
+  }
+
+  /// The error of an operation that finds the lock lost, which is told now.
+  [[nodiscard]] Error lost(const char* operation, Renewer* renewer,
+                           const std::shared_ptr<HoldType>& hold) const {
+    report_loss(renewer, hold);
     return error(operation, errc::lease_lost, "it was lost before");
   }
 

@@ -23,6 +23,7 @@
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/thread_identity.hpp>
 
 namespace redis_lock::detail {
 
@@ -88,6 +89,7 @@ class Line {
   /// they are, if they are one. Throws Fault.
   Number send(std::string_view bytes, std::size_t replies, Time now, Request request,
               LateRelease release = {}) {
+    const CancellationPause no_cancellation;  // which could come between bytes and their count
     const auto first = sent_;
     sent_ += replies;
     batches_.push_back({sent_, now, request, false, std::move(release)});
@@ -105,6 +107,7 @@ class Line {
 
   /// Sends what the socket had no room for.
   void flush() {
+    const CancellationPause no_cancellation;
     if (is_plain(context_)) {
       flush_plain();
     } else {
@@ -116,6 +119,7 @@ class Line {
 
   /// Reads what has come.
   void receive() {
+    const CancellationPause no_cancellation;
     if (!is_plain(context_)) {
       call_hiredis(context_, [this] { return ::redisBufferRead(&context_); });
       return;

@@ -26,6 +26,7 @@
 #include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/thread.hpp>
+#include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
@@ -48,6 +49,7 @@ class LinePool {
       : endpoint_(endpoint), counters_(std::move(counters)), idle_limit_(idle_limit) {}
   /// Waits for an attempt to connect to end.
   ~LinePool() {
+    const CancellationPause no_cancellation;
     {
       const std::lock_guard guard{mutex_};
       stopping_ = true;

@@ -11,6 +11,7 @@
 #endif
 
 #include <redis_lock/detail/hold.hpp>
+#include <redis_lock/detail/thread_identity.hpp>
 
 /// What the members of Lock and QuorumLock have in common.
 namespace redis_lock::detail {
@@ -18,6 +19,7 @@ namespace redis_lock::detail {
 /// Does `work`, which says whether the lock was acquired; if it throws, `error` says what.
 template <class Work>
 bool without_exceptions(std::error_code& error, Work&& work) noexcept {
+  const CancellationPause no_cancellation;
   error.clear();
   try {
     return work();

@@ -83,6 +83,9 @@ class Pool {
           throw;
         }
         before = fault;
+      } catch (...) {  // no memory, or the thread is cancelled
+        abandon(std::move(connection));
+        throw;
       }
       close(std::move(connection), terms.retry_for);
       if (is_new) pause_until(after(started, retries.next_pause()), terms);
@@ -301,6 +304,12 @@ class Pool {
     if (unanswered.empty()) return;
     repeat_later(std::move(unanswered), retry_for);
     (void)repeat_failed();
+  }
+
+  /// Closes a connection in whatever state it is. The releases that it has not answered are left to settle_idle().
+  void abandon(std::unique_ptr<Connection> connection) noexcept try {
+    if (connection) repeat_later(connection->take_deferred(), endpoint_.retry_for);
+  } catch (const std::exception&) {  // no memory: their leases free the locks
   }
 
   static void give_up(const DeferredReleases& releases, const Fault& fault) {

@@ -58,7 +58,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
       return acquire_from_nodes(operation, state, deadline, terms, contended);
     };
     const auto nothing_left = [](const State&) { return std::nullopt; };
-    return acquire_by(operation, deadline, cancellation, nothing_left, get);
+    return acquire_by(operation, deadline, cancellation, &nodes_->renewer(), nothing_left, get);
   }
 
   void release() {

@@ -209,7 +209,10 @@ class QuorumNodes {
  private:
   struct Here {
     std::shared_ptr<QuorumRenewer> renewer;
-    ~Here() { renewer->stop(); }
+    ~Here() {
+      const CancellationPause no_cancellation;
+      renewer->stop();
+    }
   };
 
   [[nodiscard]] milliseconds least(milliseconds Endpoint::*time) const {

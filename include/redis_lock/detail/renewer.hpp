@@ -17,6 +17,7 @@
 #include <redis_lock/detail/renewal_connections.hpp>
 #include <redis_lock/detail/servers.hpp>
 #include <redis_lock/detail/thread.hpp>
+#include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
@@ -132,6 +133,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   void pause(std::unique_lock<std::mutex>& guard, Hold& hold) {
+    const CancellationPause no_cancellation;
     hold.paused = true;
     settled_.wait(guard, [&] { return !hold.in_flight; });
   }
