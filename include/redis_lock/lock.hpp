@@ -81,7 +81,9 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   /// never freed, reconnected or left with unread replies, and its timeouts are put back. While an
   /// operation of the Lock runs, nobody else may use it. There is no renewal, and none may be asked for.
   /// The connection's own timeout, where it has one, is the command_timeout. A connection on which a
-  /// reply did not come in time is shut down: its owner's next command fails instead of reading that reply.
+  /// reply did not come in time is shut down: its owner's next command fails instead of reading that reply. So is one that
+  /// is inside MULTI, or on which replies to its owner are under way: nothing is acquired, and the operation throws
+  /// errc::protocol_error. Each operation begins with an ECHO, in the same write, by which it finds that out.
   Lock(redisContext* borrowed, std::string name, Options options = Options::without_renewal())
       : Lock(Client{borrow(borrowed)}, std::move(name), std::move(options)) {}
 

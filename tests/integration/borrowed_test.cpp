@@ -66,6 +66,74 @@ TEST_F(BorrowedContext, WithCommandsOfItsOwnerUnderWayIsRefused) {
   lock.lock();
 }
 
+/// A context whose owner did something to it that does not show in the context.
+class MisusedContext : public BorrowedContext {
+ protected:
+  MisusedContext() { broken = true; }
+
+  void send(const std::string& command) {
+    redisAppendCommand(context.get(), command.c_str());
+    int done = 0;
+    while (done == 0) ASSERT_EQ(redisBufferWrite(context.get(), &done), REDIS_OK);
+  }
+  /// The next command of the owner fails, rather than getting a reply to another one.
+  void expect_useless() {
+    EXPECT_EQ(redisCommand(context.get(), "PING"), nullptr);
+    EXPECT_NE(context->err, 0);
+  }
+};
+
+TEST_F(MisusedContext, InsideMultiIsRefusedAndNothingRuns) {
+  for (const bool for_good : {false, true}) {
+    context = connect_hiredis(redis_lock::Endpoint::parse(test_uri()));
+    freeReplyObject(redisCommand(context.get(), "MULTI"));
+    auto options = Options::without_renewal();
+    if (for_good) options.expire = redis_lock::no_expiry;
+    Lock lock{context.get(), name, options};
+    EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::protocol_error);
+    EXPECT_FALSE(lock.owns_lock());
+    EXPECT_EQ(redisCommand(context.get(), "EXEC"), nullptr) << "its transaction is gone";
+    EXPECT_FALSE(redis.exists(key));
+  }
+}
+
+TEST_F(MisusedContext, WithRepliesUnderWayNeverSaysThatItHolds) {
+  for (const std::string reply : {"SET x 1", "PING", "INCR y", "GET nothing", "NO-SUCH-COMMAND"}) {
+    for (int count = 1; count <= 5; ++count) {
+      held_by_somebody();
+      context = connect_hiredis(redis_lock::Endpoint::parse(test_uri()));
+      for (int i = 0; i < count; ++i) send(reply);
+      Lock lock{context.get(), name};
+      const auto message = message_of<Error>([&] { return lock.try_lock(); });
+      EXPECT_THAT(message, ::testing::HasSubstr("replies of its owner under way"));
+      EXPECT_FALSE(lock.owns_lock());
+      EXPECT_EQ(redis.string("GET", key), "somebody");
+      expect_useless();
+      redis.integer("DEL", key);
+    }
+  }
+}
+
+TEST_F(MisusedContext, WithRepliesUnderWayLeavesNothingBehind) {
+  for (int count = 1; count <= 5; ++count) {
+    context = connect_hiredis(redis_lock::Endpoint::parse(test_uri()));
+    for (int i = 0; i < count; ++i) send("PING");
+    auto options = Options::without_renewal();
+    options.expire = redis_lock::no_expiry;
+    Lock lock{context.get(), name, options};
+    EXPECT_EQ(error_of([&] { lock.lock(); }), errc::protocol_error);
+    EXPECT_FALSE(redis.exists(key));
+    expect_useless();
+  }
+}
+
+TEST_F(MisusedContext, ThatIsSubscribedIsRefusedWithTheServersWords) {
+  freeReplyObject(redisCommand(context.get(), "SUBSCRIBE news"));
+  Lock lock{context.get(), name};
+  EXPECT_THAT(message_of<Error>([&] { return lock.try_lock(); }), ::testing::HasSubstr("echo"));
+  EXPECT_FALSE(redis.exists(key));
+}
+
 TEST_F(BorrowedContext, ReleasesInTheDestructorAndStaysOpen) {
   {
     Lock lock{context.get(), name};

@@ -15,6 +15,7 @@
 #include <redis_lock/detail/deferred_release.hpp>
 #include <redis_lock/detail/hiredis.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/random_id.hpp>
 #include <redis_lock/detail/tls.hpp>
 #include <redis_lock/endpoint.hpp>
 
@@ -100,7 +101,9 @@ class Connection {
     const auto now = Time::clock::now();
     const auto deadline = after(now, limit);
     owes_replies_ = true;
-    transmit(commands);
+    const auto marker = owned_ || is_in_step_ ? std::string{} : fresh_marker(now);
+    transmit(commands, marker);
+    if (!marker.empty()) find_marker(marker, commands.size(), deadline);
     auto late = receive_all(deferred_.size(), deadline, may_wait);
     Nudge nudge;
     if (nudge_after) nudge.at = after(now, *nudge_after);
@@ -158,9 +161,13 @@ class Connection {
   }
   [[nodiscard]] const Address& server() const noexcept { return server_; }
 
+  /// Did replies come on a borrowed context that its owner had asked for? Then it is of no use to the owner any more.
+  [[nodiscard]] bool is_out_of_step() const noexcept { return is_out_of_step_; }
+
   /// May it be used for another operation?
   [[nodiscard]] bool usable() const noexcept {
-    return !owes_replies_ && refused_.empty() && context_->err == 0 && !has_more(*context_);
+    return !is_out_of_step_ && !owes_replies_ && refused_.empty() && context_->err == 0 &&
+           !has_more(*context_);
   }
   [[nodiscard]] bool stale() const noexcept { return is_stale(*context_); }
   /// Has the server done what it was asked on it since the last call of expect_answer()?
@@ -212,14 +219,46 @@ class Connection {
     }
   }
 
-  void transmit(const Commands& commands) {
+  void transmit(const Commands& commands, std::string_view marker = {}) {
     if (commands.empty()) return;
     if (owned_ && is_plain(*context_)) {
       send_owned(*context_, commands.encode());
     } else {
       const auto deadline = after(Time::clock::now(), command_timeout_);
-      send_through_hiredis(*context_, commands.encode(), deadline);
+      auto bytes = marker.empty() ? std::string{} : Commands{}.add({"ECHO", marker}).encode();
+      send_through_hiredis(*context_, bytes.append(commands.encode()), deadline);
     }
+  }
+
+  /// A text that no reply to the owner of a borrowed context has.
+  [[nodiscard]] static std::string fresh_marker(Time now) {
+    const auto ticks = static_cast<std::uint64_t>(now.time_since_epoch().count());
+    return "redis_lock:" + std::to_string(mix(ticks)) + std::to_string(mix(~ticks));
+  }
+
+  /// Makes sure that the replies to come on a borrowed context are those of the library: before the first commands of an
+  /// operation stands an ECHO, which must come back in its place. Within MULTI nothing has run, and never will once the
+  /// connection is shut down. Where replies to its owner come first, reads on until nothing is owed any more, so that
+  /// what has run can be undone.
+  void find_marker(const std::string& marker, std::size_t count, Time deadline) {
+    const auto first = receive(*context_, deadline, false);
+    if (first.kind == Reply::Kind::string && first.text == marker) {
+      is_in_step_ = true;
+      return;
+    }
+    is_out_of_step_ = true;
+    if (first.kind == Reply::Kind::status && first.text == "QUEUED") {
+      throw Fault{errc::protocol_error, "the borrowed context is inside MULTI"};
+    }
+    const bool is_refused =
+        first.is_error() && first.text.find("'echo'") != first.text.npos;  // NOPERM, or subscribed
+    for (auto reply = first; !is_refused && reply.text != marker;)
+      reply = receive(*context_, deadline, false);
+    while (count-- > 0) (void)receive(*context_, deadline, false);
+    owes_replies_ = false;
+    is_in_step_ = true;
+    if (is_refused) throw fault_of(first);
+    throw Fault{errc::protocol_error, "the borrowed context has replies of its owner under way"};
   }
 
   /// The first reply may be that of a command which blocks.
@@ -278,6 +317,7 @@ class Connection {
   bool has_sent_script_ = false;  // the first time as text: what comes next finds the lock free
   Cancellation* cancellation_ = nullptr;
   bool owes_replies_ = false;
+  bool is_in_step_ = false, is_out_of_step_ = false;  // a borrowed context
   bool answered_ = false;
 };
 

@@ -177,6 +177,7 @@ class Holder : public Holding<Hold, HolderBooks> {
           return acquisition.run(connection);
         } catch (const Fault&) {
           connection.progress = acquisition.progress();
+          if (connection.is_out_of_step()) undo(connection, hold->id);
           throw;
         }
       });
@@ -195,6 +196,14 @@ class Holder : public Holding<Hold, HolderBooks> {
     } catch (...) {
       give_up();
       throw;
+    }
+  }
+
+  /// Frees what an attempt on a borrowed context may have acquired whose replies were not to be trusted.
+  void undo(Connection& connection, const std::string& id) const {
+    try {
+      (void)detail::release(connection, keys_, id, signal_expire_);
+    } catch (const Fault&) {  // its lease frees it, and what is reported is why it was undone
     }
   }
 
