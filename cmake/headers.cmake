@@ -23,6 +23,7 @@ set(redis_lock_headers
   redis_lock/detail/callback.hpp
   redis_lock/detail/cancellation.hpp
   redis_lock/detail/checked.hpp
+  redis_lock/detail/connect.hpp
   redis_lock/detail/connection.hpp
   redis_lock/detail/core.hpp
   redis_lock/detail/deadline.hpp
@@ -55,6 +56,8 @@ set(redis_lock_headers
   redis_lock/detail/random_id.hpp
   redis_lock/detail/renewal_connections.hpp
   redis_lock/detail/renewer.hpp
+  redis_lock/detail/resolve.hpp
+  redis_lock/detail/server_text.hpp
   redis_lock/detail/servers.hpp
   redis_lock/detail/slot_map.hpp
   redis_lock/detail/thread.hpp

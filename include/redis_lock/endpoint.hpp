@@ -57,6 +57,8 @@ struct Sentinel {
 /// Where Redis is and how to talk to it. A plain aggregate; a Client checks it when it is made.
 struct Endpoint {
   /// Name or address (IPv4 or IPv6, without brackets) for TCP; not used where one of the next three is set.
+  /// A name is looked up for each new connection, and all of its addresses are tried, within connect_timeout. While it
+  /// cannot be looked up, the addresses found last are used.
   std::string host = "127.0.0.1";
   /// TCP port, of `host`.
   std::uint16_t port = 6379;
@@ -77,7 +79,8 @@ struct Endpoint {
   int database = 0;
   /// For CLIENT SETNAME, so that CLIENT LIST tells who is connected. Default none.
   std::string client_name;
-  /// How long one attempt to connect may take. Default 1 s.
+  /// How long one attempt to connect may take, to all addresses of the host together, their look-up included. A timed wait
+  /// ends it at its deadline, but leaves it 100 ms. Default 1 s.
   std::chrono::milliseconds connect_timeout{1000};
   /// How long one answer of a server that is not asked to wait may take. Default 1 s.
   std::chrono::milliseconds command_timeout{1000};

@@ -177,7 +177,8 @@ TEST_F(QuorumMajority, ThatIsDownIsAnErrorAndNothingStaysBehind) {
   nodes.server(0).kill();
   nodes.server(2).kill();
   const auto text = message_of([&] { return lock.lock(), 0; });
-  EXPECT_THAT(text, HasSubstr("lock of \"name\": 2 of 3 nodes did not answer: node 1: "));
+  EXPECT_THAT(text, HasSubstr("lock of \"name\": 2 of 3 nodes did not answer: node 1 (" +
+                              nodes.server(0).endpoint().unix_socket + "): "));
   std::error_code error;
   EXPECT_FALSE(lock.try_lock(error));
   EXPECT_EQ(error, errc::connection_failed);

@@ -71,6 +71,11 @@ class MisusedContext : public BorrowedContext {
  protected:
   MisusedContext() { broken = true; }
 
+  /// A new one, whose user may send any command.
+  void connect() {
+    context = connect_hiredis(with_all_rights(redis_lock::Endpoint::parse(test_uri())));
+  }
+
   void send(const std::string& command) {
     redisAppendCommand(context.get(), command.c_str());
     int done = 0;
@@ -85,7 +90,7 @@ class MisusedContext : public BorrowedContext {
 
 TEST_F(MisusedContext, InsideMultiIsRefusedAndNothingRuns) {
   for (const bool for_good : {false, true}) {
-    context = connect_hiredis(redis_lock::Endpoint::parse(test_uri()));
+    connect();
     freeReplyObject(redisCommand(context.get(), "MULTI"));
     auto options = Options::without_renewal();
     if (for_good) options.expire = redis_lock::no_expiry;
@@ -101,7 +106,7 @@ TEST_F(MisusedContext, WithRepliesUnderWayNeverSaysThatItHolds) {
   for (const std::string reply : {"SET x 1", "PING", "INCR y", "GET nothing", "NO-SUCH-COMMAND"}) {
     for (int count = 1; count <= 5; ++count) {
       held_by_somebody();
-      context = connect_hiredis(redis_lock::Endpoint::parse(test_uri()));
+      connect();
       for (int i = 0; i < count; ++i) send(reply);
       Lock lock{context.get(), name};
       const auto message = message_of<Error>([&] { return lock.try_lock(); });
@@ -116,7 +121,7 @@ TEST_F(MisusedContext, WithRepliesUnderWayNeverSaysThatItHolds) {
 
 TEST_F(MisusedContext, WithRepliesUnderWayLeavesNothingBehind) {
   for (int count = 1; count <= 5; ++count) {
-    context = connect_hiredis(redis_lock::Endpoint::parse(test_uri()));
+    connect();
     for (int i = 0; i < count; ++i) send("PING");
     auto options = Options::without_renewal();
     options.expire = redis_lock::no_expiry;
@@ -128,6 +133,7 @@ TEST_F(MisusedContext, WithRepliesUnderWayLeavesNothingBehind) {
 }
 
 TEST_F(MisusedContext, ThatIsSubscribedIsRefusedWithTheServersWords) {
+  connect();
   freeReplyObject(redisCommand(context.get(), "SUBSCRIBE news"));
   Lock lock{context.get(), name};
   EXPECT_THAT(message_of<Error>([&] { return lock.try_lock(); }), ::testing::HasSubstr("echo"));

@@ -103,15 +103,15 @@ inline Socket connect_to(const redis_lock::Endpoint& endpoint) {
   return socket;
 }
 
-/// Listens at `endpoint`. Port 0 is replaced by the port that the kernel chose.
-inline Socket listen_at(redis_lock::Endpoint& endpoint) {
+/// Listens at `endpoint`, with so long a queue. Port 0 is replaced by the port that the kernel chose.
+inline Socket listen_at(redis_lock::Endpoint& endpoint, int backlog = 512) {
   detail::SocketAddress address;
   auto length = detail::fill(address, endpoint);
   auto socket = detail::open_socket(endpoint);
   const int on = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (::bind(socket.get(), &address.any, length) != 0) detail::throw_errno("bind");
-  if (::listen(socket.get(), 512) != 0) detail::throw_errno("listen");
+  if (::listen(socket.get(), backlog) != 0) detail::throw_errno("listen");
   if (endpoint.unix_socket.empty()) {
     if (::getsockname(socket.get(), &address.any, &length) != 0) detail::throw_errno("getsockname");
     endpoint.port = ntohs(address.tcp.sin_port);

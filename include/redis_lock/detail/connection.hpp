@@ -11,11 +11,13 @@
 
 #include <redis_lock/detail/backoff.hpp>
 #include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/connect.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/deferred_release.hpp>
 #include <redis_lock/detail/hiredis.hpp>
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/random_id.hpp>
+#include <redis_lock/detail/resolve.hpp>
 #include <redis_lock/detail/tls.hpp>
 #include <redis_lock/endpoint.hpp>
 
@@ -41,14 +43,16 @@ class Connection {
 
   /// Connects and, unless that is left to the caller, authenticates and selects the database. Blocks
   /// up to connect_timeout, but not past `deadline`, and then up to command_timeout; over TLS up to twice.
-  Connection(const Endpoint& endpoint, Time deadline, Greeting greeting = Greeting::now)
+  Connection(const Endpoint& endpoint, Resolver& resolver, Time deadline,
+             Greeting greeting = Greeting::now)
       : command_timeout_(endpoint.command_timeout) {
     if (endpoint.tls) require_tls();
     const auto start = Time::clock::now();
     const auto timeout = std::min(endpoint.connect_timeout, left_until(deadline, start));
-    owned_ = open_context(endpoint, timeout);
+    const auto connected_by = after(start, timeout);
+    owned_ = open_context(endpoint, resolver, connected_by);
     context_ = owned_.get();
-    if (endpoint.tls) start_tls(*context_, endpoint, after(start, timeout), deadline);
+    if (endpoint.tls) start_tls(*context_, endpoint, connected_by, deadline);
     if (greeting == Greeting::now) greet(endpoint, deadline);
   }
 
@@ -222,7 +226,13 @@ class Connection {
   void transmit(const Commands& commands, std::string_view marker = {}) {
     if (commands.empty()) return;
     if (owned_ && is_plain(*context_)) {
-      send_owned(*context_, commands.encode());
+      try {
+        send_owned(*context_, commands.encode());
+      } catch (const Fault&) {
+        const auto words = last_words(*context_);
+        if (words) throw fault_of(*words);
+        throw;
+      }
     } else {
       const auto deadline = after(Time::clock::now(), command_timeout_);
       auto bytes = marker.empty() ? std::string{} : Commands{}.add({"ECHO", marker}).encode();
@@ -270,8 +280,9 @@ class Connection {
       try {
         replies.push_back(receive(*context_, deadline, may_wait, std::exchange(nudge, {})));
       } catch (const Fault&) {
-        // A server that has no room says so before it hangs up.
-        if (!replies.empty() && is_passing_error(replies.back())) throw fault_of(replies.back());
+        const bool is_told =
+            !replies.empty() && (is_passing_error(replies.back()) || is_parting(replies.back()));
+        if (is_told) throw fault_of(replies.back());
         throw;
       }
     }
@@ -361,8 +372,10 @@ inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
   if (commands.empty()) return;
   const auto replies = exchange_by(commands, deadline);
   const bool authenticates = !endpoint.username.empty() || !endpoint.password.empty();
-  if (authenticates && replies.front().is_error() && !is_passing_error(replies.front())) {
-    throw Fault{errc::authentication_failed, replies.front().text};
+  const auto& first = replies.front();
+  const bool is_refused = first.is_error() && !is_passing_error(first) && !is_parting(first);
+  if (authenticates && is_refused) {
+    throw Fault{errc::authentication_failed, first.text};
   }
   for (const auto& reply : replies) expect(reply, reply.is_ok(), "the greeting");
   answered_ = false;

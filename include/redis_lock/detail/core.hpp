@@ -14,6 +14,7 @@
 #include <redis_lock/detail/process_local.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/detail/server_text.hpp>
 #include <redis_lock/detail/servers.hpp>
 #include <redis_lock/detail/slot_map.hpp>
 #include <redis_lock/detail/thread_identity.hpp>
@@ -58,7 +59,14 @@ class Core {
     const std::lock_guard guard{here_->borrowed};
     Connection connection{borrowed_};
     connection.set_cancellation(terms.cancellation);
-    return work(connection);
+    try {
+      return work(connection);
+    } catch (const Fault& fault) {
+      const bool is_named =
+          fault.code() != errc::timed_out && fault.code() != errc::connection_failed;
+      if (is_named) throw;
+      throw named(text_of(*borrowed_), fault);
+    }
   }
 
   /// As perform(), for the caller of the library: throws Error, which names the operation and the lock.

@@ -128,6 +128,16 @@ inline constexpr std::array known_errors{
   return Decision::final;
 }
 
+/// Is it what a server says to a client before it hangs up on it, whatever the client had asked?
+[[nodiscard]] inline bool is_parting(const Reply& reply) {
+  if (!reply.is_error()) return false;
+  for (const std::string_view words :
+       {"DENIED", "NOAUTH", "ERR max number of clients", "ERR Protocol error"}) {
+    if (reply.text.compare(0, words.size(), words) == 0) return true;
+  }
+  return false;
+}
+
 /// The fault that an error reply stands for.
 [[nodiscard]] inline Fault fault_of(const Reply& error) {
   switch (decision_on(error.text)) {

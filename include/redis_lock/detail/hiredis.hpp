@@ -10,11 +10,13 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <ctime>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -111,22 +113,6 @@ class SigpipeBlock {
   return {errc::connection_failed, "TLS: refused by the server: " + error.text};
 }
 
-/// Opens a connection, over TCP or a Unix socket. Blocks up to `timeout`.
-[[nodiscard]] inline Context open_context(const Endpoint& endpoint, milliseconds timeout) {
-  const auto limit = to_timeval(std::max(timeout, milliseconds{1}));
-  Context context{endpoint.unix_socket.empty()
-                      ? ::redisConnectWithTimeout(endpoint.host.c_str(), endpoint.port, limit)
-                      : ::redisConnectUnixWithTimeout(endpoint.unix_socket.c_str(), limit)};
-  if (!context) throw std::bad_alloc{};
-  if (context->err) throw Fault{errc::connection_failed, context->errstr, Fault::Kind::passing};
-  ::fcntl(context->fd, F_SETFD, FD_CLOEXEC);
-  // TCP_NODELAY is set by hiredis itself; both calls report failure through the context.
-  ::redisSetTimeout(context.get(), to_timeval(endpoint.command_timeout));
-  if (endpoint.unix_socket.empty()) ::redisEnableKeepAlive(context.get());
-  if (context->err) throw Fault{errc::connection_failed, context->errstr, Fault::Kind::passing};
-  return context;
-}
-
 /// Does hiredis read and write on the bare socket? Otherwise through TLS.
 [[nodiscard]] inline bool is_plain(const redisContext& context) {
 #if HIREDIS_MAJOR >= 1
@@ -138,12 +124,12 @@ class SigpipeBlock {
 }
 
 /// Waits until one can go on with a connection (true), or until `time` (false).
-[[nodiscard]] inline bool is_ready(const redisContext& context, short events, Time time) {
+[[nodiscard]] inline bool is_ready(int descriptor, short events, Time time) {
   for (;;) {
     const auto left = left_until(time, Time::clock::now());
     if (left <= milliseconds::zero()) return false;
     const auto most = milliseconds{std::numeric_limits<int>::max()};
-    pollfd socket{context.fd, events, 0};
+    pollfd socket{descriptor, events, 0};
     if (::poll(&socket, 1, static_cast<int>(std::min(left, most).count())) > 0) return true;
   }
 }
@@ -151,7 +137,7 @@ class SigpipeBlock {
 /// Waits until one can go on with a connection, or throws timed_out at the deadline.
 inline void wait_for(const redisContext& context, short events, Time deadline,
                      const char* complaint = "no answer within the timeout") {
-  if (!is_ready(context, events, deadline)) {
+  if (!is_ready(context.fd, events, deadline)) {
     throw Fault{errc::timed_out, complaint, Fault::Kind::passing};
   }
 }
@@ -237,7 +223,7 @@ struct Nudge {
 /// Waits until there is something to read, or throws timed_out at the deadline.
 inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
   while (nudge.at < deadline) {
-    if (is_ready(context, POLLIN, nudge.at)) return;
+    if (is_ready(context.fd, POLLIN, nudge.at)) return;
     nudge.send(context, Time::clock::now(), deadline);
   }
   wait_for(context, POLLIN, deadline);
@@ -267,6 +253,30 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
       call_hiredis(context, [&] { return ::redisBufferRead(&context); });
     }
   }
+}
+
+/// How messages name a borrowed connection: with its server, where hiredis knows it.
+[[nodiscard]] inline std::string text_of(const redisContext& context) {
+  const std::string text = "borrowed context";
+  if (context.unix_sock.path) return text + " to " + context.unix_sock.path;
+  if (!context.tcp.host) return text;
+  return text + " to " + context.tcp.host + ':' + std::to_string(context.tcp.port);
+}
+
+/// What the server said before it hung up, if it was an error: it can be read although nothing can be sent any more.
+[[nodiscard]] inline std::optional<Reply> last_words(redisContext& context) {
+  std::array<char, 1024> bytes;
+  const auto count = ::recv(context.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (count <= 0 || ::redisReaderFeed(context.reader, bytes.data(),
+                                      static_cast<std::size_t>(count)) != REDIS_OK) {
+    return std::nullopt;
+  }
+  void* parsed = nullptr;
+  if (::redisGetReplyFromReader(&context, &parsed) != REDIS_OK || !parsed) return std::nullopt;
+  const HiredisReply reply{static_cast<redisReply*>(parsed)};
+  auto words = to_reply(*reply);
+  if (!is_parting(words)) return std::nullopt;
+  return words;
 }
 
 /// Has the peer closed this idle connection, or sent what nobody asked for?

@@ -25,6 +25,7 @@
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/node_health.hpp>
 #include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/resolve.hpp>
 #include <redis_lock/detail/thread.hpp>
 #include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -32,8 +33,9 @@
 namespace redis_lock::detail {
 
 /// The connection of a Line: the one place that opens them. Blocks. Throws Fault.
-[[nodiscard]] inline std::unique_ptr<Connection> open_connection(const Endpoint& endpoint) {
-  return std::make_unique<Connection>(endpoint, never);
+[[nodiscard]] inline std::unique_ptr<Connection> open_connection(const Endpoint& endpoint,
+                                                                 Resolver& resolver) {
+  return std::make_unique<Connection>(endpoint, resolver, never);
 }
 
 /// The open lines to one server, for those who ask several servers at once, and do not wait for one
@@ -164,6 +166,7 @@ class LinePool {
     return no_line();
   }
 
+  [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
   /// What the server has failed at. No I/O.
   [[nodiscard]] const NodeHealth& health() const noexcept { return health_; }
 
@@ -350,7 +353,7 @@ class LinePool {
 
   /// Connects, and finds out whether the server answers: a frozen one, too, lets clients connect.
   [[nodiscard]] std::unique_ptr<Line> open_line(const LateReleases& late) {
-    auto connection = open_connection(endpoint_);
+    auto connection = open_connection(endpoint_, resolver_);
     Commands commands;
     commands.add({"PING"});
     for (const auto& [release, lease_end] : late) release->add_to(commands);
@@ -368,6 +371,7 @@ class LinePool {
   }
 
   const Endpoint& endpoint_;
+  mutable Resolver resolver_;
   const std::shared_ptr<Counters> counters_;
   const milliseconds idle_limit_;
   NodeHealth health_;

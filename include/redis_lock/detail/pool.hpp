@@ -45,14 +45,17 @@ class Pool {
   template <class Work>
   auto perform(const Terms& terms, Work&& work) {
     Retries retries;
-    Time connect_by = never;  // the first new connection has all of its timeouts
+    std::optional<Time> connect_by;
     std::optional<Fault> before;
     auto connection = take_idle(terms.slot);
     for (;;) {
       const bool is_new = !connection;
       const auto started = is_new ? Time::clock::now() : Time{};
       try {
-        if (is_new) connection = servers_->connect(terms.slot, connect_by);
+        if (is_new) {
+          if (!connect_by) connect_by = std::max(terms.deadline.at(), started + least_to_connect);
+          connection = servers_->connect(terms.slot, *connect_by);
+        }
         // NOLINTNEXTLINE(bugprone-use-after-move): what was moved from is null, and then a new one
         connection->expect_answer();
         connection->set_cancellation(terms.cancellation);
@@ -71,6 +74,7 @@ class Pool {
         const auto give_up_at = std::min(terms.deadline.at(), retries.give_up_at(terms.retry_for));
         if (is_new) connect_by = give_up_at;
         const bool out_of_time = is_new && now >= give_up_at;
+        const auto told = connection ? servers_->named(*connection, fault) : fault;
         if (!fault.passing() || silent || cancelled || out_of_time) {
           if (connection && !connection->usable()) give_up(connection->take_deferred(), fault);
           if (!fault.passing()) {
@@ -79,10 +83,11 @@ class Pool {
             servers_->count_broken();
           }
           // What cuts the last attempt short tells less than what went wrong before.
-          if (out_of_time && fault.code() == errc::timed_out && before) throw *before;
-          throw;
+          const bool is_cut = !connection || fault.code() == errc::timed_out;
+          if (out_of_time && is_cut && before) throw *before;
+          throw told;
         }
-        before = fault;
+        before = told;
       } catch (...) {  // no memory, or the thread is cancelled
         abandon(std::move(connection));
         throw;
@@ -175,6 +180,9 @@ class Pool {
   }
 
  private:
+  /// What the first new connection of an operation has, though its deadline is nearer.
+  static constexpr milliseconds least_to_connect{100};
+
   /// How long a connection with a deferred release must have been idle to be settled.
   static constexpr milliseconds settle_after{50};
   /// The time between two looks at replies that are to come, and releases that failed.

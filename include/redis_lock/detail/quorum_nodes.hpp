@@ -26,6 +26,7 @@
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/quorum_extend.hpp>
 #include <redis_lock/detail/renewer.hpp>
+#include <redis_lock/detail/server_text.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/node_status.hpp>
@@ -133,11 +134,7 @@ class QuorumNodes {
     std::vector<NodeStatus> statuses;
     for (const auto& core : cores_) {
       auto& status = statuses.emplace_back();
-      const auto& endpoint = core->endpoint();
-      const bool is_literal = endpoint.host.find(':') != std::string::npos;  // of IPv6
-      const auto host = is_literal ? '[' + endpoint.host + ']' : endpoint.host;
-      status.address = endpoint.unix_socket.empty() ? host + ':' + std::to_string(endpoint.port)
-                                                    : endpoint.unix_socket;
+      status.address = text_of(core->endpoint());
       auto failure = lines_of(*core).health().failure();
       if (!failure) continue;
       status.works = false;
@@ -246,7 +243,8 @@ class QuorumNodes {
     if (!fault.passing()) ++final;
     if (!first || (first->passing() && !fault.passing())) {
       first = fault;
-      text = "node " + std::to_string(i + 1) + ": " + fault.what();
+      text = "node " + std::to_string(i + 1) + " (" + text_of(seat.pool->endpoint()) +
+             "): " + fault.what();
     }
   }
   const auto code = first ? first->code() : errc::connection_failed;

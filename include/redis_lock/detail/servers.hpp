@@ -15,6 +15,8 @@
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/detail/resolve.hpp>
+#include <redis_lock/detail/server_text.hpp>
 #include <redis_lock/detail/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
 
@@ -73,6 +75,13 @@ class Servers final : public Redirector {
     return connection;
   }
 
+  /// The failure of a connection that was open: an answer of the server is left as it is.
+  [[nodiscard]] Fault named(const Connection& connection, const Fault& fault) const {
+    if (fault.code() == errc::server_error || fault.code() == errc::too_few_replicas) return fault;
+    if (!fail_over()) return detail::named("server " + text_of(endpoint_), fault);
+    return named(is_cluster() ? "server" : "master", connection.server(), fault);
+  }
+
   /// For each server that has keys, one slot that it has, as far as is known.
   [[nodiscard]] std::vector<Slot> one_slot_of_each() const {
     const std::lock_guard guard{mutex_};
@@ -99,7 +108,7 @@ class Servers final : public Redirector {
         for (auto word = commands.begin(i); word != commands.end(i); ++word) asking.append(*word);
         elsewhere = true;
         try {
-          Connection there{at(endpoint_, to->server), deadline};
+          Connection there{at(endpoint_, to->server), resolver_, deadline};
           reply = std::move(there.exchange_by(asking, deadline).back());
         } catch (const Fault& fault) {
           doubt(to->server);
@@ -115,7 +124,13 @@ class Servers final : public Redirector {
  private:
   [[nodiscard]] std::unique_ptr<Connection> open(Slot slot, Time deadline,
                                                  Connection::Greeting greeting) {
-    if (!fail_over()) return std::make_unique<Connection>(endpoint_, deadline, greeting);
+    if (!fail_over()) {
+      try {
+        return std::make_unique<Connection>(endpoint_, resolver_, deadline, greeting);
+      } catch (const Fault& fault) {
+        throw detail::named("server " + text_of(endpoint_), fault);
+      }
+    }
     const auto most = 2 * (endpoint_.connect_timeout + endpoint_.command_timeout);
     deadline = std::min(deadline, after(Time::clock::now(), most));
     // Of a failover, Sentinel may know before anybody else.
@@ -130,7 +145,8 @@ class Servers final : public Redirector {
                   Fault::Kind::passing};
     }
     try {
-      auto connection = std::make_unique<Connection>(at(endpoint_, *server), deadline, greeting);
+      auto connection =
+          std::make_unique<Connection>(at(endpoint_, *server), resolver_, deadline, greeting);
       if (!is_cluster() && greeting == Connection::Greeting::now) check_role(*connection, deadline);
       connection->belong_to(*server, is_cluster() ? this : nullptr);
       trust(*server);
@@ -151,10 +167,7 @@ class Servers final : public Redirector {
   }
 
   [[nodiscard]] static Fault named(const char* role, const Address& server, const Fault& fault) {
-    return {fault.code(),
-            std::string(role) + ' ' + server.host + ':' + std::to_string(server.port) + ": " +
-                fault.what(),
-            fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+    return detail::named(std::string(role) + ' ' + text_of(server), fault);
   }
 
   [[nodiscard]] bool is_doubted(const Address& server) const {
@@ -188,7 +201,7 @@ class Servers final : public Redirector {
       const auto now = Time::clock::now();
       const auto by = now + (std::max(deadline, now) - now) / shares--;
       try {
-        Connection connection{at(endpoint, candidate), by};
+        Connection connection{at(endpoint, candidate), resolver_, by};
         return ask(connection, candidate, by);
       } catch (const Fault& fault) {
         doubt(candidate);
@@ -256,6 +269,7 @@ class Servers final : public Redirector {
   }
 
   const Endpoint endpoint_;
+  Resolver resolver_;
   const std::shared_ptr<Counters> counters_;
   std::atomic<unsigned> broken_{0};  // and not replaced yet
   mutable std::mutex mutex_;
