@@ -131,6 +131,12 @@ TEST_F(OnCluster, TokensIncreaseOnEachMaster) {
   }
 }
 
+TEST_F(OnCluster, TimedWaitsEndAtTheirDeadline) {
+  Lock holder{client, name}, waiter{client, name};
+  holder.lock();
+  EXPECT_LT(median_lateness(waiter), hardly_late);
+}
+
 TEST_F(OnCluster, ResetAllFreesTheLocksOfAllMasters) {
   auto options = leased_for(60s);
   options.key_prefix = name + ":lock:";

@@ -56,6 +56,12 @@ TEST_F(OnSentinels, LocksAreTakenAndFreedOnTheMaster) {
 // ---------------------------------------------------------------------------------------------------
 // Sentinels that fail, or have no good news.
 
+TEST_F(OnSentinels, TimedWaitsEndAtTheirDeadline) {
+  Lock holder{fleet().uri(), name}, waiter{fleet().uri(), name};
+  holder.lock();
+  EXPECT_LT(median_lateness(waiter), hardly_late);
+}
+
 class Sentinels : public OnSentinels {
  protected:
   void expect_works(const std::string& uri) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <string>
@@ -69,6 +70,22 @@ std::string message_of(Function&& function) {
   }
   return {};
 }
+
+/// How late the timed waits for a lock that another one holds end, in the median. An idle server that is not nudged
+/// answers up to 100 ms late.
+template <class AnyLock>
+milliseconds median_lateness(AnyLock& lock) {
+  std::vector<milliseconds> late;
+  for (int i = 0; i < 21; ++i) {
+    const milliseconds limit{40 + 13 * i % 100};
+    const Stopwatch watch;
+    EXPECT_FALSE(lock.try_lock_for(limit));
+    late.push_back(watch.elapsed() - limit);
+  }
+  std::nth_element(late.begin(), late.begin() + 10, late.end());
+  return late[10];
+}
+inline constexpr milliseconds hardly_late{20};
 
 /// A name of its own on the shared server, seen through the library and through a plain client.
 class OnRedis : public ::testing::Test {

@@ -183,6 +183,12 @@ TEST_F(QuorumLocking, WithATimeIsNeverEarly) {
   EXPECT_TRUE(lock.try_lock_for(std::chrono::hours::max()));
 }
 
+TEST_F(QuorumLocking, EndsATimedWaitAtItsDeadline) {
+  QuorumLock holder{clients, name}, lock{clients, name};
+  holder.lock();
+  EXPECT_LT(median_lateness(lock), hardly_late);
+}
+
 TEST_F(QuorumLocking, WaitsOnServersBeforeRedis6) {
   std::vector<std::unique_ptr<Proxy>> proxies;
   std::vector<Client> through;

@@ -199,6 +199,7 @@ TEST_F(TlsLock, KeepsTheDeadlineOfAWaiter) {
   const auto time = time_of([&] { EXPECT_FALSE(lock.try_lock_for(300ms)); });
   EXPECT_GE(time, 300ms);
   EXPECT_LT(time, soon);
+  EXPECT_LT(median_lateness(lock), hardly_late);
 }
 
 TEST_F(TlsLock, IsRenewed) {
