@@ -54,13 +54,14 @@ TEST_F(LockShared, ExcludesObjectsInDifferentThreads) {
 /// Runs `work` in a thread to which the system gives this id again.
 template <class Work>
 void run_with_the_id(std::thread::id id, const Work& work) {
-  for (bool done = false; !done;) {
+  bool done = false;
+  do {
     std::thread thread{[&] {
       done = std::this_thread::get_id() == id;
       if (done) work();
     }};
     thread.join();
-  }
+  } while (!done);
 }
 
 /// A lock that was acquired by a thread which has ended is busy for all later threads.

@@ -257,7 +257,7 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
 
 /// How messages name a borrowed connection: with its server, where hiredis knows it.
 [[nodiscard]] inline std::string text_of(const redisContext& context) {
-  const std::string text = "borrowed context";
+  std::string text = "borrowed context";
   if (context.unix_sock.path) return text + " to " + context.unix_sock.path;
   if (!context.tcp.host) return text;
   return text + " to " + context.tcp.host + ':' + std::to_string(context.tcp.port);
