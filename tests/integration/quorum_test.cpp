@@ -149,7 +149,7 @@ TEST_F(QuorumLocking, WaitsOnOneNodeWithoutPollingUntilTheHolderReleases) {
 }
 
 TEST_F(QuorumLocking, WaitsForTheLeaseOfAHolderThatCrashed) {
-  nodes.hold(key, {0, 1, 2}, 300);
+  nodes.hold(key, {2, 1, 0}, 300);  // the lease that is waited for ends last
   QuorumLock lock{clients, name};
   const Stopwatch watch;
   lock.lock();
