@@ -7,6 +7,7 @@
 
 #include "failover.hpp"
 #include "support/cluster.hpp"
+#include "support/fake_server.hpp"
 
 namespace redis_lock_test {
 namespace {
@@ -277,6 +278,42 @@ TEST_F(MovingSlot, TakesItsHolderAlong) {
   EXPECT_FALSE(fleet().redis(key).exists(key));
 }
 
+/// How members name each other to clients: Redis 7.0 and later.
+class UnnamedMembers : public MovingSlot, public ::testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    MovingSlot::SetUp();
+    name_members_by(GetParam());
+  }
+  void TearDown() override {
+    name_members_by("ip");
+    MovingSlot::TearDown();
+  }
+
+ private:
+  static void name_members_by(const char* type) {
+    for (Index i = 0; i < fleet().size(); ++i) {
+      fleet().member(i).redis().command("CONFIG", "SET", "cluster-preferred-endpoint-type", type);
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, UnnamedMembers, Values("unknown-endpoint", "hostname"),
+                         [](const auto& test) {
+                           return test.param[0] == 'u' ? "ByNothing" : "ByMissingHostNames";
+                         });
+
+TEST_P(UnnamedMembers, AreFoundByAHolderWhoseSlotMoves) {
+  Holder holder{Client{fleet().uri("command_timeout=500&retry_for=20s", {source})}, name, 1500ms};
+  begin();
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  migration->move_key(key);
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  finish();
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  EXPECT_EQ(at_target(), holder.lock().id());
+  holder.expect_releases();
+}
+
 TEST_F(MovingSlot, TakesItsWaiterAlong) {
   held_by_somebody(name);
   Waiter waiter{client, name};
@@ -523,6 +560,85 @@ TEST_F(FrozenMasterInCluster, DoesNotKeepTheLocksOfOthersFromBeingRenewed) {
     holder->expect_renewed_after(at);
     holder->expect_releases();
   }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// What servers tell of each other.
+
+/// How a server tells where the other one is.
+struct Telling {
+  const char* name;
+  /// Behind "MOVED <slot> ". {port}: of the other server; {self}: of the one that says it.
+  const char* redirection;
+  /// The bytes of the entry in CLUSTER SLOTS, without its type.
+  const char* entry;
+};
+void PrintTo(const Telling& telling, std::ostream* stream) { *stream << telling.name; }
+
+class ToldServers : public ::testing::TestWithParam<Telling> {
+ protected:
+  /// The keys are at the first server, until they are at the second.
+  FakeServer::Answer answers(std::size_t self) {
+    return FakeServer::each_command([this, self](const Command& command) -> std::string {
+      const std::size_t owner = is_moved;
+      if (command.front() == "CLUSTER") {
+        return "*1\r\n*4\r\n:0\r\n:16383\r\n" + filled(GetParam().entry, self, owner) +
+               "*2\r\n$9\r\n127.0.0.9\r\n:0\r\n";  // a replica that is not up yet
+      }
+      if (owner != self) {
+        return "-MOVED " + std::to_string(slot) + " " +
+               filled(GetParam().redirection, self, owner) + "\r\n";
+      }
+      if (command.front() == "SET") return "+OK\r\n";
+      if (command.front() == "EVALSHA" || command.front() == "EVAL") ++scripts[self];
+      return ":0\r\n";
+    });
+  }
+
+  [[nodiscard]] std::string filled(std::string text, std::size_t self, std::size_t owner) const {
+    const auto fill = [&](const std::string& gap, std::size_t server) {
+      const auto at = text.find(gap);
+      if (at != text.npos) text.replace(at, gap.size(), std::to_string(ports[server]));
+    };
+    fill("{port}", owner);
+    fill("{self}", self);
+    return text;
+  }
+
+  const redis_lock::detail::Slot slot = redis_lock::detail::slot_of("lock:{name}");
+  std::array<std::atomic<int>, 2> ports{};
+  std::array<std::atomic<int>, 2> scripts{};
+  std::atomic<bool> is_moved{false};
+  FakeServer one{answers(0)}, other{answers(1)};
+};
+INSTANTIATE_TEST_SUITE_P(
+    , ToldServers,
+    Values(Telling{"ByAddress", "127.0.0.1:{port}", "*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n"},
+           Telling{"ByNull", ":{port}", "*2\r\n$-1\r\n:{port}\r\n"},
+           Telling{"ByNothing", ":{port}", "*2\r\n$0\r\n\r\n:{port}\r\n"},
+           Telling{"ByQuestionMark", "?:{port}", "*2\r\n$1\r\n?\r\n:{port}\r\n"},
+           Telling{"ByIpInMetadata", "?:{self}",
+                   "*4\r\n$1\r\n?\r\n:{port}\r\n$2\r\nid\r\n*2\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n"},
+           Telling{"WithoutPort", "?:0", "*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n"}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+TEST_P(ToldServers, AreFoundByTheRenewalsOfAHolder) {
+  ports[0] = one.endpoint().port;
+  ports[1] = other.endpoint().port;
+  Complaints losses;
+  Options options;
+  options.expire = 1500ms;
+  options.on_lost = losses.on_lost();
+  Lock lock{"redis+cluster://127.0.0.1:" + std::to_string(ports[0]), "name", options};
+  lock.lock();
+  ASSERT_TRUE(eventually([&] { return scripts[0] > 0; }));
+  is_moved = true;
+  EXPECT_TRUE(eventually([&] { return scripts[1] > 1 || losses.count() > 0; }));
+  EXPECT_TRUE(lock.owns_lock());
+  EXPECT_EQ(losses.count(), 0U);
+  std::error_code error;
+  lock.unlock(error);
+  EXPECT_FALSE(error) << error.message();
 }
 
 }  // namespace

@@ -96,11 +96,10 @@ class Servers final : public Redirector {
       auto& reply = replies[i];
       const bool has_moved = reply.is_error("MOVED");
       if (!has_moved && !reply.is_error("ASK")) continue;
-      const auto to = redirection_of(reply, asked);
-      if (!to) continue;
-      if (has_moved) {
-        const std::lock_guard guard{mutex_};
-        slots_.move(*to);
+      const auto redirection = redirection_of(reply, asked);
+      if (!redirection) continue;
+      const auto to = target(*redirection, asked, has_moved);
+      if (has_moved || to == Address{}) {
         reply.text.insert(0, "TRYAGAIN ");
       } else if (*commands.begin(i) != "BLPOP") {  // there it would wait while others are due here
         Commands asking;
@@ -108,11 +107,11 @@ class Servers final : public Redirector {
         for (auto word = commands.begin(i); word != commands.end(i); ++word) asking.append(*word);
         elsewhere = true;
         try {
-          Connection there{at(endpoint_, to->server), resolver_, deadline};
+          Connection there{at(endpoint_, to), resolver_, deadline};
           reply = std::move(there.exchange_by(asking, deadline).back());
         } catch (const Fault& fault) {
-          doubt(to->server);
-          if (!independent) throw named("server", to->server, fault);
+          doubt(to);
+          if (!independent) throw named("server", to, fault);
           reply = {};
           reply.kind = Reply::Kind::other;
         }
@@ -122,6 +121,16 @@ class Servers final : public Redirector {
   }
 
  private:
+  /// The server that `asked` redirects to, if it is known. What has moved there for good is noted: if it is unknown, the
+  /// next operation asks for the map.
+  [[nodiscard]] Address target(const Redirection& redirection, const Address& asked,
+                               bool has_moved) {
+    const std::lock_guard guard{mutex_};
+    auto to = slots_.target(redirection, asked);
+    if (has_moved) slots_.move(redirection.slot, to);
+    return to;
+  }
+
   [[nodiscard]] std::unique_ptr<Connection> open(Slot slot, Time deadline,
                                                  Connection::Greeting greeting) {
     if (!fail_over()) {
