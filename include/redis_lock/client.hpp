@@ -40,8 +40,8 @@ class Client {
   friend class Lock;
   friend class QuorumLock;
   friend class Cache;
-  friend std::size_t reset_all(Client, const std::string&, const std::string&);
-  friend std::vector<HeldLock> held_locks(Client, const std::string&);
+  friend std::size_t reset_all(Client, const std::string&, const std::string&, const std::string&);
+  friend std::vector<HeldLock> held_locks(Client, const std::string&, const std::string&);
   friend std::optional<HeldLock> held_lock(Client, const std::string&, const std::string&);
 
   explicit Client(std::shared_ptr<detail::Core> core) : core_(std::move(core)) {}

@@ -22,6 +22,21 @@
 
 namespace redis_lock::detail {
 
+/// Where the keys are: what was known at one time.
+struct Places {
+  bool is_cluster = false;
+  SlotMap slots{};                  // of a cluster
+  std::optional<Address> master{};  // that Sentinel told of
+
+  /// For each server that has keys, one slot that it has.
+  [[nodiscard]] std::vector<Slot> one_slot_of_each() const {
+    return is_cluster ? slots.one_slot_of_each() : std::vector<Slot>{0};
+  }
+  friend bool operator==(const Places& a, const Places& b) {
+    return a.slots == b.slots && a.master == b.master;
+  }
+};
+
 /// The servers behind one endpoint: which of them an operation has to go to, and the way there. Safe to
 /// share between threads.
 class Servers final : public Redirector {
@@ -82,10 +97,12 @@ class Servers final : public Redirector {
     return named(is_cluster() ? "server" : "master", connection.server(), fault);
   }
 
-  /// For each server that has keys, one slot that it has, as far as is known.
-  [[nodiscard]] std::vector<Slot> one_slot_of_each() const {
+  /// Asks where the keys are now. Blocks as connect() does.
+  [[nodiscard]] Places survey() {
+    if (!fail_over()) return {};
+    learn(after(Time::clock::now(), longest_way()));
     const std::lock_guard guard{mutex_};
-    return slots_.one_slot_of_each();
+    return {is_cluster(), slots_, master_};
   }
 
   /// Goes after keys that have moved, or are about to. What has moved for good is left to be tried again.
@@ -140,8 +157,7 @@ class Servers final : public Redirector {
         throw detail::named("server " + text_of(endpoint_), fault);
       }
     }
-    const auto most = 2 * (endpoint_.connect_timeout + endpoint_.command_timeout);
-    deadline = std::min(deadline, after(Time::clock::now(), most));
+    deadline = std::min(deadline, after(Time::clock::now(), longest_way()));
     // Of a failover, Sentinel may know before anybody else.
     if (!is_cluster() || server_of(slot) == Address{}) learn(deadline);
     const auto server = [&] {
@@ -164,6 +180,10 @@ class Servers final : public Redirector {
       doubt(*server);
       throw named(is_cluster() ? "server" : "master", *server, fault);
     }
+  }
+
+  [[nodiscard]] milliseconds longest_way() const {
+    return 2 * (endpoint_.connect_timeout + endpoint_.command_timeout);
   }
 
   /// The endpoint of one server.

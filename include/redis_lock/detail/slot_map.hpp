@@ -158,6 +158,18 @@ class SlotMap {
     if (!owners_.empty()) owners_[slot] = to == Address{} ? nobody : index_of(to);
   }
 
+  /// Do both say the same of each slot?
+  friend bool operator==(const SlotMap& a, const SlotMap& b) {
+    if (a.owners_.size() != b.owners_.size()) return false;
+    for (std::size_t slot = 0; slot < a.owners_.size(); ++slot) {
+      const auto at_a = a.owners_[slot], at_b = b.owners_[slot];
+      const bool same =
+          at_a == nobody || at_b == nobody ? at_a == at_b : a.servers_[at_a] == b.servers_[at_b];
+      if (!same) return false;
+    }
+    return true;
+  }
+
   /// Masters and replicas.
   [[nodiscard]] const std::vector<Address>& servers() const noexcept { return servers_; }
 
