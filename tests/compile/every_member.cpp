@@ -14,6 +14,8 @@ using namespace std::chrono_literals;
 redis_lock::Client connect() {
   redis_lock::Endpoint endpoint =
       redis_lock::Endpoint::parse("redis://user:secret@localhost:6379/1");
+  endpoint.host =
+      redis_lock::Endpoint::from_env().host + redis_lock::Endpoint::from_env("NAME").host;
   endpoint.host = "localhost";
   endpoint.port = std::uint16_t{6379};
   endpoint.unix_socket = "/run/redis.sock";
