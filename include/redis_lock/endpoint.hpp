@@ -13,7 +13,7 @@ namespace redis_lock {
 
 /// One server: a name or address (IPv4 or IPv6, without brackets), and its port.
 struct Address {
-  std::string host;        ///< its name or address
+  std::string host{};      ///< its name or address
   std::uint16_t port = 0;  ///< its TCP port
 
   /// The same port, and the same host, letter by letter.
@@ -27,13 +27,13 @@ struct Address {
 /// How to talk to a server over TLS. Files are in PEM form.
 struct Tls {
   /// The authorities that are trusted. Default empty: those of the system.
-  std::string ca_file;
+  std::string ca_file{};
   /// The client's own certificate, with its chain, where the server asks for one.
-  std::string cert_file;
+  std::string cert_file{};
   /// The key of that certificate.
-  std::string key_file;
+  std::string key_file{};
   /// The name or address that the server's certificate must be for. Default empty: Endpoint::host.
-  std::string server_name;
+  std::string server_name{};
   /// Takes any certificate, so that anybody may pass for the server. For tests. Default off.
   bool insecure = false;
 };
@@ -41,13 +41,13 @@ struct Tls {
 /// Redis Sentinel, which knows the master of a group of servers.
 struct Sentinel {
   /// Any of them that answers is asked.
-  std::vector<Address> addresses;
+  std::vector<Address> addresses{};
   /// What the sentinels call the group.
-  std::string master_name;
+  std::string master_name{};
   /// For AUTH at the sentinels. Default none; that of the Endpoint is for the master.
-  std::string username;
+  std::string username{};
   /// The same. Never part of a message.
-  std::string password;
+  std::string password{};
 };
 
 /// Where Redis is and how to talk to it. A plain aggregate; a Client checks it when it is made.
@@ -59,22 +59,22 @@ struct Endpoint {
   /// TCP port, of `host`.
   std::uint16_t port = 6379;
   /// Path of a Unix socket. Default empty: TCP.
-  std::string unix_socket;
+  std::string unix_socket{};
   /// Finds the master through Sentinel, and its successor after a failover.
-  std::optional<Sentinel> sentinel;
+  std::optional<Sentinel> sentinel{};
   /// Some servers of a Redis Cluster, which tell of the others. Default empty: not a cluster. On a cluster
   /// a lock's name without a hash tag gets one, `lock:{name}`, so that its keys are in one slot.
-  std::vector<Address> cluster;
+  std::vector<Address> cluster{};
   /// Over TLS, for TCP, also to the sentinels. Needs the CMake target redis_lock::tls, otherwise the first operation says so.
-  std::optional<Tls> tls;
+  std::optional<Tls> tls{};
   /// For AUTH together with the password: Redis 6 and later. Default none.
-  std::string username;
+  std::string username{};
   /// For AUTH, alone or with the user name. Default none. Never part of a message.
-  std::string password;
+  std::string password{};
   /// For SELECT.
   int database = 0;
   /// For CLIENT SETNAME, so that CLIENT LIST tells who is connected. Default none.
-  std::string client_name;
+  std::string client_name{};
   /// How long one attempt to connect may take, to all addresses of the host together, their look-up included. A timed wait
   /// ends it at its deadline, but leaves it 100 ms. Default 1 s.
   std::chrono::milliseconds connect_timeout{1000};

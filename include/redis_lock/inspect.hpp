@@ -21,10 +21,10 @@ namespace redis_lock {
 
 /// A lock that somebody holds, as Redis knows it.
 struct HeldLock {
-  std::string name;   ///< without the prefix of its key
-  std::string owner;  ///< the holder's id, any bytes: see Options::id_prefix
+  std::string name{};   ///< without the prefix of its key
+  std::string owner{};  ///< the holder's id, any bytes: see Options::id_prefix
   /// What is left of the lease, on the server's clock. None: it has no expiry.
-  std::optional<std::chrono::milliseconds> time_left;
+  std::optional<std::chrono::milliseconds> time_left{};
 };
 
 /// All locks that are held and whose key begins with `key_prefix`, sorted by key. Finds them by SCAN (Redis 2.8
