@@ -54,9 +54,15 @@ namespace redis_lock {
 ///
 /// Unlike a mutex in memory, a lock can be lost while it is held: Redis hands it on when its lease
 /// ends, if the process was stopped for too long, or could not reach Redis. See expires_at().
-/// Without Options::on_lost or lost_token(), only owns_lock() of the Lock tells the loss. owns_lock() of a
-/// std::unique_lock over it stays true. unlock() throws nothing: it tells a loss to Options::on_error, and
-/// is silent without it, like ~Lock().
+/// Without Options::on_lost or lost_token(), only owns_lock() of the Lock tells the loss. **owns_lock() of a guard such as
+/// std::unique_lock stays true after a loss: ask the Lock.** unlock() throws nothing: it tells a loss to Options::on_error,
+/// and is silent without it, like ~Lock().
+///
+///     Options options;
+///     options.on_lost = [](std::error_code) { stop_working(); };
+///     Lock lock{client, "name", options};
+///     std::unique_lock guard{lock};
+///     while (lock.owns_lock() && more_work()) work();  // not guard.owns_lock()
 ///
 /// All members may be called by several threads at once. Threads that share one Lock queue for it in
 /// the process, in order of arrival, and one of them at a time talks to Redis; any thread may unlock.
