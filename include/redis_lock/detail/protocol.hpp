@@ -206,6 +206,7 @@ template <class Link>
 [[nodiscard]] Replies reset_each(Link& link, const std::vector<Keys>& locks,
                                  std::string_view signal_expire) {
   std::vector<ScriptCall> calls;
+  calls.reserve(locks.size());
   for (const auto& keys : locks)
     calls.push_back({&reset_script, {keys.lock, keys.signal, signal_expire, {}}});
   return evaluate(link, calls);

@@ -278,6 +278,7 @@ inline Endpoint Endpoint::from_env(const char* variable) {
     return Error{errc::not_configured,
                  "redis_lock: environment variable " + std::string(variable) + ": " + reason};
   };
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): getenv() is safe as long as nothing changes the environment
   const char* const uri = std::getenv(variable);
   if (uri == nullptr) throw not_configured("it is not set");
   if (*uri == '\0') throw not_configured("it is empty");
