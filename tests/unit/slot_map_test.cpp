@@ -93,32 +93,32 @@ TEST(Redirection, WithoutAHostMeansTheHostThatWasAsked) {
     const auto redirection = redirection_of(error(text), asked);
     ASSERT_TRUE(redirection) << text;
     EXPECT_EQ(redirection->server, (Address{"asked", 6381})) << text;
-    EXPECT_FALSE(redirection->host_is_told) << text;
+    EXPECT_EQ(redirection->host_is_known, std::string(text).find('?') == std::string::npos) << text;
     EXPECT_EQ(SlotMap{}.target(*redirection, asked), (Address{"asked", 6381})) << text;
   }
-  EXPECT_TRUE(redirection_of(error("MOVED 1 h:6381"), asked)->host_is_told);
+  EXPECT_TRUE(redirection_of(error("MOVED 1 h:6381"), asked)->host_is_known);
 }
 
-TEST(Redirection, WithoutAHostMeansTheKnownServerWithThatPort) {
-  const auto to = [](const SlotMap& map, const char* text, const Address& from) {
+TEST(Redirection, ToAnUnknownHostMeansTheKnownServerWithThatPort) {
+  const auto to = [](const SlotMap& map, const std::string& text, const Address& from) {
     return map.target(redirection_of(error(text), from).value(), from);
   };
   const SlotMap map{array({array({integer(0), integer(1), server("a", 1), server("b", 2)}),
                            array({integer(2), integer(3), server("c", 3), server("d", 3)})}),
                     asked};
-  for (const auto* told : {"MOVED 1 ?:", "MOVED 1 :", "ASK 1 ?:", "ASK 1 :"}) {
-    const auto text = [&](int port) { return told + std::to_string(port); };
-    EXPECT_EQ(to(map, text(2).c_str(), {"a", 1}), (Address{"b", 2}));
-    EXPECT_EQ(to(map, text(3).c_str(), {"a", 1}), (Address{"a", 3})) << "two have that port";
-    EXPECT_EQ(to(map, text(3).c_str(), {"c", 3}), (Address{"d", 3}));
-    EXPECT_EQ(to(map, text(4).c_str(), {"a", 1}), (Address{"a", 4}));
+  for (const std::string told : {"MOVED 1 ", "ASK 1 "}) {
+    EXPECT_EQ(to(map, told + "?:2", {"a", 1}), (Address{"b", 2}));
+    EXPECT_EQ(to(map, told + "?:3", {"a", 1}), (Address{"a", 3})) << "two have that port";
+    EXPECT_EQ(to(map, told + "?:3", {"c", 3}), (Address{"d", 3}));
+    EXPECT_EQ(to(map, told + "?:4", {"a", 1}), (Address{"a", 4}));
+    EXPECT_EQ(to(map, told + ":2", {"a", 1}), (Address{"a", 2})) << "that is the host to go to";
+    EXPECT_EQ(to(map, told + "e:2", {"a", 1}), (Address{"e", 2}));
   }
-  EXPECT_EQ(to(map, "MOVED 1 e:2", {"a", 1}), (Address{"e", 2}));
 }
 
 TEST(Redirection, ThatLeadsToTheServerThatWasAskedOrToNoPortIsUnknown) {
-  for (const auto* text : {"MOVED 1 ?:7000", "MOVED 1 :7000", "ASK 1 ?:7000", "MOVED 1 ?:0",
-                           "MOVED 1 :0", "MOVED 1 h:0", "ASK 1 h:0"}) {
+  for (const auto* text : {"MOVED 1 ?:7000", "MOVED 1 :7000", "ASK 1 ?:7000", "MOVED 1 asked:7000",
+                           "MOVED 1 ?:0", "MOVED 1 :0", "MOVED 1 h:0", "ASK 1 h:0"}) {
     const auto redirection = redirection_of(error(text), asked);
     ASSERT_TRUE(redirection) << text;
     EXPECT_EQ(SlotMap{}.target(*redirection, asked), Address{}) << text;

@@ -85,8 +85,8 @@ inline constexpr std::size_t slot_count = 16384;
 /// What a server says of a key that it does not have: "MOVED 3999 127.0.0.1:6381", or ASK.
 struct Redirection {
   Slot slot;
-  Address server;            // as told_address() reads it
-  bool host_is_told = true;  // otherwise the host is that of the server that was asked
+  Address server;             // as told_address() reads it
+  bool host_is_known = true;  // false: the server said '?', and the host that was asked is a guess
 };
 
 /// Reads an error reply of `asked`.
@@ -108,8 +108,7 @@ struct Redirection {
   const auto host_at = text.find(' ', space + 1) + 1;
   if (host_at == 0 || host_at > colon) return std::nullopt;
   const auto host = text.substr(host_at, colon - host_at);
-  return Redirection{static_cast<Slot>(slot), told_address(host, port, asked),
-                     !host.empty() && host != "?"};
+  return Redirection{static_cast<Slot>(slot), told_address(host, port, asked), host != "?"};
 }
 
 /// Which server has which slots.
@@ -141,15 +140,14 @@ class SlotMap {
     return servers_[owners_[slot]];
   }
 
-  /// The server that `asked` means. If it told no host, that is the only other server with this port, or else the host
-  /// that was asked. Address{}: it is unknown, and so it is if it would be `asked` itself, which has just refused.
+  /// The server that `asked` means. If it does not know the host, that is the only other server with this port, if there
+  /// is one. Address{}: it is unknown, and so it is if it would be `asked` itself, which has just refused.
   [[nodiscard]] Address target(const Redirection& to, const Address& asked) const {
-    if (to.host_is_told || to.server == Address{}) return to.server;
     const auto fits = [&](const Address& known) {
       return known.port == to.server.port && known != asked;
     };
-    const auto found = std::find_if(servers_.begin(), servers_.end(), fits);
-    if (found != servers_.end() && std::none_of(found + 1, servers_.end(), fits)) return *found;
+    if (!to.host_is_known && std::count_if(servers_.begin(), servers_.end(), fits) == 1)
+      return *std::find_if(servers_.begin(), servers_.end(), fits);
     return to.server == asked ? Address{} : to.server;
   }
 
