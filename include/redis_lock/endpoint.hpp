@@ -91,6 +91,10 @@ struct Endpoint {
   /// QuorumLock keeps as many to each node.
   std::size_t max_idle = std::numeric_limits<std::size_t>::max();
 
+  /// Where all this was read from, such as the name of an environment variable: failures to reach the server say it.
+  /// Default none; from_env() sets it.
+  std::string origin{};
+
   /// Reads a URI:
   ///
   ///     redis://[user[:password]@]host[:port][/db]    IPv6 addresses in brackets
@@ -111,8 +115,8 @@ struct Endpoint {
 
   /// Reads the URI that is in an environment variable, as parse() does. No I/O. Throws Error with
   /// errc::not_configured if the variable is unset, empty or no such URI: what() names the variable, says what is wrong,
-  /// and quotes nothing of its value. Throws std::invalid_argument if `variable` is null. No other thread may change the
-  /// environment meanwhile.
+  /// and quotes nothing of its value. Failures to reach that server name the variable, too. Throws std::invalid_argument
+  /// if `variable` is null. No other thread may change the environment meanwhile.
   [[nodiscard]] static Endpoint from_env(const char* variable = "REDIS_URL");
 };
 

@@ -16,6 +16,7 @@ redis_lock::Client connect() {
       redis_lock::Endpoint::parse("redis://user:secret@localhost:6379/1");
   endpoint.host =
       redis_lock::Endpoint::from_env().host + redis_lock::Endpoint::from_env("NAME").host;
+  endpoint.origin = "NAME";
   endpoint.host = "localhost";
   endpoint.port = std::uint16_t{6379};
   endpoint.unix_socket = "/run/redis.sock";

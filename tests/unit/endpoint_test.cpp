@@ -536,6 +536,8 @@ TEST_F(EnvironmentVariable, HoldsAUri) {
   EXPECT_EQ(endpoint.host, "h");
   EXPECT_EQ(endpoint.password, "s3cr3t");
   EXPECT_EQ(endpoint.retry_for, 3ms);
+  EXPECT_EQ(endpoint.origin, name);
+  EXPECT_EQ(Endpoint::parse("redis://h").origin, "");
 }
 
 TEST_F(EnvironmentVariable, IsRedisUrlUnlessAnotherIsNamed) {

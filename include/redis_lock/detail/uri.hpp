@@ -283,7 +283,9 @@ inline Endpoint Endpoint::from_env(const char* variable) {
   if (uri == nullptr) throw not_configured("it is not set");
   if (*uri == '\0') throw not_configured("it is empty");
   try {
-    return parse(uri);
+    auto endpoint = parse(uri);
+    endpoint.origin = variable;
+    return endpoint;
   } catch (const detail::MalformedUri& malformed) {
     throw not_configured("malformed URI: " + malformed.reason());
   }
