@@ -64,4 +64,5 @@ set(redis_lock_headers
   redis_lock/detail/thread_identity.hpp
   redis_lock/detail/thread_safety.hpp
   redis_lock/detail/tls.hpp
+  redis_lock/detail/uri.hpp
 )

@@ -18,8 +18,13 @@ configure_package_config_file(cmake/redis_lock-config.cmake.in redis_lock-config
   INSTALL_DESTINATION "${package_dir}"
   NO_SET_AND_CHECK_MACRO
 )
+# Before 1.0, what compiles with one minor version need not compile with another: https://semver.org/#spec-item-4
+set(compatibility SameMajorVersion)
+if(PROJECT_VERSION_MAJOR EQUAL 0)
+  set(compatibility SameMinorVersion)
+endif()
 write_basic_package_version_file(redis_lock-config-version.cmake
-  COMPATIBILITY SameMajorVersion
+  COMPATIBILITY ${compatibility}
   ARCH_INDEPENDENT
 )
 install(

@@ -16,6 +16,17 @@ find_path(hiredis_ssl_INCLUDE_DIR hiredis/hiredis_ssl.h HINTS "${hiredis_INCLUDE
 find_package(OpenSSL 1.1.1 QUIET)
 mark_as_advanced(hiredis_ssl_INCLUDE_DIR hiredis_ssl_LIBRARY)
 
+# What redis_lock::tls would need: for messages.
+set(redis_lock_tls_missing "")
+if(NOT hiredis_ssl_INCLUDE_DIR OR NOT hiredis_ssl_LIBRARY)
+  list(APPEND redis_lock_tls_missing
+    "hiredis 1.0 or later with hiredis_ssl, beside the hiredis that is used (${hiredis_INCLUDE_DIR}/hiredis)")
+endif()
+if(NOT OPENSSL_FOUND)
+  list(APPEND redis_lock_tls_missing "OpenSSL 1.1.1 or later")
+endif()
+list(JOIN redis_lock_tls_missing ", and " redis_lock_tls_missing)
+
 if(hiredis_ssl_INCLUDE_DIR AND hiredis_ssl_LIBRARY AND OPENSSL_FOUND AND NOT TARGET redis_lock::tls)
   # Seen from as far as redis_lock::redis_lock is: from everywhere in a build that it is a part of.
   get_target_property(_redis_lock_is_imported redis_lock::redis_lock IMPORTED)

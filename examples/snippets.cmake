@@ -3,15 +3,18 @@
 #
 # A snippet with a main() is a program. Any other is the inside of a function, which has a Client named
 # `client`, and may call the functions below; all of these are compiled as one file, as most of the
-# compiler's time goes into the headers. The compiler reports mistakes with the line of the document.
+# compiler's time goes into the headers; those that begin with "// C++20" as another, in that standard. The compiler
+# reports mistakes with the line of the document.
 
 file(GLOB documents CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/docs/*.md)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${documents})
 
 set(fence "```")
 set(includes "")
-set(functions "")
-set(uses "")
+foreach(standard IN ITEMS 17 20)
+  set(functions_${standard} "")
+  set(uses_${standard} "")
+endforeach()
 set(programs "")
 set(count 0)
 foreach(document IN LISTS documents)
@@ -44,10 +47,14 @@ foreach(document IN LISTS documents)
       string(REPLACE ";" "" own_includes "${own_includes}")
       string(APPEND includes "${own_includes}")
       string(REGEX REPLACE "#include [^\n]*\n" "\n" snippet "${snippet}")
-      string(APPEND functions
+      set(standard 17)
+      if(snippet MATCHES "^// C\\+\\+20")
+        set(standard 20)
+      endif()
+      string(APPEND functions_${standard}
         "static void snippet_${count}([[maybe_unused]] const redis_lock::Client& client) {{\n"
         "${place}${snippet}}}\n")
-      string(APPEND uses "  snippet_${count}(client);\n")
+      string(APPEND uses_${standard} "  snippet_${count}(client);\n")
     endif()
     string(REGEX MATCHALL "\n" newlines "${snippet}")
     list(LENGTH newlines passed)
@@ -59,8 +66,9 @@ if(count EQUAL 0)
   message(FATAL_ERROR "no C++ snippet was found")
 endif()
 
-set(fragments ${CMAKE_CURRENT_BINARY_DIR}/snippets.cpp)
-file(CONFIGURE OUTPUT ${fragments} CONTENT "#include <chrono>
+foreach(standard IN ITEMS 17 20)
+  set(fragments ${CMAKE_CURRENT_BINARY_DIR}/snippets_${standard}.cpp)
+  file(CONFIGURE OUTPUT ${fragments} CONTENT "#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <iostream>
@@ -79,17 +87,19 @@ bool more_work();
 void stop_working();
 std::string expensive_report();
 
-${functions}
-void snippets(const redis_lock::Client& client);
-void snippets(const redis_lock::Client& client) {
-${uses}}
+${functions_${standard}}
+void snippets_${standard}(const redis_lock::Client& client);
+void snippets_${standard}(const redis_lock::Client& client) {
+${uses_${standard}}}
 " @ONLY)
 
-add_library(redis_lock_snippets OBJECT ${fragments} ${programs})
-set_target_properties(redis_lock_snippets PROPERTIES CXX_STANDARD 17 CXX_EXTENSIONS OFF)
-target_link_libraries(redis_lock_snippets PRIVATE redis_lock::redis_lock)
-if(TARGET redis_lock_warnings)
-  target_link_libraries(redis_lock_snippets PRIVATE redis_lock_warnings)
-endif()
-# A snippet may have a client of its own, and show what it is given without using it.
-set_source_files_properties(${fragments} PROPERTIES COMPILE_OPTIONS "-Wno-shadow;-Wno-unused-variable")
+  add_library(redis_lock_snippets_${standard} OBJECT ${fragments})
+  set_target_properties(redis_lock_snippets_${standard} PROPERTIES CXX_STANDARD ${standard} CXX_EXTENSIONS OFF)
+  target_link_libraries(redis_lock_snippets_${standard} PRIVATE redis_lock::redis_lock)
+  if(TARGET redis_lock_warnings)
+    target_link_libraries(redis_lock_snippets_${standard} PRIVATE redis_lock_warnings)
+  endif()
+  # A snippet may have a client of its own, and show what it is given without using it.
+  set_source_files_properties(${fragments} PROPERTIES COMPILE_OPTIONS "-Wno-shadow;-Wno-unused-variable")
+endforeach()
+target_sources(redis_lock_snippets_17 PRIVATE ${programs})

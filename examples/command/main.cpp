@@ -88,8 +88,17 @@ void add_listing(CLI::App& app, Listing& listing) {
 /// The address from the environment, if none was given; refused here if it is malformed.
 void complete(Place& place) {
   const char* const from_environment = std::getenv("REDIS_URL");
-  if (place.uri.empty()) place.uri = from_environment ? from_environment : "redis://127.0.0.1:6379";
-  (void)redis_lock::Endpoint::parse(place.uri);
+  if (!place.uri.empty() || !from_environment) {
+    if (place.uri.empty()) place.uri = "redis://127.0.0.1:6379";
+    (void)redis_lock::Endpoint::parse(place.uri);
+    return;
+  }
+  try {
+    (void)redis_lock::Endpoint::from_env();  // its complaint names the variable
+  } catch (const redis_lock::Error& error) {
+    throw std::invalid_argument(error.what());
+  }
+  place.uri = from_environment;
 }
 
 constexpr const char* statuses =

@@ -218,13 +218,8 @@ std::optional<Waiters> count_waiters(const Place& place, std::string& why) {
   const auto servers =
       std::make_shared<detail::Servers>(endpoint, std::make_shared<detail::Counters>());
   try {
-    std::vector<detail::Slot> slots{0};
-    if (servers->is_cluster()) {
-      (void)servers->connect(0, detail::never);  // finds out which servers there are
-      slots = servers->one_slot_of_each();
-    }
     std::vector<std::future<std::optional<Waiters>>> counts;
-    for (const auto slot : slots) {
+    for (const auto slot : servers->survey().one_slot_of_each()) {
       counts.push_back(std::async(std::launch::async, [&, slot] {
         return count_on(place, endpoint.database, servers, slot);
       }));
@@ -235,7 +230,7 @@ std::optional<Waiters> count_waiters(const Place& place, std::string& why) {
       const auto waiters = count.get();
       known = known && waiters;
       for (const auto& [name, number] : waiters.value_or(Waiters{}))
-        all[detail::name_under(name, servers->is_cluster())] += number;
+        all[detail::name_under(name, servers->is_cluster(), place.key_prefix)] += number;
     }
     if (known) return all;
     why = "some clients block for longer than they were watched";

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -28,8 +29,11 @@ class Client {
       : core_(std::make_shared<detail::Core>(detail::checked(std::move(endpoint)))) {}
   /// As Client{Endpoint::parse(uri)}.
   Client(const char* uri) : Client(Endpoint::parse(not_null(uri))) {}
-  /// The same.
-  Client(const std::string& uri) : Client(Endpoint::parse(uri)) {}
+  /// As Client{Endpoint::parse(uri)}, of a std::string, or what becomes one. A template, so that
+  /// `Client{{.host = "h"}}` can only mean an Endpoint.
+  template <class Text, class = std::enable_if_t<std::is_convertible_v<const Text&, std::string> &&
+                                                 !std::is_convertible_v<const Text&, const char*>>>
+  Client(const Text& uri) : Client(Endpoint::parse(std::string(uri))) {}
 
   /// What the locks of this Client and its copies have done in this process; it starts at nothing in a forked
   /// child. A snapshot: each number is right by itself, but those that belong together may come from
@@ -40,8 +44,8 @@ class Client {
   friend class Lock;
   friend class QuorumLock;
   friend class Cache;
-  friend std::size_t reset_all(Client, const std::string&, const std::string&);
-  friend std::vector<HeldLock> held_locks(Client, const std::string&);
+  friend std::size_t reset_all(Client, const std::string&, const std::string&, const std::string&);
+  friend std::vector<HeldLock> held_locks(Client, const std::string&, const std::string&);
   friend std::optional<HeldLock> held_lock(Client, const std::string&, const std::string&);
 
   explicit Client(std::shared_ptr<detail::Core> core) : core_(std::move(core)) {}

@@ -27,7 +27,9 @@ enum class errc {
   /// Fewer replicas than Options::replicas asks for acknowledged the lock in time; it was given back.
   too_few_replicas,
   /// The system has no thread for the background work that the lock needs, such as renewal. Nothing was acquired.
-  no_thread
+  no_thread,
+  /// The environment variable that Endpoint::from_env() reads is unset, empty or no URI.
+  not_configured
 };
 
 namespace detail {
@@ -48,6 +50,7 @@ class Category final : public std::error_category {
       case errc::not_expirable: return "the lock has no expiry to extend";
       case errc::too_few_replicas: return "too few replicas acknowledged the lock in time";
       case errc::no_thread: return "the system has no thread to spare";
+      case errc::not_configured: return "Redis is not configured";
     }
     return "unknown redis_lock error";
   }
@@ -61,6 +64,7 @@ class Category final : public std::error_category {
       case errc::authentication_failed: return std::errc::permission_denied;
       case errc::protocol_error: return std::errc::protocol_error;
       case errc::no_thread: return std::errc::resource_unavailable_try_again;
+      case errc::not_configured: return std::errc::invalid_argument;
       case errc::lease_lost:
       case errc::server_error:
       case errc::not_expirable:

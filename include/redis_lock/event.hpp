@@ -17,13 +17,13 @@ struct Event {
     abandoned,  ///< unlock() could not free it, as Redis was away: the lease does
   };
 
-  Kind kind;  ///< which step it is
+  Kind kind = Kind::acquired;  ///< which step it is
   /// Of the lock. Good during the call only.
-  std::string_view name;
+  std::string_view name{};
   /// Of the acquisition. Good during the call only.
-  std::string_view id;
+  std::string_view id{};
   /// For acquired: how long the call has waited. For the others: how long it has been held.
-  std::chrono::nanoseconds duration;
+  std::chrono::nanoseconds duration{};
 };
 
 }  // namespace redis_lock

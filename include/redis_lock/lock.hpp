@@ -54,9 +54,15 @@ namespace redis_lock {
 ///
 /// Unlike a mutex in memory, a lock can be lost while it is held: Redis hands it on when its lease
 /// ends, if the process was stopped for too long, or could not reach Redis. See expires_at().
-/// Without Options::on_lost or lost_token(), only owns_lock() of the Lock tells the loss. owns_lock() of a
-/// std::unique_lock over it stays true. unlock() throws nothing: it tells a loss to Options::on_error, and
-/// is silent without it, like ~Lock().
+/// Without Options::on_lost or lost_token(), only owns_lock() of the Lock tells the loss. **owns_lock() of a guard such as
+/// std::unique_lock stays true after a loss: ask the Lock.** unlock() throws nothing: it tells a loss to Options::on_error,
+/// and is silent without it, like ~Lock().
+///
+///     Options options;
+///     options.on_lost = [](std::error_code) { stop_working(); };
+///     Lock lock{client, "name", options};
+///     std::unique_lock guard{lock};
+///     while (lock.owns_lock() && more_work()) work();  // not guard.owns_lock()
 ///
 /// All members may be called by several threads at once. Threads that share one Lock queue for it in
 /// the process, in order of arrival, and one of them at a time talks to Redis; any thread may unlock.
@@ -299,31 +305,43 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
 };
 
 /// Frees every lock whose key begins with `key_prefix`, whoever holds it, and signals; says how many
-/// were held. Finds them by SCAN (Redis 2.8 and later), and leaves keys alone that are not strings.
-/// Blocks for as long as it takes to walk the keyspace, of all masters of a cluster, without blocking the
-/// servers. For clearing up: it breaks mutual exclusion. Throws Error; std::invalid_argument if key_prefix is empty, as every
-/// string in the database would go.
+/// were held. Finds them by SCAN (Redis 2.8 and later), and leaves keys alone that are not strings, that begin with
+/// `signal_prefix` or `fence_prefix`, or with the default prefixes of signals, fencing tokens and Cache; and on a cluster
+/// those that have no hash tag, as each lock has one there. Blocks for as long as it takes to walk the keyspace, some
+/// thousand keys at a round trip, without blocking the servers. Of a cluster it walks all masters, those too that joined
+/// since; if slots move meanwhile it walks again, up to five times. Locks that a connection breaks under are freed, and may
+/// be missing in the count. For clearing up: it breaks mutual exclusion. Throws Error; std::invalid_argument if key_prefix
+/// is empty, as every string in the database would go, or begins with a prefix of fencing tokens.
 std::size_t reset_all(Client client, const std::string& key_prefix = "lock:",
-                      const std::string& signal_prefix = "lock-signal:");
+                      const std::string& signal_prefix = "lock-signal:",
+                      const std::string& fence_prefix = "lock-fence:");
 
 inline std::size_t reset_all(Client client, const std::string& key_prefix,
-                             const std::string& signal_prefix) {
-  detail::require(!key_prefix.empty(), "key_prefix must not be empty");
-  const auto signal_expire = std::to_string(Options{}.signal_expire.count());
+                             const std::string& signal_prefix, const std::string& fence_prefix) {
   auto& core = *client.core_;
+  const detail::LockKeys locks{key_prefix, signal_prefix, fence_prefix, core.is_cluster()};
+  const auto signal_expire = std::to_string(Options{}.signal_expire.count());
   std::size_t held = 0;
-  detail::for_each_key(core, "reset_all", key_prefix, [&](const std::vector<std::string>& found) {
+  const auto reset = [&](detail::Connection& connection, const std::vector<std::string>& found) {
+    std::vector<detail::Keys> all;
     for (const auto& key : found) {
-      const detail::Keys keys{key, signal_prefix + key.substr(key_prefix.size())};
-      const auto slot = core.slot_of(keys.lock);
-      if (core.slot_of(keys.signal) != slot) continue;  // no lock of ours
-      const bool was_held = core.perform(
-          "reset_all", key_prefix, core.terms(slot), [&](detail::Connection& connection) {
-            return detail::reset_if_string(connection, keys, signal_expire);
-          });
-      held += was_held ? 1U : 0U;
+      const auto signal = signal_prefix + key.substr(key_prefix.size());
+      if (core.slot_of(signal) == core.slot_of(key))
+        all.push_back({key, signal});  // a lock of ours
     }
-  });
+    std::vector<detail::Elsewhere> elsewhere;
+    if (all.empty()) return elsewhere;
+    const auto replies = detail::reset_each(connection, all, signal_expire);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (detail::is_elsewhere(replies[i])) {
+        elsewhere.push_back({all[i].lock, replies[i]});
+      } else {
+        held += detail::was_held(replies[i]) ? 1U : 0U;
+      }
+    }
+    return elsewhere;
+  };
+  detail::walk_locks(core, "reset_all", locks, reset);
   return held;
 }
 

@@ -57,11 +57,11 @@ struct Options {
   /// The value that marks the holder in Redis; any bytes. Default empty: a fresh and random one for
   /// each acquisition. A fixed id must not be used by two holders: each could free the other's lock. And
   /// a release under it that the network delays may free what the same holder has acquired since.
-  std::string id;
+  std::string id{};
 
   /// What the random ids begin with; any bytes. So Lock::owner() tells a person who holds the lock: see
   /// host_and_pid(). Default empty. Not together with a fixed `id`.
-  std::string id_prefix;
+  std::string id_prefix{};
 
   /// What the name of the lock's key in Redis begins with. All who share a lock must agree on it.
   std::string key_prefix = "lock:";
@@ -88,11 +88,11 @@ struct Options {
   /// Client's background thread, also without auto_renewal, with no internal mutex held; renewals of
   /// the Client's other locks wait for it, so it should be short. Over a borrowed context, which has
   /// no thread, it is called by the extend() that notices. What it throws is swallowed.
-  std::function<void(std::error_code)> on_lost;
+  std::function<void(std::error_code)> on_lost{};
 
   /// Told what unlock() and ~Lock() cannot throw; called by the thread that unlocks. What it throws
   /// is swallowed.
-  std::function<void(const Error&)> on_error;
+  std::function<void(const Error&)> on_error{};
 
   /// Told of each step of each acquisition, for traces and logs: see Event. Called with no internal mutex
   /// held: of `acquired` by the thread that has got the lock, before it goes on; of `released` and
@@ -101,7 +101,7 @@ struct Options {
   /// auto_renewal, or by the call that finds it out. Events of different threads may cross. The background
   /// thread renews nothing meanwhile, so it should be short. What it throws is swallowed. For numbers
   /// alone, Client::stats() costs less. Default none.
-  std::function<void(const Event&)> on_event;
+  std::function<void(const Event&)> on_event{};
 
   /// Options for a lock whose lease nobody renews: as the defaults, with auto_renewal off.
   [[nodiscard]] static Options without_renewal() {

@@ -49,6 +49,17 @@ namespace redis_lock {
 /// for a node that it needs for the least connect_timeout or command_timeout, or expire/10 if that is less
 /// (but 20 ms). If an acquisition throws, nothing was acquired, and nothing stays behind beyond the lease.
 /// nodes() tells which nodes fail.
+///
+/// A lock can be lost while it is held: when the lease ends, or if a majority of the nodes has it no more. Without
+/// Options::on_lost or lost_token(), only owns_lock() of the QuorumLock tells the loss. **owns_lock() of a guard such as
+/// std::unique_lock stays true after a loss: ask the QuorumLock.** unlock() throws nothing: it tells a loss to
+/// Options::on_error, and is silent without it, like ~QuorumLock().
+///
+///     Options options;
+///     options.on_lost = [](std::error_code) { stop_working(); };
+///     QuorumLock lock{{"redis://a", "redis://b", "redis://c"}, "name", options};
+///     std::unique_lock guard{lock};
+///     while (lock.owns_lock() && more_work()) work();  // not guard.owns_lock()
 class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
  public:
   /// The nodes in the same order wherever the name is used: waiters queue at the first that is there.

@@ -20,10 +20,10 @@ struct Reply {
     other     ///< a kind of RESP3 (over a borrowed connection that speaks it), not read
   };
 
-  Kind kind = Kind::nil;        ///< says which of the others is meant
-  long long integer = 0;        ///< of Kind::integer
-  std::string text;             ///< of Kind::string, Kind::status and Kind::error
-  std::vector<Reply> elements;  ///< of Kind::array
+  Kind kind = Kind::nil;          ///< says which of the others is meant
+  long long integer = 0;          ///< of Kind::integer
+  std::string text{};             ///< of Kind::string, Kind::status and Kind::error
+  std::vector<Reply> elements{};  ///< of Kind::array
 
   /// Is it nothing?
   [[nodiscard]] bool is_nil() const noexcept { return kind == Kind::nil; }

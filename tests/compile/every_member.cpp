@@ -14,6 +14,9 @@ using namespace std::chrono_literals;
 redis_lock::Client connect() {
   redis_lock::Endpoint endpoint =
       redis_lock::Endpoint::parse("redis://user:secret@localhost:6379/1");
+  endpoint.host =
+      redis_lock::Endpoint::from_env().host + redis_lock::Endpoint::from_env("NAME").host;
+  endpoint.origin = "NAME";
   endpoint.host = "localhost";
   endpoint.port = std::uint16_t{6379};
   endpoint.unix_socket = "/run/redis.sock";
@@ -110,7 +113,9 @@ bool ask(redis_lock::Lock& lock) {
   const std::optional<std::string> owner = lock.owner();
   return lock.owns_lock() && lock.locked() && lock.reset() && owner == lock.id() &&
          lock.expires_at() > std::chrono::steady_clock::now() && lock.name() == "name" &&
-         redis_lock::reset_all({}) + redis_lock::reset_all(connect(), "lock:", "lock-signal:") > 0;
+         redis_lock::reset_all({}) + redis_lock::reset_all(connect(), "lock:", "lock-signal:") +
+                 redis_lock::reset_all(connect(), "lock:", "lock-signal:", "lock-fence:") >
+             0;
 }
 
 bool list(const redis_lock::Client& client) {
@@ -118,6 +123,7 @@ bool list(const redis_lock::Client& client) {
     if (lock.name == lock.owner && lock.time_left > 1s) return true;
   }
   return redis_lock::held_locks(client, "prefix:").empty() ||
+         redis_lock::held_locks(client, "prefix:", "fence:").empty() ||
          redis_lock::held_lock(client, "name") || redis_lock::held_lock(client, "name", "prefix:");
 }
 

@@ -7,6 +7,7 @@
 
 #include "failover.hpp"
 #include "support/cluster.hpp"
+#include "support/fake_server.hpp"
 
 namespace redis_lock_test {
 namespace {
@@ -153,6 +154,70 @@ TEST_F(OnCluster, ResetAllFreesTheLocksOfAllMasters) {
   EXPECT_EQ(reset_all(client, options.key_prefix, options.signal_prefix), 0U);
 }
 
+/// Prefixes of their own for one test.
+class ListingOfACluster : public OnCluster {
+ protected:
+  ListingOfACluster() {
+    options.key_prefix = name + ":lock:";
+    options.signal_prefix = name + ":signal:";
+  }
+
+  [[nodiscard]] std::vector<std::string> listed(const Client& by) const {
+    std::vector<std::string> names;
+    for (const auto& lock : redis_lock::held_locks(by, options.key_prefix))
+      names.push_back(lock.name);
+    return names;
+  }
+  [[nodiscard]] std::size_t reset_all(const Client& by) const {
+    return redis_lock::reset_all(by, options.key_prefix, options.signal_prefix);
+  }
+
+  /// How often the masters have read from their connections.
+  [[nodiscard]] static long long reads() {
+    long long all = 0;
+    for (const auto master : fleet().masters())
+      all += fleet().member(master).redis().info("total_reads_processed");
+    return all;
+  }
+
+  Options options = leased_for(60s);
+  std::vector<std::unique_ptr<Lock>> locks;
+  void hold(const std::string& one) {
+    locks.push_back(std::make_unique<Lock>(client, one, options));
+    locks.back()->lock();
+  }
+};
+
+TEST_F(ListingOfACluster, HasTheNamesThatWereGiven) {
+  const std::vector<std::string> names{"plain", "a}b", "{}", "{}c", "x{y", "{tag}more", "{t}{u}"};
+  for (const auto& one : names) hold(one);
+  EXPECT_THAT(listed(client), ::testing::UnorderedElementsAreArray(names));
+  for (const auto& one : names)
+    EXPECT_TRUE(redis_lock::held_lock(client, one, options.key_prefix)) << one;
+}
+
+TEST_F(ListingOfACluster, HasNoKeysWithoutAHashTag) {
+  const auto foreign = options.key_prefix + "foo";
+  ASSERT_EQ(fleet().redis(foreign).string("SET", foreign, "x"), "OK");
+  hold("foo");
+  EXPECT_THAT(listed(client), ElementsAre("foo"));
+  EXPECT_EQ(reset_all(client), 1U);
+  EXPECT_EQ(value_of(foreign), "x");
+}
+
+TEST_F(ListingOfACluster, TakesManyLocksAtARoundTrip) {
+  constexpr std::size_t count = 600;
+  for (std::size_t i = 0; i < count; ++i) hold(std::to_string(i));
+  constexpr auto most = 100;  // instead of two for each lock
+  const auto at_first = reads();
+  EXPECT_EQ(listed(client).size(), count);
+  const auto when_listed = reads();
+  EXPECT_LT(when_listed - at_first, most);
+  EXPECT_EQ(reset_all(client), count);
+  EXPECT_LT(reads() - when_listed, most);
+  EXPECT_THAT(listed(client), ::testing::IsEmpty());
+}
+
 TEST_F(OnCluster, CachesHaveTheirValuesOnAllMasters) {
   Cache cache{client};
   for (const auto& one : names_everywhere()) {
@@ -277,6 +342,42 @@ TEST_F(MovingSlot, TakesItsHolderAlong) {
   EXPECT_FALSE(fleet().redis(key).exists(key));
 }
 
+/// How members name each other to clients: Redis 7.0 and later.
+class UnnamedMembers : public MovingSlot, public ::testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    MovingSlot::SetUp();
+    name_members_by(GetParam());
+  }
+  void TearDown() override {
+    name_members_by("ip");
+    MovingSlot::TearDown();
+  }
+
+ private:
+  static void name_members_by(const char* type) {
+    for (Index i = 0; i < fleet().size(); ++i) {
+      fleet().member(i).redis().command("CONFIG", "SET", "cluster-preferred-endpoint-type", type);
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, UnnamedMembers, Values("unknown-endpoint", "hostname"),
+                         [](const auto& test) {
+                           return test.param[0] == 'u' ? "ByNothing" : "ByMissingHostNames";
+                         });
+
+TEST_P(UnnamedMembers, AreFoundByAHolderWhoseSlotMoves) {
+  Holder holder{Client{fleet().uri("command_timeout=500&retry_for=20s", {source})}, name, 1500ms};
+  begin();
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  migration->move_key(key);
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  finish();
+  holder.expect_renewed_after(std::chrono::steady_clock::now());
+  EXPECT_EQ(at_target(), holder.lock().id());
+  holder.expect_releases();
+}
+
 TEST_F(MovingSlot, TakesItsWaiterAlong) {
   held_by_somebody(name);
   Waiter waiter{client, name};
@@ -363,6 +464,28 @@ TEST_F(MovingSlot, HalfWayWithItsLockAtTheTargetIsNotTakenAtTheSource) {
   finish();
   EXPECT_FALSE(other.try_lock());
   holder.expect_releases();
+}
+
+TEST_F(MovingSlot, HalfWayIsListedAndResetWithTheRest) {
+  const auto prefix = name + "-lock:", signals = name + "-signal:", second = "{" + name + "}-2";
+  auto options = leased_for(60s);
+  options.key_prefix = prefix;
+  options.signal_prefix = signals;
+  Lock at_the_source{client, name, options}, at_the_target{client, second, options};
+  at_the_source.lock();
+  begin();
+  at_the_target.lock();
+  std::vector<std::string> names;
+  for (const auto& lock : redis_lock::held_locks(client, prefix)) names.push_back(lock.name);
+  EXPECT_THAT(names, ::testing::UnorderedElementsAre(name, second));
+  auto count = std::async(std::launch::async,
+                          [&] { return redis_lock::reset_all(Client{uri}, prefix, signals); });
+  EXPECT_EQ(count.wait_for(200ms), std::future_status::timeout)
+      << "a lock and its signal are not together";
+  finish();
+  EXPECT_EQ(count.get(), 2U);
+  EXPECT_FALSE(at_the_source.locked());
+  EXPECT_FALSE(at_the_target.locked());
 }
 
 TEST_F(MovingSlot, WhoseLockMovesWhileItIsHeldAndWaitedForLosesNeither) {
@@ -523,6 +646,152 @@ TEST_F(FrozenMasterInCluster, DoesNotKeepTheLocksOfOthersFromBeingRenewed) {
     holder->expect_renewed_after(at);
     holder->expect_releases();
   }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// What servers tell of each other.
+
+/// How a server tells where the other one is.
+struct Telling {
+  const char* name;
+  /// Behind "MOVED <slot> ". {port}: of the other server; {self}: of the one that says it.
+  const char* redirection;
+  /// The bytes of the entry in CLUSTER SLOTS, without its type.
+  const char* entry;
+};
+void PrintTo(const Telling& telling, std::ostream* stream) { *stream << telling.name; }
+
+class ToldServers : public ::testing::TestWithParam<Telling> {
+ protected:
+  /// The keys are at the first server, until they are at the second.
+  FakeServer::Answer answers(std::size_t self) {
+    return FakeServer::each_command([this, self](const Command& command) -> std::string {
+      const std::size_t owner = is_moved;
+      if (command.front() == "CLUSTER") {
+        return "*1\r\n*4\r\n:0\r\n:16383\r\n" + filled(GetParam().entry, self, owner) +
+               "*2\r\n$9\r\n127.0.0.9\r\n:0\r\n";  // a replica that is not up yet
+      }
+      if (owner != self) {
+        return "-MOVED " + std::to_string(slot) + " " +
+               filled(GetParam().redirection, self, owner) + "\r\n";
+      }
+      if (command.front() == "SET") return "+OK\r\n";
+      if (command.front() == "EVALSHA" || command.front() == "EVAL") ++scripts[self];
+      return ":0\r\n";
+    });
+  }
+
+  [[nodiscard]] std::string filled(std::string text, std::size_t self, std::size_t owner) const {
+    const auto fill = [&](const std::string& gap, std::size_t server) {
+      const auto at = text.find(gap);
+      if (at != text.npos) text.replace(at, gap.size(), std::to_string(ports[server]));
+    };
+    fill("{port}", owner);
+    fill("{self}", self);
+    return text;
+  }
+
+  const redis_lock::detail::Slot slot = redis_lock::detail::slot_of("lock:{name}");
+  std::array<std::atomic<int>, 2> ports{};
+  std::array<std::atomic<int>, 2> scripts{};
+  std::atomic<bool> is_moved{false};
+  FakeServer one{answers(0)}, other{answers(1)};
+};
+INSTANTIATE_TEST_SUITE_P(
+    , ToldServers,
+    Values(Telling{"ByAddress", "127.0.0.1:{port}", "*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n"},
+           Telling{"ByNull", ":{port}", "*2\r\n$-1\r\n:{port}\r\n"},
+           Telling{"ByNothing", ":{port}", "*2\r\n$0\r\n\r\n:{port}\r\n"},
+           Telling{"ByQuestionMark", "?:{port}", "*2\r\n$1\r\n?\r\n:{port}\r\n"},
+           Telling{"ByIpInMetadata", "?:{self}",
+                   "*4\r\n$1\r\n?\r\n:{port}\r\n$2\r\nid\r\n*2\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n"},
+           Telling{"WithoutPort", "?:0", "*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n"}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+TEST_P(ToldServers, AreFoundByTheRenewalsOfAHolder) {
+  ports[0] = one.endpoint().port;
+  ports[1] = other.endpoint().port;
+  Complaints losses;
+  Options options;
+  options.expire = 1500ms;
+  options.on_lost = losses.on_lost();
+  Lock lock{"redis+cluster://127.0.0.1:" + std::to_string(ports[0]), "name", options};
+  lock.lock();
+  ASSERT_TRUE(eventually([&] { return scripts[0] > 0; }));
+  is_moved = true;
+  EXPECT_TRUE(eventually([&] { return scripts[1] > 1 || losses.count() > 0; }));
+  EXPECT_TRUE(lock.owns_lock());
+  EXPECT_EQ(losses.count(), 0U);
+  std::error_code error;
+  lock.unlock(error);
+  EXPECT_FALSE(error) << error.message();
+}
+
+/// A cluster of one master, which another one joins.
+class JoiningMaster : public ::testing::Test {
+ protected:
+  FakeServer::Answer answers(std::size_t self) {
+    return FakeServer::each_command([this, self](const Command& command) -> std::string {
+      const auto range = [this](int first, int last, std::size_t owner) {
+        return "*3\r\n:" + std::to_string(first) + "\r\n:" + std::to_string(last) +
+               "\r\n*2\r\n$9\r\n127.0.0.1\r\n:" + std::to_string(ports[owner]) + "\r\n";
+      };
+      if (command.front() == "CLUSTER") {
+        if (!has_joined) return "*1\r\n" + range(0, 16383, 0);
+        return "*2\r\n" + range(0, 8191, 0) + range(8192, 16383, 1);
+      }
+      if (command.front() == "SCAN") {
+        has_joined = has_joined || joins_at_scan;
+        ++scans[self];
+        return std::string("*2\r\n$1\r\n0\r\n*1\r\n$8\r\nlock:{") + (self == 0 ? 'a' : 'b') +
+               "}\r\n";
+      }
+      if (command.front() == "GET") return "$2\r\nid\r\n";
+      if (command.front() == "EVALSHA") return ":1\r\n";
+      return ":1000\r\n";
+    });
+  }
+  void SetUp() override {
+    ports[0] = one.endpoint().port;
+    ports[1] = other.endpoint().port;
+    client.emplace("redis+cluster://127.0.0.1:" + std::to_string(ports[0]));
+    Lock before{*client, "a"};
+    ASSERT_EQ(before.owner(), "id") << "the client has lived for a while";
+  }
+  [[nodiscard]] std::vector<std::string> listed() const {
+    std::vector<std::string> names;
+    for (const auto& lock : redis_lock::held_locks(*client)) names.push_back(lock.name);
+    return names;
+  }
+
+  std::array<std::atomic<int>, 2> ports{}, scans{};
+  std::atomic<bool> has_joined{false}, joins_at_scan{false};
+  FakeServer one{answers(0)}, other{answers(1)};
+  std::optional<Client> client;
+};
+
+TEST_F(JoiningMaster, IsPartOfALaterListing) {
+  EXPECT_THAT(listed(), ElementsAre("a"));
+  has_joined = true;
+  EXPECT_THAT(listed(), ElementsAre("a", "b"));
+  EXPECT_EQ(scans[1], 1);
+}
+
+TEST_F(JoiningMaster, IsPartOfALaterReset) {
+  has_joined = true;
+  EXPECT_EQ(redis_lock::reset_all(*client), 2U);
+}
+
+TEST_F(JoiningMaster, IsPartOfAListingThatIsUnderWay) {
+  joins_at_scan = true;
+  EXPECT_THAT(listed(), ElementsAre("a", "b"));
+  EXPECT_EQ(scans[0], 2);
+}
+
+TEST_F(JoiningMaster, IsPartOfAResetThatIsUnderWay) {
+  joins_at_scan = true;
+  (void)redis_lock::reset_all(*client);
+  EXPECT_EQ(scans[1], 1);
 }
 
 }  // namespace

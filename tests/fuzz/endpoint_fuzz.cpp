@@ -20,6 +20,7 @@ namespace {
 using redis_lock::Endpoint;
 
 constexpr std::string_view secret = "s3cr3t";
+constexpr std::string_view secret_number = "918273645";  // is no port
 
 struct Parsed {
   std::optional<Endpoint> endpoint;
@@ -113,25 +114,33 @@ void check_parsed(const Endpoint& endpoint) {
 }
 
 /// Puts the secret into the URI at a place where no secret may be shown from.
-void check_no_secret_is_shown(std::string_view uri, std::size_t anywhere) {
-  const auto hidden_at = [uri](std::size_t at) {
-    return parse(std::string{uri}.insert(at, secret)).complaint.find(secret) == std::string::npos;
+void check_is_hidden(std::string_view uri, std::string_view hidden, std::size_t anywhere) {
+  const auto hidden_at = [&](std::size_t at) {
+    return parse(std::string{uri}.insert(at, hidden)).complaint.find(hidden) == std::string::npos;
   };
-  if (uri.find(secret) != uri.npos) return;
-  if (const auto at = uri.rfind('@'); at != uri.npos) {
-    check(hidden_at(anywhere % (at + 1)), "what stands before the last '@' is not shown");
+  if (uri.find(hidden) != uri.npos) return;
+  const auto user = uri.rfind('@');
+  if (user != uri.npos) {
+    check(hidden_at(anywhere % (user + 1)), "what stands before the last '@' is not shown");
   }
-  const auto scheme = uri.find_first_not_of("abcdefghijklmnopqrstuvwxyz");
+  const auto scheme = uri.find_first_not_of("abcdefghijklmnopqrstuvwxyz+");
   const bool has_scheme = scheme != uri.npos && uri.substr(scheme, 3) == "://";
+  if (!has_scheme) {
+    check(hidden_at(uri.size()), "a text without a scheme is not shown");
+  }
   const auto colon = uri.find(':', has_scheme ? scheme + 3 : 0);
-  if (colon < uri.find('?')) {
+  if (colon < uri.find('?') && (user == uri.npos || hidden == secret)) {
     check(hidden_at(colon + 1), "what stands behind a ':' and is no port is not shown");
   }
   if (const auto query = uri.find('?'); query != uri.npos) {
-    if (const auto value = uri.rfind('='); value != uri.npos && value > query) {
-      check(hidden_at(value + 1), "the value of a parameter is not shown");
-    }
+    const auto at = query + 1 + anywhere % (uri.size() - query);
+    check(hidden_at(at), "neither name nor value of a parameter is shown");
   }
+}
+
+void check_no_secret_is_shown(std::string_view uri, std::size_t anywhere) {
+  check_is_hidden(uri, secret, anywhere);
+  check_is_hidden(uri, secret_number, anywhere);
 }
 
 void fuzz(std::string_view uri) {

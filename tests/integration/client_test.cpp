@@ -1,5 +1,6 @@
 #include "integration.hpp"
 
+#include <cstdlib>
 #include <future>
 #include <thread>
 
@@ -8,6 +9,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 void expect_to_work(const Client& client) {
   Lock lock{client, unique_name()};
@@ -258,6 +260,52 @@ TEST(ClientReconnects, NotForOtherErrorsOfTheServer) {
   EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::server_error);
   EXPECT_LT(watch.elapsed(), soon);
   EXPECT_THAT(message_of<Error>([&] { return lock.try_lock(); }), HasSubstr("the dog ate it"));
+}
+
+/// A server that the environment names and that is not there.
+class UnreachableOfTheEnvironment : public ::testing::TestWithParam<const char*> {
+ protected:
+  static constexpr const char* variable = "REDIS_LOCK_TEST_URL";
+  void SetUp() override {
+    auto uri = std::string(GetParam());
+    ::setenv(variable, uri.replace(uri.find('P'), 1, port).c_str(), 1);
+  }
+  void TearDown() override { ::unsetenv(variable); }
+
+  const std::string port = std::to_string(free_port());
+};
+INSTANTIATE_TEST_SUITE_P(, UnreachableOfTheEnvironment,
+                         ::testing::Values("redis://:s3cr3t@127.0.0.1:P?retry_for=0",
+                                           "redis+sentinel://:s3cr3t@127.0.0.1:P/m?retry_for=0",
+                                           "redis+cluster://:s3cr3t@127.0.0.1:P?retry_for=0"),
+                         [](const auto& test) {
+                           const std::string uri = test.param;
+                           return uri.find("sentinel") != uri.npos  ? "Sentinel"
+                                  : uri.find("cluster") != uri.npos ? "Cluster"
+                                                                    : "Server";
+                         });
+
+TEST_P(UnreachableOfTheEnvironment, IsNamedWithTheVariableThatHasIt) {
+  const auto where = "127.0.0.1:" + port + " (from REDIS_LOCK_TEST_URL): ";
+  Lock lock{redis_lock::Endpoint::from_env(variable), "name"};
+  const auto message = message_of<Error>([&] { return lock.try_lock(); });
+  EXPECT_THAT(message, AllOf(HasSubstr(where), Not(HasSubstr("s3cr3t"))));
+}
+
+TEST(UnreachableNodes, AreNamedWithTheVariableThatHasThem) {
+  std::vector<Client> nodes;
+  const auto port = std::to_string(free_port());
+  for (const auto* host : {"127.0.0.1", "127.0.0.2", "127.0.0.3"}) {
+    redis_lock::Endpoint endpoint;
+    endpoint.host = host;
+    endpoint.port = static_cast<std::uint16_t>(std::stoi(port));
+    endpoint.retry_for = 0ms;
+    endpoint.origin = "NODES";
+    nodes.emplace_back(endpoint);
+  }
+  redis_lock::QuorumLock lock{nodes, "name"};
+  EXPECT_THAT(message_of<Error>([&] { return lock.try_lock(); }),
+              HasSubstr("node 1 (127.0.0.1:" + port + ") (from NODES): "));
 }
 
 }  // namespace

@@ -130,6 +130,50 @@ TEST(HeldLocksOfACluster, HaveTheNamesThatTheirUsersGaveThem) {
   EXPECT_EQ(name_under("{a}b", true), "{a}b");
   EXPECT_EQ(name_under("{a}{b}", true), "{a}{b}");
   EXPECT_EQ(name_under("{}", true), "{}");
+  EXPECT_EQ(name_under("{a}b}", true), "a}b");
+  EXPECT_EQ(name_under("{{}}", true), "{}");
+  EXPECT_EQ(name_under("{x{y}", true), "x{y");
+  EXPECT_EQ(name_under("{a}", true, "lock:"), "a");
+  EXPECT_EQ(name_under("{a}", true, "{app}:"), "{a}") << "the tag is in the prefix";
+}
+
+/// What tells locks from other keys, with the default prefixes.
+redis_lock::detail::LockKeys lock_keys(const std::string& prefix, bool is_cluster = false) {
+  return {prefix, "lock-signal:", "lock-fence:", is_cluster};
+}
+
+TEST(KeysOfLocks, AreNoKeysOfOtherKindsWhateverThePrefix) {
+  for (const std::string prefix : {"l", "lock", "lock-", "lock-f", "lock-fence", "c", "cache"}) {
+    for (const std::string other : {"lock-fence:x", "lock-signal:x", "cache:x"}) {
+      const bool begins = other.compare(0, prefix.size(), prefix) == 0;
+      EXPECT_FALSE(begins && lock_keys(prefix).may_have(other)) << prefix;
+    }
+  }
+  EXPECT_TRUE(lock_keys("l").may_have("lock:x"));
+  EXPECT_TRUE(lock_keys("lock:").may_have("lock:x"));
+  EXPECT_TRUE(lock_keys("lock:").may_have("lock:lock-fence:x"));
+  EXPECT_TRUE(lock_keys("cache:").may_have("cache:x")) << "that is what was asked for";
+  const redis_lock::detail::LockKeys own{"app:", "app:signal:", "app:fence:", false};
+  EXPECT_TRUE(own.may_have("app:x"));
+  EXPECT_FALSE(own.may_have("app:fence:x"));
+  EXPECT_FALSE(own.may_have("app:signal:x"));
+}
+
+TEST(KeysOfLocks, AreNotUnderThePrefixOfFencingTokens) {
+  for (const auto* prefix : {"lock-fence:", "lock-fence:x"}) {
+    EXPECT_EQ(message_of([&] {
+                return lock_keys(prefix).may_have(prefix);
+              }).find("redis_lock: key_prefix must not begin with"),
+              0U);
+  }
+}
+
+TEST(KeysOfLocks, HaveAHashTagOnACluster) {
+  EXPECT_TRUE(lock_keys("lock:").may_have("lock:foo"));
+  for (const auto* foreign : {"lock:foo", "lock:{}", "lock:{}x}", "lock:}", "lock:{"})
+    EXPECT_FALSE(lock_keys("lock:", true).may_have(foreign)) << foreign;
+  for (const auto* own : {"lock:{foo}", "lock:a{b}c", "lock:{{}}", "lock:{a}b}"})
+    EXPECT_TRUE(lock_keys("lock:", true).may_have(own)) << own;
 }
 
 using LockReset = OnRedis;
@@ -233,6 +277,37 @@ TEST_F(ResetAll, TakesNamesOfAnyBytes) {
   EXPECT_EQ(redis_lock::reset_all(client, locks, signals), 1U);
   EXPECT_FALSE(redis.exists(locks + odd));
   EXPECT_EQ(redis.integer("LLEN", signals + odd), 1);
+}
+
+TEST_F(ResetAll, NeverTouchesKeysOfOtherKinds) {
+  const RedisServer server;
+  Redis own{server.endpoint()};
+  Client at{server.uri()};
+  auto options = leased_for(60s);
+  options.fencing = true;
+  for (const std::string prefix : {"l", "lock", "lock:", "c"}) {
+    SCOPED_TRACE(prefix);
+    own.command("FLUSHALL");
+    Lock lock{at, "name", options};
+    lock.lock();
+    own.command("SET", "lock-fence:other", "41");
+    own.command("SET", "lock-signal:odd", "1");
+    own.command("SET", "cache:value", "v");
+    const auto is_lock = prefix == "c" ? 0U : 1U;
+    EXPECT_EQ(redis_lock::held_locks(at, prefix).size(), is_lock);
+    EXPECT_EQ(redis_lock::reset_all(at, prefix), is_lock);
+    EXPECT_EQ(own.string("GET", "lock-fence:name"), "1");
+    EXPECT_EQ(own.string("GET", "lock-fence:other"), "41");
+    EXPECT_EQ(own.string("GET", "lock-signal:odd"), "1");
+    EXPECT_EQ(own.string("GET", "cache:value"), "v");
+  }
+  own.command("SET", "app:lock:a", "x");
+  own.command("SET", "app:fence:a", "9");
+  EXPECT_EQ(redis_lock::held_locks(at, "app:", "app:fence:").size(), 1U);
+  EXPECT_EQ(redis_lock::reset_all(at, "app:", "app:signal:", "app:fence:"), 1U);
+  EXPECT_EQ(own.string("GET", "app:fence:a"), "9");
+  const auto complaint = message_of([&] { return redis_lock::reset_all(at, "lock-fence:"); });
+  EXPECT_EQ(complaint.find("redis_lock: key_prefix"), 0U) << complaint;
 }
 
 TEST_F(ResetAll, WakesTheWaiters) {

@@ -1,4 +1,5 @@
 #include <chrono>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -141,7 +142,7 @@ TEST(Uri, NamesTheFilesOfTls) {
   EXPECT_EQ(endpoint.tls->key_file, "k.pem");
   EXPECT_EQ(endpoint.tls->server_name, "x.example");
   EXPECT_TRUE(endpoint.tls->insecure);
-  EXPECT_FALSE(Endpoint::parse("rediss://h?insecure=true&insecure=false").tls->insecure);
+  EXPECT_FALSE(Endpoint::parse("rediss://h?insecure=false").tls->insecure);
 }
 
 TEST(Uri, OfSentinelsNamesThemAndTheirMaster) {
@@ -282,7 +283,21 @@ TEST(MalformedUri, IsRefusedWithTheReason) {
       {"redis://h/-1", "database must be"},
       {"redis://h/1/2", "database must be"},
       {"redis://h/2147483648", "database must be"},
-      {"redis://h/0#x", "database must be"},
+      {"redis://h/0#x", "'#'"},
+      {"redis://h#", "'#'"},
+      {"redis://h?#x", "'#'"},
+      {"redis://h?client_name=a#b", "'#'"},
+      {"redis://u:p@h:1/0?retry_for=1#x", "'#'"},
+      {"redis+sentinel://h/m#x", "'#'"},
+      {"redis+cluster://h1,h2#x", "'#'"},
+      {"unix:///s#x", "'#'"},
+      {"redis://h?retry_for=1&retry_for=1", "parameter given twice: retry_for"},
+      {"redis://h?retry_for=1&client_name=a&retry_for=2", "parameter given twice: retry_for"},
+      {"rediss://h?insecure=true&insecure=false", "parameter given twice: insecure"},
+      {"unix:///s?db=1&db=1", "parameter given twice: db"},
+      {"redis+sentinel://h/m?sentinel_password=a&sentinel_password=b",
+       "parameter given twice: sentinel_password"},
+      {"redis://h?retry_for=1&x=1", "unknown parameter: number 2"},
       {"redis://u:%@h", "password: '%'"},
       {"redis://u:%4@h", "password: '%'"},
       {"redis://u:%zz@h", "password: '%'"},
@@ -316,8 +331,9 @@ TEST(MalformedUri, IsRefusedWithTheReason) {
 }
 
 TEST(MalformedUri, IsQuoted) {
-  EXPECT_THAT(complaint("redis://example.org:65536/3"),
-              HasSubstr("\"redis://example.org:65536/3\""));
+  EXPECT_THAT(complaint("redis://example.org:65536/3"), HasSubstr("\"redis://example.org:***\""))
+      << "it may be a user and a password";
+  EXPECT_THAT(complaint("redis://example.org/x"), HasSubstr("\"redis://example.org/x\""));
   EXPECT_THAT(complaint("redis://ann:s3cr3t@example.org:65536/3"),
               HasSubstr("\"redis://***@example.org:65536/3\""));
   EXPECT_THAT(complaint("http://example.org"), HasSubstr("\"http://example.org\""));
@@ -466,11 +482,91 @@ TEST(MalformedUri, NeverShowsAPasswordThatHasNoHostBehindIt) {
 }
 
 TEST(MalformedUri, TakesNoPasswordOfDigitsForAPort) {
-  for (const auto uri : {"redis://ann:1234?x@h", "redis://:1234", "redis://:1234/0", "redis:/:1234",
-                         "redis://ann:1234@", "redis://ann:1234@h@", "redis://ann:1234?a=b@h"}) {
+  for (const auto uri :
+       {"redis://ann:1234?x", "redis://ann:1234/x", "redis://ann:1234567", "rediss://ann:1234/0/0",
+        "redis+sentinel://ann:1234", "redis+cluster://ann:1234/x", "redis://ann:1234?x@h",
+        "redis://:1234", "redis://:1234/0", "redis:/:1234", "redis://ann:1234@",
+        "redis://ann:1234@h@", "redis://ann:1234?a=b@h"}) {
     EXPECT_THAT(complaint(uri), HasSubstr("malformed")) << uri;
     EXPECT_THAT(complaint(uri), Not(HasSubstr("1234"))) << uri;
   }
+}
+
+/// Passwords that contain a '?' and have no host behind them, and a text that is a password and nothing else.
+TEST(MalformedUri, NeverShowsWhatFollowsAQuestionMark) {
+  for (const std::string uri :
+       {"redis://ann:P", "redis://:P", "redis://ann:1234P", "redis://P", "unix://:P", "unix:///s?P",
+        "redis://h?P", "redis://h?retry_for=1&P", "redis://h?P=1", "redis+sentinel://h/m?P",
+        "redis+cluster://h?P", "rediss://h?P", "P", ":P", "//P", "http:P"}) {
+    for (const std::string password : {"a?s3cr3t", "a?s3cr3t=1", "a?x&s3cr3t", "a?x=1&s3cr3t=2"}) {
+      const auto whole = with_password(uri, password);
+      EXPECT_THAT(complaint(whole), HasSubstr("malformed")) << whole;
+      EXPECT_THAT(complaint(whole), Not(HasSubstr("s3cr3t"))) << whole;
+    }
+  }
+}
+
+TEST(MalformedUri, NeverShowsATextWithoutAScheme) {
+  for (const auto* text : {"s3cr3t", "a s3cr3t", "s3cr3t/", "/s3cr3t", "s3cr3t://x", "s3cr3t//x"})
+    EXPECT_THAT(complaint(text), Not(HasSubstr("s3cr3t"))) << text;
+}
+
+/// An environment variable for one test.
+class EnvironmentVariable : public ::testing::Test {
+ protected:
+  static constexpr const char* name = "REDIS_LOCK_TEST_URL";
+  void TearDown() override { ::unsetenv(name); }
+  static void set(const std::string& value) { ::setenv(name, value.c_str(), 1); }
+
+  /// What from_env() says of this value.
+  static std::string complaint() {
+    try {
+      static_cast<void>(Endpoint::from_env(name));
+    } catch (const redis_lock::Error& error) {
+      EXPECT_EQ(error.code(), redis_lock::errc::not_configured);
+      return error.what();
+    }
+    return {};
+  }
+};
+
+TEST_F(EnvironmentVariable, HoldsAUri) {
+  set("redis://ann:s3cr3t@h:1/2?retry_for=3");
+  const auto endpoint = Endpoint::from_env(name);
+  EXPECT_EQ(endpoint.host, "h");
+  EXPECT_EQ(endpoint.password, "s3cr3t");
+  EXPECT_EQ(endpoint.retry_for, 3ms);
+  EXPECT_EQ(endpoint.origin, name);
+  EXPECT_EQ(Endpoint::parse("redis://h").origin, "");
+}
+
+TEST_F(EnvironmentVariable, IsRedisUrlUnlessAnotherIsNamed) {
+  const char* const before = std::getenv("REDIS_URL");
+  const std::string saved = before != nullptr ? before : "";
+  ::setenv("REDIS_URL", "redis://default.example", 1);
+  EXPECT_EQ(Endpoint::from_env().host, "default.example");
+  ::setenv("REDIS_URL", saved.c_str(), 1);
+  if (before == nullptr) ::unsetenv("REDIS_URL");
+}
+
+TEST_F(EnvironmentVariable, ThatIsUnsetOrEmptyIsNamed) {
+  EXPECT_THAT(complaint(), HasSubstr("environment variable REDIS_LOCK_TEST_URL: it is not set"));
+  set("");
+  EXPECT_THAT(complaint(), HasSubstr("environment variable REDIS_LOCK_TEST_URL: it is empty"));
+}
+
+TEST_F(EnvironmentVariable, ThatIsMalformedIsNamedWithTheReasonAndNeverQuoted) {
+  for (const auto& [value, reason] : std::vector<std::pair<std::string, std::string>>{
+           {"s3cr3t", "scheme"},
+           {"redis://ann:pw@s3cr3t:x", "port must be"},
+           {"redis://s3cr3t/x", "database must be"},
+           {"redis://s3cr3t?retry_for=1&x", "unknown parameter"}}) {
+    set(value);
+    EXPECT_THAT(complaint(), HasSubstr("environment variable REDIS_LOCK_TEST_URL: malformed URI"));
+    EXPECT_THAT(complaint(), HasSubstr(reason));
+    EXPECT_THAT(complaint(), Not(HasSubstr("s3cr3t"))) << value;
+  }
+  EXPECT_THROW(static_cast<void>(Endpoint::from_env(nullptr)), std::invalid_argument);
 }
 
 TEST(MalformedUri, NeverShowsItsPasswordWhereverItIsCutOff) {

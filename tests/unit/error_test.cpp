@@ -23,7 +23,8 @@ constexpr errc all[] = {errc::not_owned,
                         errc::protocol_error,
                         errc::not_expirable,
                         errc::too_few_replicas,
-                        errc::no_thread};
+                        errc::no_thread,
+                        errc::not_configured};
 
 TEST(Errc, HasNoValueThatMeansSuccess) {
   for (const auto each : all) EXPECT_TRUE(make_error_code(each)) << static_cast<int>(each);
@@ -31,6 +32,7 @@ TEST(Errc, HasNoValueThatMeansSuccess) {
   EXPECT_EQ(static_cast<int>(errc::not_expirable), 8);
   EXPECT_EQ(static_cast<int>(errc::too_few_replicas), 9);
   EXPECT_EQ(static_cast<int>(errc::no_thread), 10);
+  EXPECT_EQ(static_cast<int>(errc::not_configured), 11);
 }
 
 TEST(Errc, ConvertsToAnErrorCodeByItself) {
@@ -53,6 +55,7 @@ TEST(Errc, MatchesTheConditionsOfTheStandard) {
   EXPECT_EQ(make_error_code(errc::authentication_failed), std::errc::permission_denied);
   EXPECT_EQ(make_error_code(errc::protocol_error), std::errc::protocol_error);
   EXPECT_EQ(make_error_code(errc::no_thread), std::errc::resource_unavailable_try_again);
+  EXPECT_EQ(make_error_code(errc::not_configured), std::errc::invalid_argument);
 }
 
 TEST(Errc, IsItsOwnConditionWhereTheStandardHasNone) {
@@ -80,7 +83,7 @@ TEST(Category, HasAMessageOfItsOwnForEachErrc) {
 
 TEST(Category, HasAMessageForWhatIsNoErrc) {
   EXPECT_EQ(category().message(0), "unknown redis_lock error");
-  EXPECT_EQ(category().message(11), "unknown redis_lock error");
+  EXPECT_EQ(category().message(12), "unknown redis_lock error");
   EXPECT_EQ(category().message(-1), "unknown redis_lock error");
 }
 

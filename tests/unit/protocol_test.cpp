@@ -31,6 +31,11 @@ std::vector<Command> texts(const Commands& commands) {
 
 std::string text(std::string_view view) { return std::string(view); }
 
+/// As reset_all() does it, for one lock.
+bool reset_if_string(FakeRedis& redis, const Keys& keys, std::string_view signal_expire) {
+  return was_held(reset_each(redis, {keys}, signal_expire).front());
+}
+
 TEST(Sha1, IsThatOfRfc3174) {
   EXPECT_EQ(sha1(""), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
   EXPECT_EQ(sha1("abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");

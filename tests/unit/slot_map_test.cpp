@@ -88,10 +88,47 @@ TEST(Redirection, ThatNamesNoneIsNone) {
   }
 }
 
+TEST(Redirection, WithoutAHostMeansTheHostThatWasAsked) {
+  for (const auto* text : {"MOVED 1 :6381", "MOVED 1 ?:6381", "ASK 1 :6381", "ASK 1 ?:6381"}) {
+    const auto redirection = redirection_of(error(text), asked);
+    ASSERT_TRUE(redirection) << text;
+    EXPECT_EQ(redirection->server, (Address{"asked", 6381})) << text;
+    EXPECT_EQ(redirection->host_is_known, std::string(text).find('?') == std::string::npos) << text;
+    EXPECT_EQ(SlotMap{}.target(*redirection, asked), (Address{"asked", 6381})) << text;
+  }
+  EXPECT_TRUE(redirection_of(error("MOVED 1 h:6381"), asked)->host_is_known);
+}
+
+TEST(Redirection, ToAnUnknownHostMeansTheKnownServerWithThatPort) {
+  const auto to = [](const SlotMap& map, const std::string& text, const Address& from) {
+    return map.target(redirection_of(error(text), from).value(), from);
+  };
+  const SlotMap map{array({array({integer(0), integer(1), server("a", 1), server("b", 2)}),
+                           array({integer(2), integer(3), server("c", 3), server("d", 3)})}),
+                    asked};
+  for (const std::string told : {"MOVED 1 ", "ASK 1 "}) {
+    EXPECT_EQ(to(map, told + "?:2", {"a", 1}), (Address{"b", 2}));
+    EXPECT_EQ(to(map, told + "?:3", {"a", 1}), (Address{"a", 3})) << "two have that port";
+    EXPECT_EQ(to(map, told + "?:3", {"c", 3}), (Address{"d", 3}));
+    EXPECT_EQ(to(map, told + "?:4", {"a", 1}), (Address{"a", 4}));
+    EXPECT_EQ(to(map, told + ":2", {"a", 1}), (Address{"a", 2})) << "that is the host to go to";
+    EXPECT_EQ(to(map, told + "e:2", {"a", 1}), (Address{"e", 2}));
+  }
+}
+
+TEST(Redirection, ThatLeadsToTheServerThatWasAskedOrToNoPortIsUnknown) {
+  for (const auto* text : {"MOVED 1 ?:7000", "MOVED 1 :7000", "ASK 1 ?:7000", "MOVED 1 asked:7000",
+                           "MOVED 1 ?:0", "MOVED 1 :0", "MOVED 1 h:0", "ASK 1 h:0"}) {
+    const auto redirection = redirection_of(error(text), asked);
+    ASSERT_TRUE(redirection) << text;
+    EXPECT_EQ(SlotMap{}.target(*redirection, asked), Address{}) << text;
+  }
+}
+
 TEST(SlotMap, KnowsNothingAtFirst) {
   SlotMap map;
   EXPECT_EQ(map.owner(0), std::nullopt);
-  map.move({0, {"a", 1}});
+  map.move(0, {"a", 1});
   EXPECT_EQ(map.owner(0), std::nullopt);
   EXPECT_TRUE(map.servers().empty());
   EXPECT_TRUE(map.one_slot_of_each().empty());
@@ -109,12 +146,44 @@ TEST(SlotMap, IsReadFromTheAnswerOfAServer) {
   EXPECT_THAT(map.servers(), ElementsAre(Address{"a", 1}, Address{"b", 2}, Address{"asked", 3},
                                          Address{"asked", 4}));
   EXPECT_THAT(map.one_slot_of_each(), ElementsAre(0, 7));
-  map.move({6, {"b", 2}});
-  map.move({7, {"c", 5}});
+  map.move(6, {"b", 2});
+  map.move(7, {"c", 5});
   EXPECT_EQ(map.owner(6), (Address{"b", 2}));
   EXPECT_EQ(map.owner(7), (Address{"c", 5}));
   EXPECT_EQ(map.owner(8), (Address{"asked", 3}));
   EXPECT_THAT(map.one_slot_of_each(), ElementsAre(0, 6, 7, 8));
+}
+
+TEST(SlotMap, ReadsTheIpAddressOfAServerWithoutAHostName) {
+  const auto node = [](const char* host, std::vector<Reply> metadata) {
+    return array({string(host), integer(1), string("id"), array(std::move(metadata))});
+  };
+  const auto owner = [](const Reply& one) {
+    return SlotMap{array({array({integer(0), integer(1), one})}), asked}.owner(0);
+  };
+  EXPECT_EQ(owner(node("?", {string("ip"), string("10.0.0.2")})), (Address{"10.0.0.2", 1}));
+  EXPECT_EQ(owner(node("?", {string("port"), string("1"), string("ip"), string("10.0.0.2")})),
+            (Address{"10.0.0.2", 1}));
+  EXPECT_EQ(owner(node("?", {string("ip"), string("")})), (Address{"asked", 1}));
+  EXPECT_EQ(owner(node("?", {string("ip")})), (Address{"asked", 1}));
+  EXPECT_EQ(owner(node("?", {})), (Address{"asked", 1}));
+  EXPECT_EQ(owner(node("", {string("ip"), string("10.0.0.2")})), (Address{"asked", 1}))
+      << "the server wants to be reached where it was asked";
+  EXPECT_EQ(owner(node("h", {string("ip"), string("10.0.0.2")})), (Address{"h", 1}));
+}
+
+TEST(SlotMap, LeavesServersOutThatHaveNoPort) {
+  SlotMap map{array({array({integer(0), integer(1), server("a", 0), server("b", 2)}),
+                     array({integer(2), integer(3), server("c", 3), server("?", 0)}),
+                     array({integer(4), integer(5), server(Reply{}, 0)})}),
+              asked};
+  EXPECT_EQ(map.owner(0), std::nullopt);
+  EXPECT_EQ(map.owner(2), (Address{"c", 3}));
+  EXPECT_EQ(map.owner(4), std::nullopt);
+  EXPECT_THAT(map.servers(), ElementsAre(Address{"b", 2}, Address{"c", 3}));
+  EXPECT_THAT(map.one_slot_of_each(), ElementsAre(2));
+  map.move(2, {});
+  EXPECT_EQ(map.owner(2), std::nullopt);
 }
 
 TEST(SlotMap, RefusesAnythingElse) {
@@ -124,7 +193,7 @@ TEST(SlotMap, RefusesAnythingElse) {
         array({array({integer(0), integer(1)})}), array({array({integer(-1), integer(1), good})}),
         array({array({integer(0), integer(16384), good})}),
         array({array({string("0"), integer(1), good})}),
-        array({array({integer(0), integer(1), server("a", 0)})}),
+        array({array({integer(0), integer(1), server("a", -1)})}),
         array({array({integer(0), integer(1), server("a", 65536)})}),
         array({array({integer(0), integer(1), string("a")})}),
         array({array({integer(0), integer(1), array({string("a")})})})}) {

@@ -79,11 +79,10 @@ class Core {
     }
   }
 
-  /// For each server that has keys, one slot that it has.
-  [[nodiscard]] std::vector<Slot> one_slot_of_each(const char* operation, std::string_view name) {
-    if (!is_cluster()) return {0};
-    return perform(operation, name, terms(),
-                   [&](Connection&) { return here_->servers->one_slot_of_each(); });
+  /// Asks where the keys are now, of a cluster or Sentinel. Throws Error.
+  [[nodiscard]] Places survey(const char* operation, std::string_view name) {
+    if (!here_->servers->fail_over()) return {};
+    return perform(operation, name, terms(), [&](Connection&) { return here_->servers->survey(); });
   }
 
   /// After an acquisition or a release that was given up on: makes sure that its id does not hold the

@@ -78,10 +78,13 @@ class SigpipeBlock {
 };
 
 [[nodiscard]] inline timeval to_timeval(milliseconds time) {
-  const auto count = std::min(time, milliseconds{std::chrono::hours{24}}).count();
   timeval value{};
-  value.tv_sec = static_cast<decltype(value.tv_sec)>(count / 1000);
-  value.tv_usec = static_cast<decltype(value.tv_usec)>(count % 1000 * 1000);
+  using Seconds = std::chrono::duration<decltype(value.tv_sec)>;
+  using Microseconds = std::chrono::duration<decltype(value.tv_usec), std::micro>;
+  const auto limited = std::min(time, milliseconds{std::chrono::hours{24}});
+  const auto seconds = std::chrono::duration_cast<Seconds>(limited);
+  value.tv_sec = seconds.count();
+  value.tv_usec = std::chrono::duration_cast<Microseconds>(limited - seconds).count();
   return value;
 }
 

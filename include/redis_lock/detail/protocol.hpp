@@ -201,14 +201,22 @@ bool reset(Link& link, const Keys& keys, std::string_view signal_expire) {
   return integer_of_repeatable(replies.front(), "the reset script") == 1;
 }
 
-/// As reset(), but leaves a key alone that is no lock.
+/// Runs the reset script for all of these locks. was_held() reads the replies.
 template <class Link>
-bool reset_if_string(Link& link, const Keys& keys, std::string_view signal_expire) {
-  auto replies = evaluate(link, {{&reset_script, {keys.lock, keys.signal, signal_expire, {}}}});
+[[nodiscard]] Replies reset_each(Link& link, const std::vector<Keys>& locks,
+                                 std::string_view signal_expire) {
+  std::vector<ScriptCall> calls;
+  calls.reserve(locks.size());
+  for (const auto& keys : locks)
+    calls.push_back({&reset_script, {keys.lock, keys.signal, signal_expire, {}}});
+  return evaluate(link, calls);
+}
+
+/// What the reset script says of a key that may be no lock: is it one, and was it held?
+[[nodiscard]] inline bool was_held(const Reply& reply) {
   // Inside a script, old servers wrap the code of an error in a text of their own.
-  if (replies.front().is_error() && replies.front().text.find("WRONGTYPE") != std::string::npos)
-    return false;
-  return integer_of_repeatable(replies.front(), "the reset script") == 1;
+  if (reply.is_error() && reply.text.find("WRONGTYPE") != std::string::npos) return false;
+  return integer_of_repeatable(reply, "the reset script") == 1;
 }
 
 struct Scanned {

@@ -243,8 +243,9 @@ class QuorumNodes {
     if (!fault.passing()) ++final;
     if (!first || (first->passing() && !fault.passing())) {
       first = fault;
-      text = "node " + std::to_string(i + 1) + " (" + text_of(seat.pool->endpoint()) +
-             "): " + fault.what();
+      const auto& endpoint = seat.pool->endpoint();
+      text = "node " + std::to_string(i + 1) + " (" + text_of(endpoint) + ')' +
+             origin_of(endpoint) + ": " + fault.what();
     }
   }
   const auto code = first ? first->code() : errc::connection_failed;

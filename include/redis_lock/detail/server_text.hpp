@@ -21,6 +21,11 @@ namespace redis_lock::detail {
                                       : endpoint.unix_socket;
 }
 
+/// Where the endpoint was read from, to stand behind a server's address in a message.
+[[nodiscard]] inline std::string origin_of(const Endpoint& endpoint) {
+  return endpoint.origin.empty() ? std::string{} : " (from " + endpoint.origin + ')';
+}
+
 /// The same failure, which says which server it was.
 [[nodiscard]] inline Fault named(const std::string& server, const Fault& fault) {
   return {fault.code(), server + ": " + fault.what(),

@@ -22,6 +22,21 @@
 
 namespace redis_lock::detail {
 
+/// Where the keys are: what was known at one time.
+struct Places {
+  bool is_cluster = false;
+  SlotMap slots{};                  // of a cluster
+  std::optional<Address> master{};  // that Sentinel told of
+
+  /// For each server that has keys, one slot that it has.
+  [[nodiscard]] std::vector<Slot> one_slot_of_each() const {
+    return is_cluster ? slots.one_slot_of_each() : std::vector<Slot>{0};
+  }
+  friend bool operator==(const Places& a, const Places& b) {
+    return a.slots == b.slots && a.master == b.master;
+  }
+};
+
 /// The servers behind one endpoint: which of them an operation has to go to, and the way there. Safe to
 /// share between threads.
 class Servers final : public Redirector {
@@ -78,14 +93,17 @@ class Servers final : public Redirector {
   /// The failure of a connection that was open: an answer of the server is left as it is.
   [[nodiscard]] Fault named(const Connection& connection, const Fault& fault) const {
     if (fault.code() == errc::server_error || fault.code() == errc::too_few_replicas) return fault;
-    if (!fail_over()) return detail::named("server " + text_of(endpoint_), fault);
+    if (!fail_over())
+      return detail::named("server " + text_of(endpoint_) + origin_of(endpoint_), fault);
     return named(is_cluster() ? "server" : "master", connection.server(), fault);
   }
 
-  /// For each server that has keys, one slot that it has, as far as is known.
-  [[nodiscard]] std::vector<Slot> one_slot_of_each() const {
+  /// Asks where the keys are now. Blocks as connect() does.
+  [[nodiscard]] Places survey() {
+    if (!fail_over()) return {};
+    learn(after(Time::clock::now(), longest_way()));
     const std::lock_guard guard{mutex_};
-    return slots_.one_slot_of_each();
+    return {is_cluster(), slots_, master_};
   }
 
   /// Goes after keys that have moved, or are about to. What has moved for good is left to be tried again.
@@ -96,11 +114,10 @@ class Servers final : public Redirector {
       auto& reply = replies[i];
       const bool has_moved = reply.is_error("MOVED");
       if (!has_moved && !reply.is_error("ASK")) continue;
-      const auto to = redirection_of(reply, asked);
-      if (!to) continue;
-      if (has_moved) {
-        const std::lock_guard guard{mutex_};
-        slots_.move(*to);
+      const auto redirection = redirection_of(reply, asked);
+      if (!redirection) continue;
+      const auto to = target(*redirection, asked, has_moved);
+      if (has_moved || to == Address{}) {
         reply.text.insert(0, "TRYAGAIN ");
       } else if (*commands.begin(i) != "BLPOP") {  // there it would wait while others are due here
         Commands asking;
@@ -108,11 +125,11 @@ class Servers final : public Redirector {
         for (auto word = commands.begin(i); word != commands.end(i); ++word) asking.append(*word);
         elsewhere = true;
         try {
-          Connection there{at(endpoint_, to->server), resolver_, deadline};
+          Connection there{at(endpoint_, to), resolver_, deadline};
           reply = std::move(there.exchange_by(asking, deadline).back());
         } catch (const Fault& fault) {
-          doubt(to->server);
-          if (!independent) throw named("server", to->server, fault);
+          doubt(to);
+          if (!independent) throw named("server", to, fault);
           reply = {};
           reply.kind = Reply::Kind::other;
         }
@@ -122,17 +139,26 @@ class Servers final : public Redirector {
   }
 
  private:
+  /// The server that `asked` redirects to, if it is known. What has moved there for good is noted: if it is unknown, the
+  /// next operation asks for the map.
+  [[nodiscard]] Address target(const Redirection& redirection, const Address& asked,
+                               bool has_moved) {
+    const std::lock_guard guard{mutex_};
+    auto to = slots_.target(redirection, asked);
+    if (has_moved) slots_.move(redirection.slot, to);
+    return to;
+  }
+
   [[nodiscard]] std::unique_ptr<Connection> open(Slot slot, Time deadline,
                                                  Connection::Greeting greeting) {
     if (!fail_over()) {
       try {
         return std::make_unique<Connection>(endpoint_, resolver_, deadline, greeting);
       } catch (const Fault& fault) {
-        throw detail::named("server " + text_of(endpoint_), fault);
+        throw detail::named("server " + text_of(endpoint_) + origin_of(endpoint_), fault);
       }
     }
-    const auto most = 2 * (endpoint_.connect_timeout + endpoint_.command_timeout);
-    deadline = std::min(deadline, after(Time::clock::now(), most));
+    deadline = std::min(deadline, after(Time::clock::now(), longest_way()));
     // Of a failover, Sentinel may know before anybody else.
     if (!is_cluster() || server_of(slot) == Address{}) learn(deadline);
     const auto server = [&] {
@@ -157,6 +183,10 @@ class Servers final : public Redirector {
     }
   }
 
+  [[nodiscard]] milliseconds longest_way() const {
+    return 2 * (endpoint_.connect_timeout + endpoint_.command_timeout);
+  }
+
   /// The endpoint of one server.
   [[nodiscard]] static Endpoint at(Endpoint endpoint, const Address& server) {
     endpoint.host = server.host;
@@ -166,8 +196,8 @@ class Servers final : public Redirector {
     return endpoint;
   }
 
-  [[nodiscard]] static Fault named(const char* role, const Address& server, const Fault& fault) {
-    return detail::named(std::string(role) + ' ' + text_of(server), fault);
+  [[nodiscard]] Fault named(const char* role, const Address& server, const Fault& fault) const {
+    return detail::named(std::string(role) + ' ' + text_of(server) + origin_of(endpoint_), fault);
   }
 
   [[nodiscard]] bool is_doubted(const Address& server) const {
