@@ -87,8 +87,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   Lock(redisContext* borrowed, std::string name, Options options = Options::without_renewal())
       : Lock(Client{borrow(borrowed)}, std::move(name), std::move(options)) {}
 
-  /// Releases what is still held, as unlock() does, and waits for a running on_lost to return, unless
-  /// it is on_lost that destroys the Lock.
+  /// Releases what is still held, as unlock() does, and waits for a running callback of this Lock to return,
+  /// unless that callback destroys the Lock.
   ~Lock() {
     const detail::CancellationPause no_cancellation;
     if (holder_.current()) unlock();

@@ -59,8 +59,8 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   QuorumLock(std::vector<Client> nodes, std::string name, Options options = {})
       : holder_(checked_cores(nodes), name, checked_options(name, std::move(options))) {}
 
-  /// Releases what is still held, as unlock() does, and waits for a running on_lost to return, unless
-  /// it is on_lost that destroys the lock.
+  /// Releases what is still held, as unlock() does, and waits for a running callback of this lock to return,
+  /// unless that callback destroys the lock.
   ~QuorumLock() {
     const detail::CancellationPause no_cancellation;
     if (holder_.current()) unlock();

@@ -101,11 +101,17 @@ class Account {
 
   /// Does anybody want to be told of events? All that follow call back: with no mutex held.
   [[nodiscard]] bool is_told() const noexcept { return on_event_ != nullptr; }
+  [[nodiscard]] bool is_told_losses() const noexcept { return on_lost_ != nullptr; }
+  [[nodiscard]] bool is_told_errors() const noexcept { return on_error_ != nullptr; }
   void tell(Event::Kind kind, std::string_view id, nanoseconds duration) const noexcept {
     if (is_told()) call_back(on_event_, Event{kind, name_, id, duration});
   }
   void tell_loss() const noexcept { call_back(on_lost_, make_error_code(errc::lease_lost)); }
   void tell_error(const Error& error) const noexcept { call_back(on_error_, error); }
+
+  /// The lock object is gone: a callback that waits to tell of its renewals or of a loss is left out.
+  void close() const noexcept { closed_ = true; }
+  [[nodiscard]] bool is_closed() const noexcept { return closed_; }
 
  private:
   const std::shared_ptr<Counters> counters_;
@@ -113,6 +119,7 @@ class Account {
   const std::function<void(const Event&)> on_event_;
   const std::function<void(std::error_code)> on_lost_;
   const std::function<void(const Error&)> on_error_;
+  mutable std::atomic<bool> closed_{false};
 };
 
 }  // namespace redis_lock::detail

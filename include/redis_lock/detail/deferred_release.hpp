@@ -1,9 +1,13 @@
 #pragma once
 
+#include <exception>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <redis_lock/detail/callbacks.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/message.hpp>
@@ -19,6 +23,7 @@ struct DeferredRelease {
   std::string signal_expire;
   std::shared_ptr<Hold> hold;
   Time sent;
+  std::shared_ptr<Callbacks> callbacks{};  // of the client; may be null
 
   [[nodiscard]] ScriptCall call() const {
     return {&release_script, {keys.lock, keys.signal, hold->id, signal_expire}};
@@ -34,12 +39,37 @@ struct DeferredRelease {
     }
   }
 
-  void succeed() const noexcept { hold->end(Event::Kind::released, sent); }
+  void succeed() const noexcept { end(Event::Kind::released, nullptr); }
 
   void fail(const Fault& fault) const noexcept {
     const bool lost = fault.code() == errc::lease_lost;
-    hold->end(lost ? Event::Kind::lost : Event::Kind::abandoned, sent);
-    hold->account->tell_error(error_of("unlock", hold->account->name(), fault));
+    end(lost ? Event::Kind::lost : Event::Kind::abandoned, &fault);
+  }
+
+ private:
+  /// Counts how it has ended, and tells it; on the renewal thread, by the client's callback threads.
+  void end(Event::Kind how, const Fault* fault) const noexcept {
+    const auto& account = *hold->account;
+    const bool is_news = hold->count_end(how, sent) && account.is_told();
+    const bool is_error = fault && account.is_told_errors();
+    if (!is_news && !is_error) return;
+    const auto tell = [how, is_news, hold = hold, sent = sent](const Error* error) {
+      if (is_news) hold->account->tell(how, hold->id, hold->held_for(sent));
+      if (error) hold->account->tell_error(*error);
+    };
+    try {
+      std::optional<Error> error;
+      if (is_error) error = error_of("unlock", account.name(), *fault);
+      if (callbacks && callbacks->serves_this_thread()) {
+        const auto urgency = is_error ? Callbacks::Urgency::urgent : Callbacks::Urgency::routine;
+        callbacks->post(
+            &account, [tell, error = std::move(error)] { tell(error ? &*error : nullptr); },
+            urgency);
+      } else {
+        tell(error ? &*error : nullptr);
+      }
+    } catch (const std::exception&) {  // no memory for the words
+    }
   }
 };
 

@@ -17,7 +17,6 @@ namespace redis_lock::detail {
 
 /// One acquisition while it lasts: shared by its Lock and the renewal thread.
 struct Hold {
-  const void* holder = nullptr;  // whose acquisition it is
   std::string key, id;
   Slot slot = 0;          // of the key
   milliseconds expire{};  // milliseconds::max(): none
@@ -48,7 +47,9 @@ struct Hold {
 
   /// Of the Renewer, guarded by its mutex.
   Time due{}, retry_at = Time::min();
-  bool scheduled = false, in_flight = false, paused = false, forgotten = false;
+  bool scheduled = false, in_flight = false, paused = false;
+  /// No renewal is sent and no loss told any more. Set with that mutex.
+  std::atomic<bool> forgotten{false};
 
   [[nodiscard]] bool owned() const noexcept {
     return !lost.load() && Time::clock::now() < owned_until();
@@ -90,21 +91,31 @@ struct Hold {
 
   /// Counts and tells how it ended, unless that was done before; with no mutex held that others wait for.
   void end(Event::Kind how, Time at = Time::clock::now()) noexcept {
-    if (ended.exchange(true)) return;
-    const auto held = held_for(at);
-    account->counters().ended(how, held);
-    account->tell(how, id, held);
+    if (count_end(how, at)) account->tell(how, id, held_for(at));
+  }
+  /// Counts how it ended, unless that was done before. Is that to be told?
+  [[nodiscard]] bool count_end(Event::Kind how, Time at) noexcept {
+    if (ended.exchange(true)) return false;
+    account->counters().ended(how, held_for(at));
+    return true;
   }
 
-  /// The same of an extension, which was counted.
-  void tell_renewal() noexcept {
-    if (account->is_told()) account->tell(Event::Kind::renewed, id, held_for(Time::clock::now()));
+  /// Tells an extension, which was counted.
+  void tell_renewal(Time at = Time::clock::now()) noexcept {
+    if (account->is_told()) account->tell(Event::Kind::renewed, id, held_for(at));
   }
 
-  /// The same of the loss, and stops who asked to be stopped.
-  void tell_loss() noexcept {
+  /// Does a callback wait for the news of its loss?
+  [[nodiscard]] bool is_told_loss() {
+    if (account->is_told() || account->is_told_losses()) return true;
+    const std::lock_guard guard{mutex};
+    return request_stop != nullptr;
+  }
+
+  /// Counts and tells the loss, and requests stop of the token of lost_token().
+  void tell_loss(Time at = Time::clock::now()) noexcept {
     lost = true;
-    end(Event::Kind::lost);
+    end(Event::Kind::lost, at);
     std::function<void()> stop;
     {
       const std::lock_guard guard{mutex};

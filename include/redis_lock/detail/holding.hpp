@@ -179,7 +179,6 @@ class Holding {
 
   /// What all acquisitions have in common.
   void prepare(State& state, HoldType& hold, const std::string& key) const {
-    hold.holder = this;
     hold.account = state.account;
     hold.key = key;
     hold.expire = options_.expire;
@@ -195,7 +194,11 @@ class Holding {
   }
 
   /// Waits for a callback that is running to return, unless it is the callback that asks.
-  void await_callback_on(Renewer& renewer) const { renewer.await_callback(this); }
+  void await_callback_on(Renewer& renewer) const {
+    const auto& account = *state_->account;
+    account.close();
+    renewer.callbacks()->await(&account);
+  }
 
   /// Must the background thread know of them, to renew them or to tell their loss?
   [[nodiscard]] bool is_watched() const {
