@@ -84,7 +84,7 @@ struct Options {
   Replicas replicas{};
 
   /// Told once for each acquisition that was lost while it was held (errc::lease_lost): the key has
-  /// another owner or is gone, or the lease is about to end without contact. Called on a callback thread of
+  /// another owner or is gone, or the lease is about to end without contact: see Lock::loss_reason(). Called on a callback thread of
   /// the Client, also without auto_renewal, with no internal mutex held. However long it takes, no renewal and no
   /// news of another lock's loss waits for it. A Client has up to 64 callback threads, and none while there is
   /// nothing to tell. The callbacks of one lock object come one at a time; those of different ones may run at once. If
@@ -101,10 +101,10 @@ struct Options {
   /// Told of each step of each acquisition, for traces and logs: see Event. Called with no internal mutex
   /// held: of `acquired` by the thread that has got the lock, before it goes on; of `released` and
   /// `abandoned` by the thread that unlocks, when others may have the lock; with deferred_unlock, by
-  /// the thread that reads the answer or on a callback thread of the Client (see on_lost). Of `renewed` and `lost`
+  /// the thread that reads the answer or on a callback thread of the Client (see on_lost). Of `renewed`, `renewal_failed` and `lost`
   /// on a callback thread, also without auto_renewal, or by the call that finds it out. Events of different
   /// threads may cross. Those of one lock object on callback threads come in order, one at a time. While a
-  /// call blocks, up to 64 wait behind it, and further `renewed` ones are left out. What it throws is
+  /// call blocks, up to 64 wait behind it, and further ones of renewals are left out. What it throws is
   /// swallowed. For numbers alone, Client::stats() costs less. Default none.
   std::function<void(const Event&)> on_event;
 

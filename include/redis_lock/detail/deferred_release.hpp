@@ -32,10 +32,14 @@ struct DeferredRelease {
   /// Looks at the reply, and reports what unlock() would have reported.
   void settle(const Reply& reply) const noexcept {
     try {
-      if (integer_of(reply, "the release script") == 0) return succeed();
-      fail({errc::lease_lost, "it was lost before"});
+      const auto answer = extension_of(integer_of(reply, "the release script"));
+      if (answer == Extension::extended) return succeed();
+      hold->found_lost(reason_of(answer));
+      fail(hold->loss());
     } catch (const Fault& fault) {
       fail(fault);
+    } catch (const std::exception& error) {  // no memory
+      fail({errc::connection_failed, error.what()});
     }
   }
 
@@ -54,7 +58,7 @@ struct DeferredRelease {
     const bool is_error = fault && account.is_told_errors();
     if (!is_news && !is_error) return;
     const auto tell = [how, is_news, hold = hold, sent = sent](const Error* error) {
-      if (is_news) hold->account->tell(how, hold->id, hold->held_for(sent));
+      if (is_news) hold->tell_end(how, sent);
       if (error) hold->account->tell_error(*error);
     };
     try {

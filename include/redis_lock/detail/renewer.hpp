@@ -215,6 +215,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   void tell_losses(std::unique_lock<std::mutex>& guard, const Holds& holds, Time now) {
     for (const auto& hold : holds) {
       if (hold->forgotten) continue;
+      hold->found_lost(hold->presumed_loss(now));
       hold->lost = true;
       guard.unlock();
       if (hold->is_told_loss()) {
@@ -251,50 +252,64 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     }
     guard.unlock();
     const auto sent = Time::clock::now();
-    const auto replies = extend_all(batch, limit);
+    const auto renewals = extend_all(batch, limit);
     guard.lock();
-    Holds renewed;  // those whose on_event is set
+    Holds renewed, failed;  // those whose on_event is set
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      if (settle(batch[i], replies[i], sent) && batch[i]->account->is_told())
-        renewed.push_back(batch[i]);
+      const auto outcome = settle(batch[i], renewals, i, sent);
+      if (outcome == Outcome::lost || !batch[i]->account->is_told()) continue;
+      (outcome == Outcome::renewed ? renewed : failed).push_back(batch[i]);
     }
     settled_.notify_all();
-    if (renewed.empty()) return;
+    if (renewed.empty() && failed.empty()) return;
     guard.unlock();
     for (const auto& hold : renewed) {
       call_back_later(hold, Callbacks::Urgency::optional,
                       [sent](Hold& of) { of.tell_renewal(sent); });
     }
+    for (const auto& hold : failed) {
+      call_back_later(
+          hold, Callbacks::Urgency::optional,
+          [sent, why = hold->latest_failure()](Hold& of) { of.tell_failure(why, sent); });
+    }
     guard.lock();
   }
 
-  /// Was it renewed?
-  bool settle(const std::shared_ptr<Hold>& hold, const Reply& reply, Time sent) {
-    bool renewed = false;
-    hold->in_flight = false;
+  enum class Outcome : unsigned char { renewed, failed, lost };
+
+  /// Looks at what became of the renewal number `i`.
+  Outcome settle(const std::shared_ptr<Hold>& hold, const Renewals& renewals, std::size_t i,
+                 Time sent) {
+    auto outcome = Outcome::lost;
+    const auto& reply = renewals.replies[i];
     if (reply.kind != Reply::Kind::integer) {
       if (!reply.is_error()) hold->extension_in_doubt(hold->expire);
       const auto pause = std::min(hold->renewal() / 20, longest_retry_pause);
       hold->retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
-    } else if (extension_of(reply) == Extension::not_ours) {
+      hold->renewal_failed(renewals.fault_of(i), sent);
+      outcome = Outcome::failed;
+    } else if (const auto extension = extension_of(reply); is_lost(extension)) {
+      hold->found_lost(reason_of(extension));
       hold->refused = hold->lost = true;
     } else {
       hold->extended(sent, hold->expire);
+      hold->renewal_worked();
       hold->account->counters().renewed();
-      renewed = true;
+      outcome = Outcome::renewed;
     }
+    hold->in_flight = false;
     schedule(hold);
-    return renewed;
+    return outcome;
   }
 
   /// Asks for all extensions in one write. What got no answer has a reply of another kind.
-  [[nodiscard]] virtual Replies extend_all(const Holds& batch, Time limit) {
+  [[nodiscard]] virtual Renewals extend_all(const Holds& batch, Time limit) {
     std::vector<ScriptCall> calls;
     for (const auto& hold : batch)
       calls.push_back(extend_call(hold->key, hold->id, hold->expire_text));
-    auto replies = connections_.evaluate(batch.front()->slot, calls, limit);
+    auto renewals = connections_.evaluate(batch.front()->slot, calls, limit);
     if (connections_.left_failed_releases()) tidy_soon();
-    return replies;
+    return renewals;
   }
 
   const milliseconds command_timeout_;
