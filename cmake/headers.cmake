@@ -21,6 +21,7 @@ set(redis_lock_headers
   redis_lock/detail/backoff.hpp
   redis_lock/detail/bell.hpp
   redis_lock/detail/callback.hpp
+  redis_lock/detail/callbacks.hpp
   redis_lock/detail/cancellation.hpp
   redis_lock/detail/checked.hpp
   redis_lock/detail/connect.hpp

@@ -38,7 +38,7 @@ int main(int argc, char** argv) try {
   std::cout << "an operator frees the lock\n";
   redis_lock::Lock{client, "example:loss"}.reset();
 
-  // on_lost runs on another thread and should be short: it hands the news on.
+  // on_lost runs on another thread: it hands the news on.
   std::cout << "told: " << lost.get_future().get().message() << '\n';
   try {
     lock.extend();  // a holder may also ask Redis itself, before a step that matters

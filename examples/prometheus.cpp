@@ -44,6 +44,7 @@ std::string exposition(const redis_lock::Stats& stats) {
   count("redis_lock_timed_out_total", "Attempts given up at their deadline", stats.timed_out);
   count("redis_lock_released_total", "Locks released", stats.released);
   count("redis_lock_renewed_total", "Leases extended", stats.renewed);
+  count("redis_lock_renewals_failed_total", "Renewals that failed", stats.renewals_failed);
   count("redis_lock_lost_total", "Locks lost while they were held", stats.lost);
   count("redis_lock_abandoned_total", "Locks left to their lease, Redis being away",
         stats.abandoned);

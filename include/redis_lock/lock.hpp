@@ -33,6 +33,7 @@
 #include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/detail/thread_safety.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
 #include <redis_lock/options.hpp>
 #include <redis_lock/reply.hpp>
 
@@ -93,8 +94,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
   Lock(redisContext* borrowed, std::string name, Options options = Options::without_renewal())
       : Lock(Client{borrow(borrowed)}, std::move(name), std::move(options)) {}
 
-  /// Releases what is still held, as unlock() does, and waits for a running on_lost to return, unless
-  /// it is on_lost that destroys the Lock.
+  /// Releases what is still held, as unlock() does, and waits for a running callback of this Lock to return,
+  /// unless that callback destroys the Lock.
   ~Lock() {
     const detail::CancellationPause no_cancellation;
     if (holder_.current()) unlock();
@@ -216,6 +217,10 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
     const auto hold = holder_.current();
     return hold && hold->owned();
   }
+
+  /// Why the present or latest acquisition was lost; LossReason::none if it was not. Also for use in
+  /// Options::on_lost. The words for it are in the errors of unlock() and extend(), and in Event::message. No I/O.
+  [[nodiscard]] LossReason loss_reason() const noexcept { return holder_.loss_reason(); }
 
   /// When owns_lock() becomes false unless the lease is extended: until then no other holder can have the
   /// lock. This is the end of the lease, counted from before it was asked for. If a background thread

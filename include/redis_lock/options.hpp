@@ -84,23 +84,28 @@ struct Options {
   Replicas replicas{};
 
   /// Told once for each acquisition that was lost while it was held (errc::lease_lost): the key has
-  /// another owner or is gone, or the lease is about to end without contact. Called from the
-  /// Client's background thread, also without auto_renewal, with no internal mutex held; renewals of
-  /// the Client's other locks wait for it, so it should be short. Over a borrowed context, which has
-  /// no thread, it is called by the extend() that notices. What it throws is swallowed.
+  /// another owner or is gone, or the lease is about to end without contact: see Lock::loss_reason(). Called on a callback thread of
+  /// the Client, also without auto_renewal, with no internal mutex held. However long it takes, no renewal and no
+  /// news of another lock's loss waits for it. A Client has up to 64 callback threads, and none while there is
+  /// nothing to tell. The callbacks of one lock object come one at a time; those of different ones may run at once. If
+  /// no thread can be started, the thread that renews makes the call. ~Lock waits for a call that is running; a
+  /// callback may destroy its lock. Over a borrowed context, which has no threads, the extend() that
+  /// notices makes the call. What it throws is swallowed.
   std::function<void(std::error_code)> on_lost{};
 
-  /// Told what unlock() and ~Lock() cannot throw; called by the thread that unlocks. What it throws
-  /// is swallowed.
+  /// Receives errors from unlock() and ~Lock(), which throw nothing. Called by the thread that unlocks; with
+  /// deferred_unlock by the thread that reads the answer, or on a callback thread of the Client (see on_lost).
+  /// What it throws is swallowed.
   std::function<void(const Error&)> on_error{};
 
   /// Told of each step of each acquisition, for traces and logs: see Event. Called with no internal mutex
   /// held: of `acquired` by the thread that has got the lock, before it goes on; of `released` and
-  /// `abandoned` by the thread that unlocks, when others may have the lock (with deferred_unlock, by
-  /// whoever reads the answer); of `renewed` and `lost` by the Client's background thread, also without
-  /// auto_renewal, or by the call that finds it out. Events of different threads may cross. The background
-  /// thread renews nothing meanwhile, so it should be short. What it throws is swallowed. For numbers
-  /// alone, Client::stats() costs less. Default none.
+  /// `abandoned` by the thread that unlocks, when others may have the lock; with deferred_unlock, by
+  /// the thread that reads the answer or on a callback thread of the Client (see on_lost). Of `renewed`, `renewal_failed` and `lost`
+  /// on a callback thread, also without auto_renewal, or by the call that finds it out. Events of different
+  /// threads may cross. Those of one lock object on callback threads come in order, one at a time. While a
+  /// call blocks, up to 64 wait behind it, and further ones of renewals are left out. What it throws is
+  /// swallowed. For numbers alone, Client::stats() costs less. Default none.
   std::function<void(const Event&)> on_event{};
 
   /// Options for a lock whose lease nobody renews: as the defaults, with auto_renewal off.

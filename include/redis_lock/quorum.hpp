@@ -25,6 +25,7 @@
 #include <redis_lock/detail/thread_identity.hpp>
 #include <redis_lock/detail/thread_safety.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
 #include <redis_lock/node_status.hpp>
 #include <redis_lock/options.hpp>
 
@@ -70,8 +71,8 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
   QuorumLock(std::vector<Client> nodes, std::string name, Options options = {})
       : holder_(checked_cores(nodes), name, checked_options(name, std::move(options))) {}
 
-  /// Releases what is still held, as unlock() does, and waits for a running on_lost to return, unless
-  /// it is on_lost that destroys the lock.
+  /// Releases what is still held, as unlock() does, and waits for a running callback of this lock to return,
+  /// unless that callback destroys the lock.
   ~QuorumLock() {
     const detail::CancellationPause no_cancellation;
     if (holder_.current()) unlock();
@@ -191,6 +192,10 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock {
     const auto hold = holder_.current();
     return hold && hold->owned();
   }
+
+  /// Why the present or latest acquisition was lost; LossReason::none if it was not. Also for use in
+  /// Options::on_lost. The words for it are in the errors of unlock() and extend(), and in Event::message. No I/O.
+  [[nodiscard]] LossReason loss_reason() const noexcept { return holder_.loss_reason(); }
 
   /// When owns_lock() becomes false unless the lease is extended: until then no other holder can have the
   /// lock. This is the end of what is certain of the lease, for watched locks earlier as Lock::expires_at() says.

@@ -23,6 +23,9 @@ struct Stats {
   std::uint64_t released = 0;
   /// Leases that were extended, by the background thread or extend().
   std::uint64_t renewed = 0;
+  /// Attempts of the background thread to extend a lease that failed: Redis could not be reached, or refused.
+  /// More than a few in a row are the warning before a loss.
+  std::uint64_t renewals_failed = 0;
   /// Locks whose lease ended, or whose key changed hands, while they were held. More than none is worth a look.
   std::uint64_t lost = 0;
   /// Locks that unlock() could not free, as Redis was away: their leases free them.

@@ -41,7 +41,9 @@ redis_lock::Options options() {
   options.on_lost = [](std::error_code) {};
   options.on_event = [](const redis_lock::Event& event) {
     static_cast<void>(event.kind == redis_lock::Event::Kind::acquired && event.name == event.id &&
-                      event.duration > 1s);
+                      event.duration > 1s && event.reason == redis_lock::LossReason::taken &&
+                      event.error && event.message.empty() &&
+                      event.failing_since < std::chrono::steady_clock::now());
   };
   options.on_error = [](const redis_lock::Error&) {};
   return options;
@@ -58,7 +60,7 @@ void construct(redisContext* context) {
 bool look(const redis_lock::Client& client) {
   const redis_lock::Stats stats = client.stats();
   return stats.acquired + stats.contended + stats.timed_out + stats.released + stats.renewed +
-                 stats.lost + stats.abandoned + stats.reconnects >
+                 stats.renewals_failed + stats.lost + stats.abandoned + stats.reconnects >
              0 &&
          stats.total_wait + stats.longest_wait + stats.total_hold + stats.longest_hold > 1s;
 }
@@ -71,6 +73,10 @@ void lock_and_unlock(redis_lock::Lock& lock, redis_lock::Lock& other) {
   condition.wait(timed);
   std::lock(lock, other);
   lock.unlock();
+}
+
+bool is_lost(const redis_lock::Lock& lock) {
+  return lock.loss_reason() != redis_lock::LossReason::none;
 }
 
 std::uint64_t write_under_guard(redis_lock::Lock& lock) {

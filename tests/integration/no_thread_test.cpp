@@ -5,8 +5,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <memory>
 #include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "integration.hpp"
@@ -110,6 +112,37 @@ TEST_F(WithoutThreads, LostTokenIsAnErrorAndTheLockIsKept) {
   EXPECT_TRUE(lock.owns_lock());
   EXPECT_FALSE(lock.lost_token().stop_requested());
   EXPECT_EQ(redis.string("GET", key), lock.id());
+}
+
+TEST_F(WithoutThreads, ALossIsToldByTheRenewalThread) {
+  std::atomic<int> told{0};
+  Options options;
+  options.expire = milliseconds{300};
+  options.on_lost = [&](std::error_code) { ++told; };
+  Lock lost{client, name, options}, kept{client, name + "-kept", options};
+  lost.lock();
+  kept.lock();
+  const NoThreads none;
+  redis.command("DEL", key);
+  EXPECT_TRUE(eventually([&] { return told == 1; }));
+  EXPECT_FALSE(lost.owns_lock());
+  std::this_thread::sleep_for(milliseconds{600});
+  EXPECT_TRUE(kept.owns_lock());
+}
+
+TEST_F(WithoutThreads, ALossIsToldWhereTheCallbackEndsTheClient) {
+  std::atomic<bool> told{false};
+  std::unique_ptr<Lock> lock;
+  auto options = leased_for(milliseconds{200});
+  options.on_lost = [&](std::error_code) {
+    lock.reset();
+    told = true;
+  };
+  lock = std::make_unique<Lock>(Client{test_uri()}, name, options);
+  lock->lock();
+  const NoThreads none;
+  EXPECT_TRUE(eventually([&] { return told.load(); }));
+  EXPECT_EQ(lock, nullptr);
 }
 
 class QuorumWithoutThreads : public WithoutThreads {

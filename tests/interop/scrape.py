@@ -13,7 +13,7 @@ import urllib.request
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-COUNTERS = ["acquired", "contended", "timed_out", "released", "renewed", "lost", "abandoned", "reconnects"]
+COUNTERS = ["acquired", "contended", "timed_out", "released", "renewed", "renewals_failed", "lost", "abandoned", "reconnects"]
 TIMES = ["wait_seconds", "hold_seconds"]
 GAUGES = ["longest_wait_seconds", "longest_hold_seconds"]
 

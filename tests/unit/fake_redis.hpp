@@ -268,7 +268,7 @@ class FakeRedis {
     if (!knows_scripts) return error("NOSCRIPT No matching script. Please use EVAL.");
     const auto key = command.at(3);
     if (calls(release_script)) {
-      if (get(key).text != command.at(5)) return integer(1);
+      if (get(key).text != command.at(5)) return integer(get(key).is_nil() ? 3 : 1);
       has_written_ = true;
       values_[command.at(4)] = {array({string("1")}),
                                 FakeClock::time + milliseconds{std::stoll(command.at(6))}};
@@ -291,7 +291,7 @@ class FakeRedis {
       return integer(0);
     }
     if (!calls(extend_script)) return error("NOSCRIPT No matching script. Please use EVAL.");
-    if (get(key).text != command.at(4)) return integer(1);
+    if (get(key).text != command.at(4)) return integer(get(key).is_nil() ? 3 : 1);
     if (left(key) < 0) return integer(2);
     has_written_ = true;
     find(key)->expires_at = FakeClock::time + milliseconds{std::stoll(command.at(5))};

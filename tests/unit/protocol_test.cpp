@@ -152,6 +152,8 @@ TEST_F(Answers, OfReleaseTellWhetherItWasHeld) {
   EXPECT_TRUE(release(redis, redis.keys, "id", "1000"));
   answer({integer(1)});
   EXPECT_FALSE(release(redis, redis.keys, "id", "1000"));
+  answer({integer(3)});
+  EXPECT_FALSE(release(redis, redis.keys, "id", "1000"));
   EXPECT_THAT(redis.exchanges.at(0).commands.at(0),
               ElementsAre("EVALSHA", text(release_script.digest), "2", "lock:n", "lock-signal:n",
                           "id", "1000"));
@@ -160,7 +162,8 @@ TEST_F(Answers, OfReleaseTellWhetherItWasHeld) {
 TEST_F(Answers, OfExtendTellWhatBecameOfIt) {
   for (const auto& [answered, meaning] : {std::pair{0, Extension::extended},
                                           {1, Extension::not_ours},
-                                          {2, Extension::not_expirable}}) {
+                                          {2, Extension::not_expirable},
+                                          {3, Extension::gone}}) {
     answer({integer(answered)});
     EXPECT_EQ(extend(redis, "lock:n", "id", "30000"), meaning);
   }

@@ -12,13 +12,15 @@ using namespace std::chrono_literals;
 using redis_lock::detail::Extension;
 using redis_lock::detail::QuorumExtension;
 
-/// One letter for each server: e has extended, p holds it without expiry, n says "not ours", ? says nothing.
+/// One letter for each server: e has extended, p holds it without expiry, n says "not ours", g that the key is gone,
+/// ? says nothing.
 std::optional<Extension> verdict(const std::string& servers) {
   QuorumExtension::Vote vote;
   for (const char server : servers) {
     if (server == 'e' || server == 'p') vote.held.push_back(1s);
     if (server == 'e') ++vote.extended;
     if (server == 'n') ++vote.not_ours;
+    if (server == 'g') ++vote.gone;
   }
   return vote.verdict(servers.size());
 }
@@ -34,12 +36,18 @@ TEST(QuorumVerdict, IsNotExpirableWhereAMajorityHoldsPartlyWithoutExpiry) {
 }
 
 TEST(QuorumVerdict, IsNotOursWhereNoMajorityCanHoldIt) {
-  for (const auto* servers : {"nnn", "nne", "nnp", "nn?", "nnnee", "nnnpp", "nnn??"})
+  for (const auto* servers : {"nnn", "nne", "nnp", "nn?", "nnnee", "nnnpp", "nnn??", "ng?", "gne"})
     EXPECT_EQ(verdict(servers), Extension::not_ours) << servers;
 }
 
+TEST(QuorumVerdict, IsGoneWhereNoServerSaysThatAnotherHasIt) {
+  for (const auto* servers : {"ggg", "gge", "ggp", "gg?", "gggee", "ggg??"})
+    EXPECT_EQ(verdict(servers), Extension::gone) << servers;
+}
+
 TEST(QuorumVerdict, IsUnknownWhereServersThatSaidNothingDecide) {
-  for (const auto* servers : {"???", "e??", "en?", "pn?", "p??", "n??", "eenn?", "ppnn?", "epnn?"})
+  for (const auto* servers :
+       {"???", "g??", "eg?", "e??", "en?", "pn?", "p??", "n??", "eenn?", "ppnn?", "epnn?"})
     EXPECT_EQ(verdict(servers), std::nullopt) << servers;
 }
 

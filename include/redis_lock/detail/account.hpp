@@ -34,6 +34,7 @@ class Counters {
     if (contended) add(contended_);
   }
   void renewed() noexcept { add(renewed_); }
+  void renewal_failed() noexcept { add(renewals_failed_); }
   void reconnected() noexcept { add(reconnects_); }
   /// `how` is released, lost or abandoned.
   void ended(Event::Kind how, nanoseconds held) noexcept {
@@ -48,6 +49,7 @@ class Counters {
     stats.timed_out = timed_out_;
     stats.released = released_;
     stats.renewed = renewed_;
+    stats.renewals_failed = renewals_failed_;
     stats.lost = lost_;
     stats.abandoned = abandoned_;
     stats.reconnects = reconnects_;
@@ -80,8 +82,8 @@ class Counters {
     std::atomic<nanoseconds::rep> total_{0}, longest_{0};
   };
 
-  Count acquired_{0}, contended_{0}, timed_out_{0}, released_{0}, renewed_{0}, lost_{0},
-      abandoned_{0}, reconnects_{0};
+  Count acquired_{0}, contended_{0}, timed_out_{0}, released_{0}, renewed_{0}, renewals_failed_{0},
+      lost_{0}, abandoned_{0}, reconnects_{0};
   Times waits_, holds_;
 };
 
@@ -101,11 +103,22 @@ class Account {
 
   /// Does anybody want to be told of events? All that follow call back: with no mutex held.
   [[nodiscard]] bool is_told() const noexcept { return on_event_ != nullptr; }
+  [[nodiscard]] bool is_told_losses() const noexcept { return on_lost_ != nullptr; }
+  [[nodiscard]] bool is_told_errors() const noexcept { return on_error_ != nullptr; }
   void tell(Event::Kind kind, std::string_view id, nanoseconds duration) const noexcept {
     if (is_told()) call_back(on_event_, Event{kind, name_, id, duration});
   }
+  /// The name of the lock is set here.
+  void tell(Event event) const noexcept {
+    event.name = name_;
+    call_back(on_event_, event);
+  }
   void tell_loss() const noexcept { call_back(on_lost_, make_error_code(errc::lease_lost)); }
   void tell_error(const Error& error) const noexcept { call_back(on_error_, error); }
+
+  /// The lock object is gone: a callback that waits to tell of its renewals or of a loss is left out.
+  void close() const noexcept { closed_ = true; }
+  [[nodiscard]] bool is_closed() const noexcept { return closed_; }
 
  private:
   const std::shared_ptr<Counters> counters_;
@@ -113,6 +126,7 @@ class Account {
   const std::function<void(const Event&)> on_event_;
   const std::function<void(std::error_code)> on_lost_;
   const std::function<void(const Error&)> on_error_;
+  mutable std::atomic<bool> closed_{false};
 };
 
 }  // namespace redis_lock::detail

@@ -109,6 +109,7 @@ class Core {
     } catch (const Fault&) {
       return false;
     }
+    release.callbacks = here_->renewer->callbacks();
     if (!here_->pool.defer(std::move(release))) return false;
     here_->renewer->tidy_soon();
     return true;

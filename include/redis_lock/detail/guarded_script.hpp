@@ -7,6 +7,7 @@
 
 #include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/event.hpp>
 
 namespace redis_lock::detail {
 
@@ -34,21 +35,27 @@ class GuardedScript {
   GuardedScript& operator=(GuardedScript&&) = delete;
   ~GuardedScript() = default;
 
-  /// What the script returned; nothing if the lock was not held under the id. Once the script may have
-  /// run, the Fault is one that no new connection mends: so it is not sent again.
+  /// What the script returned; nothing if the lock was not held under the id, and `lost` says why. Once the
+  /// script may have run, the Fault is one that no new connection mends: so it is not sent again.
   template <class Link>
-  [[nodiscard]] std::optional<Reply> run_once(Link& link) const {
+  [[nodiscard]] std::optional<Reply> run_once(Link& link, LossReason* lost = nullptr) const {
     link.make_sure();
     auto reply = ask_once(link);
-    if (reply.is_error("LEASELOST")) return std::nullopt;
+    if (reply.is_error("LEASELOST")) {
+      const bool gone = reply.text.find("is gone") != std::string::npos;
+      if (lost) *lost = gone ? LossReason::gone : LossReason::taken;
+      return std::nullopt;
+    }
     expect_no_error(reply);
     return reply;
   }
 
  private:
   static constexpr std::string_view condition{
-      "if redis.call('GET', table.remove(KEYS)) ~= table.remove(ARGV) then "
-      "return {err = 'LEASELOST the lock is not held under this id'} end "};
+      "if redis.call('GET', KEYS[#KEYS]) ~= table.remove(ARGV) then "
+      "return {err = redis.call('GET', KEYS[#KEYS]) and 'LEASELOST the lock is not held under this "
+      "id' "
+      "or 'LEASELOST the lock is gone'} elseif table.remove(KEYS) then end "};
 
   template <class Link>
   [[nodiscard]] Reply ask_once(Link& link) const {

@@ -109,10 +109,12 @@ class Holder : public Holding<Hold, HolderBooks> {
     if (hold->owned()) {
       auto terms = this->terms();
       terms.deadline = hold->expires_at.load();
+      auto reason = LossReason::taken;
       auto reply = core_->perform(operation, name(), terms, [&](Connection& connection) {
-        return guarded.run_once(connection);
+        return guarded.run_once(connection, &reason);
       });
       if (reply) return *std::move(reply);
+      hold->found_lost(reason);
       hold->refused = true;
     }
     throw lost(operation, renewer(), hold);
@@ -261,17 +263,18 @@ class Holder : public Holding<Hold, HolderBooks> {
         core_->defer({keys_, signal_expire_, hold, Time::clock::now()})) {
       return std::nullopt;
     }
-    bool freed = false;
+    auto answer = Extension::not_ours;
     if (!hold->refused) {
       bool may_have_run = false;
       auto terms = this->terms();
       terms.deadline = hold->expires_at.load();
       if (lost) terms.retry_for = milliseconds::zero();
       try {
-        freed = core_->perform(terms, [&](Connection& connection) {
+        answer = core_->perform(terms, [&](Connection& connection) {
           const bool in_doubt = std::exchange(may_have_run, true);
           try {
-            return detail::release(connection, keys_, hold->id, signal_expire_) || in_doubt;
+            const auto said = release_or_say(connection, keys_, hold->id, signal_expire_);
+            return in_doubt ? Extension::extended : said;
           } catch (const Fault& fault) {
             if (fault.code() == errc::server_error) may_have_run = in_doubt;  // it was refused
             throw;
@@ -283,7 +286,9 @@ class Holder : public Holding<Hold, HolderBooks> {
         if (!lost) throw error_of("unlock", name(), fault);
       }
     }
-    return lost || !freed ? Event::Kind::lost : Event::Kind::released;
+    if (!lost && answer == Extension::extended) return Event::Kind::released;
+    if (!lost) hold->found_lost(reason_of(answer));
+    return Event::Kind::lost;
   }
 
   const std::shared_ptr<Core> core_;

@@ -48,6 +48,12 @@ class Holding {
     return hold ? hold->id : options_.id;
   }
 
+  /// Why the present or latest acquisition was lost; none if it was not.
+  [[nodiscard]] LossReason loss_reason() const noexcept {
+    const auto hold = latest();
+    return hold ? hold->loss_reason() : LossReason::none;
+  }
+
   /// Makes waiters of this process look at their cancellation.
   void interrupt() { state_->gate.interrupt(); }
 
@@ -168,7 +174,7 @@ class Holding {
       throw;
     }
     if (how) hold->end(*how);
-    if (how == Event::Kind::lost) throw error("unlock", errc::lease_lost, "it was lost before");
+    if (how == Event::Kind::lost) throw lost_error("unlock", *hold);
   }
 
   [[nodiscard]] std::shared_ptr<HoldType> held(const char* operation) const {
@@ -179,7 +185,6 @@ class Holding {
 
   /// What all acquisitions have in common.
   void prepare(State& state, HoldType& hold, const std::string& key) const {
-    hold.holder = this;
     hold.account = state.account;
     hold.key = key;
     hold.expire = options_.expire;
@@ -195,7 +200,11 @@ class Holding {
   }
 
   /// Waits for a callback that is running to return, unless it is the callback that asks.
-  void await_callback_on(Renewer& renewer) const { renewer.await_callback(this); }
+  void await_callback_on(Renewer& renewer) const {
+    const auto& account = *state_->account;
+    account.close();
+    renewer.callbacks()->await(&account);
+  }
 
   /// Must the background thread know of them, to renew them or to tell their loss?
   [[nodiscard]] bool is_watched() const {
@@ -223,7 +232,8 @@ class Holding {
       const PauseRenewal pause{renewer, hold};
       if (hold->owned()) {
         result = extend(*hold);
-        hold->refused = result == Extension::not_ours;
+        hold->refused = is_lost(result);
+        if (hold->refused) hold->found_lost(reason_of(result));
       }
     }
     if (result == Extension::not_expirable)
@@ -235,6 +245,7 @@ class Holding {
 
   /// Tells that a lock is lost, unless that is known.
   static void report_loss(Renewer* renewer, const std::shared_ptr<HoldType>& hold) {
+    hold->found_lost(hold->presumed_loss(Time::clock::now()));
     const bool known = hold->lost.exchange(true);
     if (renewer) {
       renewer->resume(hold);
@@ -247,7 +258,10 @@ class Holding {
   [[nodiscard]] Error lost(const char* operation, Renewer* renewer,
                            const std::shared_ptr<HoldType>& hold) const {
     report_loss(renewer, hold);
-    return error(operation, errc::lease_lost, "it was lost before");
+    return lost_error(operation, *hold);
+  }
+  [[nodiscard]] Error lost_error(const char* operation, HoldType& hold) const {
+    return error_of(operation, name_, hold.loss());
   }
 
   [[nodiscard]] Error error(const char* operation, errc code, const char* text) const {

@@ -9,6 +9,7 @@
 
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/message.hpp>
+#include <redis_lock/event.hpp>
 
 /// The keys and scripts of the wire protocol, and what the server's answers to them mean. No I/O of
 /// its own: a Link is anything with `Replies exchange(const Commands&)`, which sends all commands in
@@ -31,19 +32,21 @@ struct Script {
 
 // DEL comes first and there is no #! line: so the script still runs on a server that is out of memory
 // (a script's first write decides that, and DEL frees memory). https://redis.io/docs/latest/develop/programmability/eval-intro/
-inline constexpr Script release_script{R"(if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
+inline constexpr Script release_script{R"(local id = redis.call('GET', KEYS[1])
+if id ~= ARGV[1] then return id and 1 or 3 end
 redis.call('DEL', KEYS[2])
 redis.call('LPUSH', KEYS[2], 1)
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 redis.call('DEL', KEYS[1])
 return 0)",
-                                       "a4ebad3e62b3a8eb042be684e9e197779e4d4423", "2", 4};
+                                       "8df502726fd58c7b87143fc8d59c3c042f837b83", "2", 4};
 
-inline constexpr Script extend_script{R"(if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
+inline constexpr Script extend_script{R"(local id = redis.call('GET', KEYS[1])
+if id ~= ARGV[1] then return id and 1 or 3 end
 if redis.call('PTTL', KEYS[1]) < 0 then return 2 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 0)",
-                                      "8273688cbf9946b3b1bb31ad423384561472c702", "1", 3};
+                                      "c9700681f75ce9d469c35ca6beb7ebe39cc22ae9", "1", 3};
 
 // Writes a lock without expiry anew, as it is: so that this connection has written it.
 inline constexpr Script rewrite_script{R"(if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
@@ -157,15 +160,45 @@ template <class Link>
   return integer_of(reply, script);
 }
 
+/// What the scripts answer that look at the id first.
+enum class Extension {
+  extended,  // or freed
+  not_ours,  // the key has another id
+  not_expirable,
+  gone  // there is no key
+};
+
+/// Is it certain that the lock is not held under the id?
+[[nodiscard]] constexpr bool is_lost(Extension extension) noexcept {
+  return extension == Extension::not_ours || extension == Extension::gone;
+}
+[[nodiscard]] constexpr LossReason reason_of(Extension extension) noexcept {
+  return extension == Extension::gone ? LossReason::gone : LossReason::taken;
+}
+
+[[nodiscard]] constexpr Extension extension_of(long long answer) noexcept {
+  switch (answer) {
+    case 0: return Extension::extended;
+    case 2: return Extension::not_expirable;
+    case 3: return Extension::gone;
+    default: return Extension::not_ours;
+  }
+}
+
+/// Frees the lock if it is held under `id`, and signals. `extended` means that it was.
+template <class Link>
+[[nodiscard]] Extension release_or_say(Link& link, const Keys& keys, std::string_view id,
+                                       std::string_view signal_expire) {
+  const auto replies =
+      evaluate(link, {{&release_script, {keys.lock, keys.signal, id, signal_expire}}});
+  return extension_of(integer_of_repeatable(replies.front(), "the release script"));
+}
+
 /// Frees the lock if it is held under `id`, and signals; says whether it was.
 template <class Link>
 bool release(Link& link, const Keys& keys, std::string_view id, std::string_view signal_expire) {
-  const auto replies =
-      evaluate(link, {{&release_script, {keys.lock, keys.signal, id, signal_expire}}});
-  return integer_of_repeatable(replies.front(), "the release script") == 0;
+  return release_or_say(link, keys, id, signal_expire) == Extension::extended;
 }
-
-enum class Extension { extended, not_ours, not_expirable };
 
 [[nodiscard]] inline ScriptCall extend_call(std::string_view key, std::string_view id,
                                             std::string_view expire) {
@@ -173,11 +206,7 @@ enum class Extension { extended, not_ours, not_expirable };
 }
 
 [[nodiscard]] inline Extension extension_of(const Reply& reply) {
-  switch (integer_of(reply, "the extend script")) {
-    case 0: return Extension::extended;
-    case 2: return Extension::not_expirable;
-    default: return Extension::not_ours;
-  }
+  return extension_of(integer_of(reply, "the extend script"));
 }
 
 /// Sets the lease of the lock to `expire` milliseconds from now, if it is held under `id`.

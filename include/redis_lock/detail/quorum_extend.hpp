@@ -66,14 +66,16 @@ class QuorumExtension {
     std::vector<milliseconds>
         held;                  // for how long for certain, by each server that still has the id
     std::size_t extended = 0;  // how many of those have the new lease
-    std::size_t not_ours = 0;
+    std::size_t not_ours = 0;  // how many servers have the id of another holder
+    std::size_t gone = 0;      // how many servers have no key
 
     /// What `size` servers say together; nothing if it is not known.
     [[nodiscard]] std::optional<Extension> verdict(std::size_t size) const {
       const auto majority = size / 2 + 1;
       if (extended >= majority) return Extension::extended;
       if (held.size() >= majority) return Extension::not_expirable;
-      if (not_ours > size - majority) return Extension::not_ours;
+      if (not_ours + gone > size - majority)
+        return not_ours > 0 ? Extension::not_ours : Extension::gone;
       return std::nullopt;
     }
   };
@@ -163,8 +165,8 @@ class QuorumExtension {
       }
       auto& vote = votes_[i];
       const auto extension = extension_of(reply);
-      if (extension == Extension::not_ours) {
-        ++vote.not_ours;
+      if (is_lost(extension)) {
+        ++(extension == Extension::gone ? vote.gone : vote.not_ours);
         continue;
       }
       vote.held.push_back(std::min(lease, share.shortest_in_doubt));

@@ -88,7 +88,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
           hold.shortened(sent, validity(lease));
           throw no_majority(panel);
         }
-        if (*said == Extension::not_ours || hold.lost) return *said;
+        if (is_lost(*said) || hold.lost) return *said;
         const auto certain = extension.certain(0, panel.majority());
         if (*said == Extension::extended) {
           hold.expires_at = after(sent, certain);

@@ -41,6 +41,28 @@ namespace redis_lock::detail {
   return *quorums.lines;
 }
 
+/// Why there is no majority: which servers did not answer, and why.
+[[nodiscard]] inline Fault no_majority(Panel& panel) {
+  std::size_t failed = 0, final = 0;
+  std::optional<Fault> first;
+  std::string text;
+  for (std::size_t i = 0; i < panel.size(); ++i) {
+    const auto& seat = panel.seats()[i];
+    if (seat.line && !seat.fault) continue;
+    const auto fault = seat.fault ? *seat.fault : seat.pool->fault();
+    ++failed;
+    if (!fault.passing()) ++final;
+    if (!first || (first->passing() && !fault.passing())) first = fault;
+    text += (text.empty() ? "node " : "; node ") + std::to_string(i + 1) + " (" +
+            text_of(seat.pool->endpoint()) + "): " + fault.what();
+  }
+  const auto code = first ? first->code() : errc::connection_failed;
+  return {code,
+          std::to_string(failed) + " of " + std::to_string(panel.size()) +
+              " nodes did not answer: " + text,
+          final > panel.size() - panel.majority() ? Fault::Kind::final : Fault::Kind::passing};
+}
+
 /// Renews the leases of all QuorumLocks over the same nodes.
 class QuorumRenewer final : public Renewer {
  public:
@@ -56,8 +78,9 @@ class QuorumRenewer final : public Renewer {
     return next;
   }
 
-  [[nodiscard]] Replies extend_all(const Holds& batch, Time limit) override {
-    Replies replies(batch.size());
+  [[nodiscard]] Renewals extend_all(const Holds& batch, Time limit) override {
+    Renewals renewals{Replies(batch.size())};
+    auto& replies = renewals.replies;
     try {
       std::vector<LinePool*> pools;
       for (const auto& core : cores_) pools.push_back(&lines_of(*core));
@@ -71,19 +94,23 @@ class QuorumRenewer final : public Renewer {
         const auto verdict = extension.verdict(i);
         if (!verdict) {  // tried again; what is in doubt is known for each server
           replies[i].kind = Reply::Kind::error;
+          if (!renewals.fault) renewals.fault = no_majority(panel);
           continue;
         }
-        if (*verdict != Extension::not_ours) {
+        if (!is_lost(*verdict)) {
           const auto certain = extension.certain(i, panel.majority());
           holds[i]->shortest_in_doubt = certain < holds[i]->expire ? certain : milliseconds::max();
         }
         replies[i].kind = Reply::Kind::integer;
-        replies[i].integer = *verdict == Extension::not_ours ? 1 : 0;
+        replies[i].integer = *verdict == Extension::gone       ? 3
+                             : *verdict == Extension::not_ours ? 1
+                                                               : 0;
       }
-    } catch (const std::exception&) {  // no memory: tried again until the lease is over
+    } catch (const std::exception& error) {  // no memory: tried again until the lease is over
       for (auto& reply : replies) reply.kind = Reply::Kind::error;
+      renewals.fault = Fault{errc::connection_failed, error.what()};
     }
-    return replies;
+    return renewals;
   }
 
   const std::vector<std::shared_ptr<Core>> cores_;
@@ -229,30 +256,5 @@ class QuorumNodes {
   const milliseconds timeout_, retry_for_;
   mutable ProcessLocal<Here> here_{[this] { return make_here(); }};
 };
-
-/// Why there is no majority: what the servers said that did not answer.
-[[nodiscard]] inline Fault no_majority(Panel& panel) {
-  std::size_t failed = 0, final = 0;
-  std::optional<Fault> first;
-  std::string text;
-  for (std::size_t i = 0; i < panel.size(); ++i) {
-    const auto& seat = panel.seats()[i];
-    if (seat.line && !seat.fault) continue;
-    const auto fault = seat.fault ? *seat.fault : seat.pool->fault();
-    ++failed;
-    if (!fault.passing()) ++final;
-    if (!first || (first->passing() && !fault.passing())) {
-      first = fault;
-      const auto& endpoint = seat.pool->endpoint();
-      text = "node " + std::to_string(i + 1) + " (" + text_of(endpoint) + ')' +
-             origin_of(endpoint) + ": " + fault.what();
-    }
-  }
-  const auto code = first ? first->code() : errc::connection_failed;
-  return {code,
-          std::to_string(failed) + " of " + std::to_string(panel.size()) +
-              " nodes did not answer: " + text,
-          final > panel.size() - panel.majority() ? Fault::Kind::final : Fault::Kind::passing};
-}
 
 }  // namespace redis_lock::detail

@@ -40,7 +40,9 @@ class QuorumRelease {
       if (!lost) throw;
     }
     leave_rest();
-    return !lost && is_freed();
+    if (lost) return false;
+    if (!is_freed()) hold_.found_lost(reason());
+    return is_freed();
   }
 
  private:
@@ -49,6 +51,7 @@ class QuorumRelease {
     bool was_sent = false;   // and may have run
     bool is_queued = false;  // behind other commands that are not answered yet
     bool freed = false, not_ours = false;
+    bool gone = false;               // if not_ours: there is no key
     std::optional<Fault> refusal{};  // for good: not to be sent again
   };
 
@@ -69,6 +72,13 @@ class QuorumRelease {
     for (std::size_t i = 0; i < releases_.size(); ++i)
       may_have += hold_.shares[i].asked && !releases_[i].not_ours ? 1U : 0U;
     return may_have < nodes_.majority();
+  }
+
+  /// Why no majority had it any more.
+  [[nodiscard]] LossReason reason() const {
+    const auto taken = [](const Outcome& outcome) { return outcome.not_ours && !outcome.gone; };
+    const bool is_taken = std::any_of(releases_.begin(), releases_.end(), taken);
+    return is_taken ? LossReason::taken : LossReason::gone;
   }
 
   bool attempt(QuorumNodes::Status& status) {
@@ -126,8 +136,10 @@ class QuorumRelease {
     }
     const auto& reply = seat.replies.front();
     try {
-      outcome.freed = integer_of(reply, "the release script") == 0 || outcome.was_sent;
+      const auto answer = extension_of(integer_of(reply, "the release script"));
+      outcome.freed = answer == Extension::extended || outcome.was_sent;
       outcome.not_ours = !outcome.freed;
+      outcome.gone = answer == Extension::gone;
     } catch (const Fault& fault) {
       seat.fault = fault;
       if (!fault.passing()) outcome.refusal = fault;

@@ -1,13 +1,17 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include <redis_lock/detail/connection.hpp>
 #include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/failures.hpp>
+#include <redis_lock/detail/message.hpp>
 #include <redis_lock/detail/pool.hpp>
 #include <redis_lock/detail/protocol.hpp>
 #include <redis_lock/detail/servers.hpp>
@@ -15,6 +19,19 @@
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
+
+/// What came of a batch of renewals.
+struct Renewals {
+  Replies replies;
+  std::optional<Fault> fault{};  // why there are no replies
+
+  /// Why the renewal number `i` failed.
+  [[nodiscard]] Fault fault_of(std::size_t i) const {
+    const auto& reply = replies[i];
+    if (reply.is_error() && !reply.text.empty()) return detail::fault_of(reply);
+    return fault ? *fault : Fault{errc::protocol_error, "unexpected reply to the extend script"};
+  }
+};
 
 /// The connections of a renewal thread: one to each server. While none can be opened, a renewal borrows
 /// an idle connection of the pool, and gives it back at once. For one thread.
@@ -26,16 +43,19 @@ class RenewalConnections {
 
   /// Sends all calls in one write to the server that has the slot. What got no answer has a reply that is
   /// no integer.
-  [[nodiscard]] Replies evaluate(Slot slot, const std::vector<ScriptCall>& calls, Time limit) {
-    auto replies = extend_on_own(slot, calls, limit);
-    if (!pool_ || !std::all_of(replies.begin(), replies.end(), got_no_answer)) return replies;
+  [[nodiscard]] Renewals evaluate(Slot slot, const std::vector<ScriptCall>& calls, Time limit) {
+    auto renewals = extend_on_own(slot, calls, limit);
+    auto& replies = renewals.replies;
+    if (!pool_ || !std::all_of(replies.begin(), replies.end(), got_no_answer)) return renewals;
     auto lent = pool_->lend(servers_->presumed_server_of(slot));
-    if (!lent) return replies;
-    replies = extend_on(*lent, calls, limit);
+    if (!lent) return renewals;
+    auto on_lent = extend_on(*lent, calls, limit);
+    replies = std::move(on_lent.replies);
+    if (!renewals.fault) renewals.fault = std::move(on_lent.fault);
     if (std::any_of(replies.begin(), replies.end(), got_no_answer)) servers_->doubt(lent->server());
     lent->independent_replies = false;
     pool_->give_back(std::move(lent));
-    return replies;
+    return renewals;
   }
 
   /// Has a borrowed connection failed with releases that the pool must repeat?
@@ -47,7 +67,8 @@ class RenewalConnections {
   }
 
   /// On a connection of the thread, or a new one. A server may refuse a new one only when it is used.
-  [[nodiscard]] Replies extend_on_own(Slot slot, const std::vector<ScriptCall>& calls, Time limit) {
+  [[nodiscard]] Renewals extend_on_own(Slot slot, const std::vector<ScriptCall>& calls,
+                                       Time limit) {
     std::unique_ptr<Connection> connection;
     try {
       connection = take_connection(servers_->server_of(slot));
@@ -56,28 +77,33 @@ class RenewalConnections {
         if (pool_) limit = now + left_until(limit, now) / 2;
         connection = servers_->connect(slot, limit);
       }
-    } catch (const std::exception&) {
-      return Replies(calls.size());
+    } catch (const Fault& fault) {
+      return {Replies(calls.size()), fault};
+    } catch (const std::exception& error) {
+      return {Replies(calls.size()), Fault{errc::connection_failed, error.what()}};
     }
-    auto replies = extend_on(*connection, calls, limit);
+    auto renewals = extend_on(*connection, calls, limit);
+    const auto& replies = renewals.replies;
     const auto failed = [](const Reply& reply) { return reply.is_error() || reply.is_nil(); };
     if (std::none_of(replies.begin(), replies.end(), failed)) {
       connections_.push_back(std::move(connection));
     } else {  // after a failover, say: look for the server anew
       give_up(*connection);
     }
-    return replies;
+    return renewals;
   }
 
   /// What fails is tried again until the lease is over: that is told as a loss.
-  [[nodiscard]] static Replies extend_on(Connection& connection,
-                                         const std::vector<ScriptCall>& calls, Time limit) {
+  [[nodiscard]] static Renewals extend_on(Connection& connection,
+                                          const std::vector<ScriptCall>& calls, Time limit) {
     try {
       connection.independent_replies = true;
       LimitedLink link{connection, limit};
-      return detail::evaluate(link, calls);
-    } catch (const std::exception&) {
-      return Replies(calls.size());
+      return {detail::evaluate(link, calls)};
+    } catch (const Fault& fault) {
+      return {Replies(calls.size()), fault};
+    } catch (const std::exception& error) {
+      return {Replies(calls.size()), Fault{errc::connection_failed, error.what()}};
     }
   }
 

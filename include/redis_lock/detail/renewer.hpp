@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/callbacks.hpp>
 #include <redis_lock/detail/deadline.hpp>
 #include <redis_lock/detail/hold.hpp>
 #include <redis_lock/detail/pool.hpp>
@@ -24,7 +25,7 @@ namespace redis_lock::detail {
 
 /// Renews the leases of all locks that are held through one Client, and tells those that are lost: one
 /// thread, started by the first lock that needs it, with a connection of its own to each server. While it
-/// cannot open one, it renews on an idle connection of the pool.
+/// cannot open one, it renews on an idle connection of the pool. Callbacks run on other threads: see Callbacks.
 class Renewer : public std::enable_shared_from_this<Renewer> {
  public:
   /// `tidy` is run by the thread for tidy_by(), and says when it should be run again.
@@ -48,20 +49,25 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     thread_ = without_signals([self = shared_from_this()] { self->run(); });
   }
 
-  /// Ends the thread. May be called by a callback on that thread, which then ends after it.
+  /// Ends the thread and those of the callbacks. May be called by a callback, whose thread then ends after it.
   void stop() {
     {
       const std::lock_guard guard{mutex_};
       stopping_ = true;
     }
     wake_.notify_all();
-    if (!thread_.joinable()) return;
-    if (on_own_thread()) {
-      thread_.detach();
-    } else {
-      thread_.join();
+    if (thread_.joinable()) {
+      if (thread_.get_id() == std::this_thread::get_id()) {
+        thread_.detach();
+      } else {
+        thread_.join();
+      }
     }
+    callbacks_->stop();
   }
+
+  /// What runs the callbacks of this thread.
+  [[nodiscard]] const std::shared_ptr<Callbacks>& callbacks() const noexcept { return callbacks_; }
 
   void watch(const std::shared_ptr<Hold>& hold) {
     const std::lock_guard guard{mutex_};
@@ -92,19 +98,13 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     if (hold->scheduled) reschedule(hold);
   }
 
-  /// No renewal of this lock is under way when this returns, and none is sent and no loss told later.
+  /// No renewal of this lock is under way when this returns, and none is sent later. No callback begins
+  /// that tells its renewals or its loss.
   void forget(Hold& hold) {
     std::unique_lock guard{mutex_};
     hold.forgotten = true;
     pause(guard, hold);
     if (hold.scheduled) unschedule(hold);
-  }
-
-  /// Waits for the end of a callback of this holder, unless it is the callback that asks.
-  void await_callback(const void* holder) {
-    std::unique_lock guard{mutex_};
-    if (on_own_thread()) return;
-    settled_.wait(guard, [&] { return !telling_ || telling_->holder != holder; });
   }
 
   using Holds = std::vector<std::shared_ptr<Hold>>;
@@ -118,10 +118,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   /// Renewals that are due this soon go with those that are due.
   static constexpr milliseconds together{250};
   static constexpr milliseconds tidy_interval{100};
-
-  [[nodiscard]] bool on_own_thread() const {
-    return thread_.get_id() == std::this_thread::get_id();
-  }
 
   [[nodiscard]] static Time renewal_due(const Hold& hold) {
     const auto end = hold.expires_at.load();
@@ -154,6 +150,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   void run() {
+    callbacks_->serve_this_thread();
     std::unique_lock guard{mutex_};
     while (!stopping_) {
       const auto now = Time::clock::now();
@@ -181,7 +178,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         renew(guard, batch);
       } else {  // first: a callback may unlock or extend who else is due
         for (const auto& hold : batch) schedule(hold);
-        tell(guard, lost, &Hold::tell_loss);
+        tell_losses(guard, lost, now);
       }
     }
   }
@@ -214,18 +211,30 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     return batch;
   }
 
-  /// Calls back about each of them that is not released meanwhile.
-  void tell(std::unique_lock<std::mutex>& guard, const Holds& holds,
-            void (Hold::*tell_it)() noexcept) {
+  /// Tells the loss of each of them that is not released meanwhile.
+  void tell_losses(std::unique_lock<std::mutex>& guard, const Holds& holds, Time now) {
     for (const auto& hold : holds) {
       if (hold->forgotten) continue;
-      telling_ = hold.get();
+      hold->found_lost(hold->presumed_loss(now));
+      hold->lost = true;
       guard.unlock();
-      (hold.get()->*tell_it)();
+      if (hold->is_told_loss()) {
+        call_back_later(hold, Callbacks::Urgency::urgent, [now](Hold& of) { of.tell_loss(now); });
+      } else {
+        hold->tell_loss(now);
+      }
       guard.lock();
-      telling_ = nullptr;
-      settled_.notify_all();
     }
+  }
+
+  /// Has another thread call `tell(Hold&)`, if the lock is not released by then. With the mutex unlocked.
+  template <class Tell>
+  void call_back_later(const std::shared_ptr<Hold>& hold, Callbacks::Urgency urgency,
+                       const Tell& tell) {
+    const auto task = [hold, tell] {
+      if (!hold->forgotten && !hold->account->is_closed()) tell(*hold);
+    };
+    callbacks_->post(hold->account.get(), task, urgency);
   }
 
   void renew(std::unique_lock<std::mutex>& guard, const Holds& batch) {
@@ -243,49 +252,70 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     }
     guard.unlock();
     const auto sent = Time::clock::now();
-    const auto replies = extend_all(batch, limit);
+    const auto renewals = extend_all(batch, limit);
     guard.lock();
-    Holds renewed;  // and somebody wants to know
+    Holds renewed, failed;  // those whose on_event is set
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      if (settle(batch[i], replies[i], sent) && batch[i]->account->is_told())
-        renewed.push_back(batch[i]);
+      const auto outcome = settle(batch[i], renewals, i, sent);
+      if (outcome == Outcome::lost || !batch[i]->account->is_told()) continue;
+      (outcome == Outcome::renewed ? renewed : failed).push_back(batch[i]);
     }
     settled_.notify_all();
-    tell(guard, renewed, &Hold::tell_renewal);
+    if (renewed.empty() && failed.empty()) return;
+    guard.unlock();
+    for (const auto& hold : renewed) {
+      call_back_later(hold, Callbacks::Urgency::optional,
+                      [sent](Hold& of) { of.tell_renewal(sent); });
+    }
+    for (const auto& hold : failed) {
+      call_back_later(
+          hold, Callbacks::Urgency::optional,
+          [sent, why = hold->latest_failure()](Hold& of) { of.tell_failure(why, sent); });
+    }
+    guard.lock();
   }
 
-  /// Was it renewed?
-  bool settle(const std::shared_ptr<Hold>& hold, const Reply& reply, Time sent) {
-    bool renewed = false;
-    hold->in_flight = false;
+  enum class Outcome : unsigned char { renewed, failed, lost };
+
+  /// Looks at what became of the renewal number `i`.
+  Outcome settle(const std::shared_ptr<Hold>& hold, const Renewals& renewals, std::size_t i,
+                 Time sent) {
+    auto outcome = Outcome::lost;
+    const auto& reply = renewals.replies[i];
     if (reply.kind != Reply::Kind::integer) {
       if (!reply.is_error()) hold->extension_in_doubt(hold->expire);
       const auto pause = std::min(hold->renewal() / 20, longest_retry_pause);
       hold->retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
-    } else if (extension_of(reply) == Extension::not_ours) {
+      hold->renewal_failed(renewals.fault_of(i), sent);
+      outcome = Outcome::failed;
+    } else if (const auto extension = extension_of(reply); is_lost(extension)) {
+      hold->found_lost(reason_of(extension));
       hold->refused = hold->lost = true;
     } else {
       hold->extended(sent, hold->expire);
+      hold->renewal_worked();
       hold->account->counters().renewed();
-      renewed = true;
+      outcome = Outcome::renewed;
     }
+    hold->in_flight = false;
     schedule(hold);
-    return renewed;
+    return outcome;
   }
 
   /// Asks for all extensions in one write. What got no answer has a reply of another kind.
-  [[nodiscard]] virtual Replies extend_all(const Holds& batch, Time limit) {
+  [[nodiscard]] virtual Renewals extend_all(const Holds& batch, Time limit) {
     std::vector<ScriptCall> calls;
     for (const auto& hold : batch)
       calls.push_back(extend_call(hold->key, hold->id, hold->expire_text));
-    auto replies = connections_.evaluate(batch.front()->slot, calls, limit);
+    auto renewals = connections_.evaluate(batch.front()->slot, calls, limit);
     if (connections_.left_failed_releases()) tidy_soon();
-    return replies;
+    return renewals;
   }
 
   const milliseconds command_timeout_;
   const std::shared_ptr<Servers> servers_;
   const std::function<Time()> tidy_;
+  const std::shared_ptr<Callbacks> callbacks_ = std::make_shared<Callbacks>();
   RenewalConnections connections_;  // of the thread alone
   std::thread thread_;
   std::mutex mutex_;
@@ -293,7 +323,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   Schedule schedule_;
   Time wakes_at_ = Time::min();  // when the sleeping thread will look again
   Time tidy_at_ = never;
-  const Hold* telling_ = nullptr;
   bool stopping_ = false;
 };
 
