@@ -53,8 +53,9 @@ namespace redis_lock::detail {
     ++failed;
     if (!fault.passing()) ++final;
     if (!first || (first->passing() && !fault.passing())) first = fault;
+    const auto& endpoint = seat.pool->endpoint();
     text += (text.empty() ? "node " : "; node ") + std::to_string(i + 1) + " (" +
-            text_of(seat.pool->endpoint()) + "): " + fault.what();
+            text_of(endpoint) + ')' + origin_of(endpoint) + ": " + fault.what();
   }
   const auto code = first ? first->code() : errc::connection_failed;
   return {code,
