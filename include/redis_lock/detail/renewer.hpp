@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -118,6 +119,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   /// Renewals that are due this soon go with those that are due.
   static constexpr milliseconds together{250};
   static constexpr milliseconds tidy_interval{100};
+  /// Sleep is counted on a clock that stands still while the machine is suspended. Leases are not.
+  static constexpr std::chrono::seconds longest_sleep{1};
 
   [[nodiscard]] bool on_own_thread() const {
     return thread_.get_id() == std::this_thread::get_id();
@@ -170,7 +173,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         if (wakes_at_ == never) {
           wake_.wait(guard);
         } else {
-          wake_.wait_until(guard, waitable(wakes_at_));
+          wake_.wait_until(guard, waitable(std::min(wakes_at_, now + longest_sleep)));
         }
         wakes_at_ = Time::min();
         continue;
