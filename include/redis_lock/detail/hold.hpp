@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -41,7 +40,7 @@ struct Hold {
   /// Of whoever asked for a token that tells the loss; guarded by `mutex`.
   std::mutex mutex;
   std::shared_ptr<void> token_source;
-  std::function<void()> request_stop;
+  void (*request_stop)(void* token_source) noexcept = nullptr;
 
   /// Of who extends it by hand: one at a time.
   std::mutex extending;
@@ -105,12 +104,12 @@ struct Hold {
   void tell_loss() noexcept {
     lost = true;
     end(Event::Kind::lost);
-    std::function<void()> stop;
+    std::shared_ptr<void> told;
     {
       const std::lock_guard guard{mutex};
-      stop = request_stop;
+      told = token_source;
     }
-    if (stop) stop();
+    if (told) request_stop(told.get());
     account->tell_loss();
   }
 };

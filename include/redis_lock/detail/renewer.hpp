@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -90,7 +91,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   void resume(const std::shared_ptr<Hold>& hold) {
     const std::lock_guard guard{mutex_};
     hold->paused = false;
-    if (hold->scheduled) reschedule(hold);
+    if (hold->scheduled) reschedule(*hold);
   }
 
   /// No renewal of this lock is under way when this returns, and none is sent and no loss told later.
@@ -141,8 +142,12 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     settled_.wait(guard, [&] { return !hold.in_flight; });
   }
 
+  [[nodiscard]] static Time due(const Hold& hold) {
+    return hold.lost ? Time::min() : std::min(hold.last_instant(), renewal_due(hold));
+  }
+
   void schedule(const std::shared_ptr<Hold>& hold) {
-    hold->due = hold->lost ? Time::min() : std::min(hold->last_instant(), renewal_due(*hold));
+    hold->due = due(*hold);
     schedule_.emplace(std::pair{hold->due, hold.get()}, hold);
     hold->scheduled = true;
     if (hold->due < wakes_at_) wake_.notify_all();
@@ -151,19 +156,37 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     schedule_.erase({hold.due, &hold});
     hold.scheduled = false;
   }
-  void reschedule(const std::shared_ptr<Hold>& hold) {
-    unschedule(*hold);
-    schedule(hold);
+  /// Needs no memory, so that nothing that is held drops out.
+  void reschedule(Hold& hold) {
+    auto entry = schedule_.extract({hold.due, &hold});
+    entry.key().first = hold.due = due(hold);
+    schedule_.insert(std::move(entry));
+    if (hold.due < wakes_at_) wake_.notify_all();
   }
 
   void run() {
     std::unique_lock guard{mutex_};
     while (!stopping_) {
+      try {
+        work(guard);
+      } catch (const std::exception&) {  // no memory: what was to be done is still due
+        if (!guard.owns_lock()) guard.lock();
+        wake_.wait_for(guard, longest_retry_pause / 10);
+      }
+    }
+  }
+
+  void work(std::unique_lock<std::mutex>& guard) {
+    while (!stopping_) {
       const auto now = Time::clock::now();
       if (tidy_at_ <= now) {
         tidy_at_ = never;
         guard.unlock();
-        const auto next = tidy_();
+        auto next = now + tidy_interval;
+        try {
+          next = tidy_();
+        } catch (const std::exception&) {  // no memory
+        }
         guard.lock();
         tidy_at_ = std::min(tidy_at_, next);
         continue;
@@ -179,18 +202,21 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         continue;
       }
       Holds lost;
-      auto batch = take_due(now, lost);
+      const auto batch = find_due(now, lost);
       if (lost.empty()) {
         renew(guard, batch);
       } else {  // first: a callback may unlock or extend who else is due
-        for (const auto& hold : batch) schedule(hold);
+        for (const auto& hold : lost) {
+          unschedule(*hold);
+          hold->lost = true;  // so that watch() does not have it told twice
+        }
         tell(guard, lost, &Hold::tell_loss);
       }
     }
   }
 
-  /// Takes what there is to do now: who is lost, and whom to renew, all on one server.
-  [[nodiscard]] Holds take_due(Time now, Holds& lost) {
+  /// Finds what there is to do now: who is lost, and whom to renew, all on one server.
+  [[nodiscard]] Holds find_due(Time now, Holds& lost) {
     Holds batch;
     Address server;
     auto next = schedule_.begin();
@@ -201,7 +227,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       const bool is_early = hold->due > now && hold->due - now > hold->renewal() / 30;
       if (!is_lost && is_early) continue;
       if (!is_lost && renewal_due(*hold) == never) {  // paused or extended since it was scheduled
-        if (hold->due <= now) reschedule(hold);
+        if (hold->due <= now) reschedule(*hold);
         continue;
       }
       if (!is_lost) {
@@ -211,7 +237,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         else if (where != server)
           continue;
       }
-      unschedule(*hold);
       (is_lost ? lost : batch).push_back(hold);
     }
     return batch;
@@ -233,12 +258,14 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 
   void renew(std::unique_lock<std::mutex>& guard, const Holds& batch) {
     if (batch.empty()) return;
+    Holds renewed;  // and somebody wants to know
+    renewed.reserve(batch.size());
     for (const auto& hold : batch) hold->in_flight = true;
     auto limit = Time::clock::now() + command_timeout_;
     for (const auto& hold : batch) limit = std::min(limit, hold->last_instant());
     for (const auto& [due, hold] : schedule_) {
       if (due.first >= limit) break;
-      if (due.first == Time::min()) continue;  // lost
+      if (due.first == Time::min() || hold->in_flight) continue;  // lost, or one of the batch
       // Those on other servers must not lose their leases because this one does not answer.
       const auto last = hold->last_instant();
       const bool elsewhere = hold->slot != batch.front()->slot;
@@ -246,11 +273,16 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     }
     guard.unlock();
     const auto sent = Time::clock::now();
-    const auto replies = extend_all(batch, limit);
+    Replies replies;
+    try {
+      replies = extend_all(batch, limit);
+    } catch (const std::exception&) {  // no memory: as if there was no answer
+    }
     guard.lock();
-    Holds renewed;  // and somebody wants to know
+    const Reply no_answer;
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      if (settle(batch[i], replies[i], sent) && batch[i]->account->is_told())
+      const auto& reply = replies.empty() ? no_answer : replies[i];
+      if (settle(*batch[i], reply, sent) && batch[i]->account->is_told())
         renewed.push_back(batch[i]);
     }
     settled_.notify_all();
@@ -258,21 +290,21 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   /// Was it renewed?
-  bool settle(const std::shared_ptr<Hold>& hold, const Reply& reply, Time sent) {
+  bool settle(Hold& hold, const Reply& reply, Time sent) {
     bool renewed = false;
-    hold->in_flight = false;
+    hold.in_flight = false;
     if (reply.kind != Reply::Kind::integer) {
-      if (!reply.is_error()) hold->extension_in_doubt(hold->expire);
-      const auto pause = std::min(hold->renewal() / 20, longest_retry_pause);
-      hold->retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
+      if (!reply.is_error()) hold.extension_in_doubt(hold.expire);
+      const auto pause = std::min(hold.renewal() / 20, longest_retry_pause);
+      hold.retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
     } else if (extension_of(reply) == Extension::not_ours) {
-      hold->refused = hold->lost = true;
+      hold.refused = hold.lost = true;
     } else {
-      hold->extended(sent, hold->expire);
-      hold->account->counters().renewed();
+      hold.extended(sent, hold.expire);
+      hold.account->counters().renewed();
       renewed = true;
     }
-    schedule(hold);
+    reschedule(hold);
     return renewed;
   }
 
