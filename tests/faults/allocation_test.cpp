@@ -1,6 +1,7 @@
 // A program without memory. In a program of its own, whose operator new fails on demand: at the n-th allocation of a
 // thread, for n = 1, 2, … until an operation runs through.
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -486,12 +487,13 @@ TEST_F(QuorumWithoutMemory, AnExtensionThatMayHaveShortenedTheLeaseCounts) {
   QuorumLock lock{servers.clients(), name, leased_for(10s)};
   at_each_allocation([&] { lock.lock(); }, [&] { lock.extend(5s); },
                      [&] {
-                       long long least = 100'000;
-                       for (std::size_t i = 0; i < 3; ++i)
-                         least = std::min(least, servers.redis(i).integer("PTTL", key));
+                       std::vector<long long> left;
+                       for (std::size_t i = 0; i < servers.size(); ++i)
+                         left.push_back(servers.redis(i).integer("PTTL", key));
+                       std::sort(left.begin(), left.end());
+                       const milliseconds majority{left[1]};  // two of three have it for so long
                        EXPECT_TRUE(lock.owns_lock());
-                       EXPECT_LE(lock.expires_at(),
-                                 steady_clock::now() + milliseconds{least} + clock_error);
+                       EXPECT_LE(lock.expires_at(), steady_clock::now() + majority + clock_error);
                        expect_works(lock);
                      });
 }
