@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -111,6 +112,8 @@ class Cache {
       set(key, value, ttl);
     } catch (const Error& error) {
       detail::call_back(on_error, error);
+    } catch (const std::exception& error) {  // no memory
+      detail::call_back_about(on_error, error);
     }
     return value;
   }

@@ -74,12 +74,23 @@ class Category final : public std::error_category {
   }
 };
 
+/// Is never destroyed: a lock of static storage duration is released at exit, and may have an Error to tell.
+union EternalCategory {
+  constexpr EternalCategory() noexcept : category() {}
+  EternalCategory(const EternalCategory&) = delete;
+  EternalCategory(EternalCategory&&) = delete;
+  EternalCategory& operator=(const EternalCategory&) = delete;
+  EternalCategory& operator=(EternalCategory&&) = delete;
+  ~EternalCategory() {}
+  Category category;
+};
+inline const EternalCategory eternal_category;
+
 }  // namespace detail
 
-/// The category of errc. Never throws.
+/// The category of errc. Never throws. It may be used until the process ends.
 [[nodiscard]] inline const std::error_category& category() noexcept {
-  static const detail::Category instance;
-  return instance;
+  return detail::eternal_category.category;
 }
 
 /// Lets an errc be used wherever a std::error_code is expected.

@@ -155,7 +155,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
     } catch (const Error& error) {
       detail::call_back(holder_.options().on_error, error);
     } catch (const std::exception& error) {
-      detail::call_back(holder_.options().on_error, Error{errc::connection_failed, error.what()});
+      detail::call_back_about(holder_.options().on_error, error);
     }
   }
 

@@ -174,6 +174,49 @@ TEST_F(LockLostToken, OfALockNotHeldIsNeverStopped) {
   EXPECT_FALSE(lock.lost_token().stop_requested());
 }
 
+TEST_F(LockLostToken, IsHadInCallbacksAboutTheLoss) {
+  Options options;
+  options.expire = 300ms;
+  Lock lock{client, name, options};
+  lock.lock();
+  std::atomic<bool> stopped{false};
+  const auto look = [&] { stopped = lock.lost_token().stop_requested(); };
+  const std::stop_callback callback{lock.lost_token(), look};
+  redis.command("DEL", key);
+  // Whichever is first finds out: the extension, the token that is asked for behind it, or the thread that renews.
+  EXPECT_EQ(error_of([&] { lock.extend(); }), errc::lease_lost);
+  EXPECT_TRUE(lock.lost_token().stop_requested());
+  EXPECT_TRUE(eventually([&] { return stopped.load(); }));
+}
+
+TEST_F(LockLostToken, AskedForInACallbackHasNoLossToldTwice) {
+  std::atomic<int> losses{0};
+  auto options = leased_for(300ms);
+  Lock second{client, name + "-2", [&] {
+                auto each = options;
+                each.on_lost = [&](std::error_code) { ++losses; };
+                return each;
+              }()};
+  const auto ask = [&](std::error_code) { (void)second.lost_token(); };
+  Lock first{client, name + "-1", [&] {
+               auto each = options;
+               each.on_lost = ask;
+               return each;
+             }()};
+  std::atomic<bool> all_lost{false};
+  auto early = leased_for(100ms);
+  early.on_lost = [&](std::error_code) { (void)eventually([&] { return all_lost.load(); }); };
+  Lock blocking{client, name, early};
+  first.lock();
+  second.lock();
+  blocking.lock();
+  EXPECT_TRUE(eventually([&] { return !first.owns_lock() && !second.owns_lock(); }));
+  all_lost = true;
+  EXPECT_TRUE(eventually([&] { return losses == 1; }));
+  std::this_thread::sleep_for(50ms);  // nothing more comes
+  EXPECT_EQ(losses, 1);
+}
+
 TEST_F(LockLostToken, StopsWorkThatWaits) {
   Options options;
   options.expire = 300ms;

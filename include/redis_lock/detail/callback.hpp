@@ -1,6 +1,9 @@
 #pragma once
 
+#include <exception>
+
 #include <redis_lock/detail/thread_identity.hpp>
+#include <redis_lock/error.hpp>
 
 namespace redis_lock::detail {
 
@@ -13,6 +16,16 @@ void call_back(const Callback& callback, const Argument& argument) noexcept {
   try {
     callback(argument);
   } catch (...) {
+  }
+}
+
+/// Calls back about an exception, if there is memory for its words.
+template <class Callback>
+void call_back_about(const Callback& callback, const std::exception& thrown) noexcept {
+  if (!callback) return;
+  try {
+    call_back(callback, Error{errc::connection_failed, thrown.what()});
+  } catch (const std::exception&) {  // the callback is not called
   }
 }
 

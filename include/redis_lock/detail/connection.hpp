@@ -153,6 +153,7 @@ class Connection {
   /// What was sent on a connection that failed before it was answered, or was refused for now.
   [[nodiscard]] DeferredReleases take_deferred() {
     auto all = std::exchange(refused_, {});
+    if (all.empty()) return std::exchange(deferred_, {});
     std::move(deferred_.begin(), deferred_.end(), std::back_inserter(all));
     deferred_.clear();
     return all;
@@ -290,11 +291,11 @@ class Connection {
   }
 
   void settle(const Replies& late) {
-    const auto settled = std::exchange(deferred_, {});
+    auto settled = std::exchange(deferred_, {});
     for (std::size_t i = 0; i < settled.size(); ++i) {
       const bool elsewhere = redirector_ && late[i].is_error();
       if (elsewhere || is_passing_error(late[i])) {
-        refused_.push_back(settled[i]);
+        refused_.push_back(std::move(settled[i]));
       } else {
         settled[i].settle(late[i]);
       }

@@ -103,14 +103,14 @@ class Core {
 
   /// Sends a release without waiting for the reply, if that can be done at once, and if there is a thread that will
   /// read the reply.
-  [[nodiscard]] bool defer(DeferredRelease release) {
+  [[nodiscard]] bool defer(const Keys& keys, const std::string& signal_expire,
+                           const std::shared_ptr<Hold>& hold) {
     try {
       here_->renewer->start();
     } catch (const Fault&) {
       return false;
     }
-    release.callbacks = here_->renewer->callbacks();
-    if (!here_->pool.defer(std::move(release))) return false;
+    if (!here_->pool.defer(keys, signal_expire, hold, here_->renewer->callbacks())) return false;
     here_->renewer->tidy_soon();
     return true;
   }

@@ -17,13 +17,29 @@
 
 namespace redis_lock::detail {
 
-/// A release that was sent, and whose reply is read later: by then its Lock may be gone.
+/// A release that was sent, and whose reply is read later: by then its Lock may be gone. If it goes without having been
+/// settled, as there is no memory, the hold counts as abandoned.
 struct DeferredRelease {
+  DeferredRelease(Keys of, std::string expire_of_signal, std::shared_ptr<Hold> released, Time at,
+                  std::shared_ptr<Callbacks> of_client)
+      : keys(std::move(of)),
+        signal_expire(std::move(expire_of_signal)),
+        hold(std::move(released)),
+        sent(at),
+        callbacks(std::move(of_client)) {}
+  ~DeferredRelease() {
+    if (hold) end(Event::Kind::abandoned, nullptr);
+  }
+  DeferredRelease(DeferredRelease&&) noexcept = default;
+  DeferredRelease& operator=(DeferredRelease&&) noexcept = default;
+  DeferredRelease(const DeferredRelease&) = delete;
+  DeferredRelease& operator=(const DeferredRelease&) = delete;
+
   Keys keys;
   std::string signal_expire;
   std::shared_ptr<Hold> hold;
   Time sent;
-  std::shared_ptr<Callbacks> callbacks{};  // of the client; may be null
+  std::shared_ptr<Callbacks> callbacks;  // of the client; may be null
 
   [[nodiscard]] ScriptCall call() const {
     return {&release_script, {keys.lock, keys.signal, hold->id, signal_expire}};
@@ -31,15 +47,17 @@ struct DeferredRelease {
 
   /// Looks at the reply, and reports what unlock() would have reported.
   void settle(const Reply& reply) const noexcept {
+    auto how = Event::Kind::abandoned;
     try {
       const auto answer = extension_of(integer_of(reply, "the release script"));
       if (answer == Extension::extended) return succeed();
       hold->found_lost(reason_of(answer));
+      how = Event::Kind::lost;
       fail(hold->loss());
     } catch (const Fault& fault) {
       fail(fault);
-    } catch (const std::exception& error) {  // no memory
-      fail({errc::connection_failed, error.what()});
+    } catch (const std::exception&) {  // no memory for the words
+      end(how, nullptr);
     }
   }
 
@@ -55,24 +73,21 @@ struct DeferredRelease {
   void end(Event::Kind how, const Fault* fault) const noexcept {
     const auto& account = *hold->account;
     const bool is_news = hold->count_end(how, sent) && account.is_told();
-    const bool is_error = fault && account.is_told_errors();
-    if (!is_news && !is_error) return;
-    const auto tell = [how, is_news, hold = hold, sent = sent](const Error* error) {
+    std::optional<Error> error;
+    try {
+      if (fault && account.is_told_errors()) error = error_of("unlock", account.name(), *fault);
+    } catch (const std::exception&) {  // no memory for the words
+    }
+    if (!is_news && !error) return;
+    const auto urgency = error ? Callbacks::Urgency::urgent : Callbacks::Urgency::routine;
+    const auto tell = [how, is_news, error = std::move(error), hold = hold, sent = sent] {
       if (is_news) hold->tell_end(how, sent);
       if (error) hold->account->tell_error(*error);
     };
-    try {
-      std::optional<Error> error;
-      if (is_error) error = error_of("unlock", account.name(), *fault);
-      if (callbacks && callbacks->serves_this_thread()) {
-        const auto urgency = is_error ? Callbacks::Urgency::urgent : Callbacks::Urgency::routine;
-        callbacks->post(
-            &account, [tell, error = std::move(error)] { tell(error ? &*error : nullptr); },
-            urgency);
-      } else {
-        tell(error ? &*error : nullptr);
-      }
-    } catch (const std::exception&) {  // no memory for the words
+    if (callbacks && callbacks->serves_this_thread()) {
+      callbacks->post(&account, tell, urgency);
+    } else {
+      tell();
     }
   }
 };

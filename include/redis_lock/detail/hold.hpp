@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -55,7 +54,7 @@ struct Hold {
   std::mutex mutex;  // guards the three that follow
   /// Of the callers who asked for a token that tells the loss.
   std::shared_ptr<void> token_source;
-  std::function<void()> request_stop;
+  void (*request_stop)(void* token_source) noexcept = nullptr;
   std::shared_ptr<const RenewalFailure> failure;  // of the latest renewal
 
   /// Of who extends it by hand: one at a time.
@@ -232,12 +231,12 @@ struct Hold {
   void tell_loss(Time at = Time::clock::now()) noexcept {
     lost = true;
     end(Event::Kind::lost, at);
-    std::function<void()> stop;
+    std::shared_ptr<void> told;
     {
       const std::lock_guard guard{mutex};
-      stop = request_stop;
+      told = token_source;
     }
-    if (stop) stop();
+    if (told) request_stop(told.get());
     account->tell_loss();
   }
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -75,7 +76,16 @@ class Holder : public Holding<Hold, HolderBooks> {
   void release() {
     auto& state = take_held();
     if (state.books.handoffs < options().local_handoffs && pass_on(state)) return;
-    release_by(state, [this](const auto& hold) { return release_to_redis(hold); });
+    release_by(state, [this](const auto& hold) {
+      try {
+        return release_to_redis(hold);
+      } catch (const Error&) {
+        throw;
+      } catch (const std::exception&) {  // no memory
+        core_->give_up(keys_, hold->id, signal_expire_);
+        throw;
+      }
+    });
   }
 
   void extend(milliseconds lease) {
@@ -86,13 +96,17 @@ class Holder : public Holding<Hold, HolderBooks> {
       auto sent = Time::min();
       const auto result = core_->perform("extend", name(), terms, [&](Connection& connection) {
         sent = Time::clock::now();
+        const auto doubt = [&] {
+          hold.extension_in_doubt(lease);
+          hold.shortened(sent, lease);
+        };
         try {
           return detail::extend(connection, keys_.lock, hold.id, text);
         } catch (const Fault& fault) {
-          if (fault.code() != errc::server_error) {
-            hold.extension_in_doubt(lease);
-            hold.shortened(sent, lease);
-          }
+          if (fault.code() != errc::server_error) doubt();
+          throw;
+        } catch (...) {  // no memory, or the thread is cancelled
+          doubt();
           throw;
         }
       });
@@ -259,8 +273,7 @@ class Holder : public Holding<Hold, HolderBooks> {
   std::optional<Event::Kind> release_to_redis(const std::shared_ptr<Hold>& hold) {
     if (!core_->is_borrowed()) renewer()->forget(*hold);
     const bool lost = !hold->owned();
-    if (options().deferred_unlock && !lost &&
-        core_->defer({keys_, signal_expire_, hold, Time::clock::now()})) {
+    if (options().deferred_unlock && !lost && core_->defer(keys_, signal_expire_, hold)) {
       return std::nullopt;
     }
     auto answer = Extension::not_ours;

@@ -73,6 +73,8 @@ class Line {
 
   [[nodiscard]] bool was_used() const noexcept { return sent_ > 0; }
   [[nodiscard]] Time opened() const noexcept { return opened_; }
+  /// False after an exception in the middle of something: then sent and received may not fit together any more.
+  [[nodiscard]] bool is_sound() const noexcept { return is_sound_; }
   /// Has it been given back by a user that had no trouble with it?
   bool has_proved_itself = false;
 
@@ -91,6 +93,7 @@ class Line {
               LateRelease release = {}) {
     const CancellationPause no_cancellation;  // which could come between bytes and their count
     const auto first = sent_;
+    is_sound_ = false;
     sent_ += replies;
     batches_.push_back({sent_, now, request, false, std::move(release)});
     if (is_plain(context_)) {
@@ -100,6 +103,7 @@ class Line {
     }
     has_unsent_ = true;
     flush();
+    is_sound_ = true;
     return first;
   }
 
@@ -141,10 +145,11 @@ class Line {
 
   /// The next reply of those that were read, if its number is at least `from`: earlier ones concern nobody.
   [[nodiscard]] std::optional<Answer> next(Number from) {
-    for (;;) {
+    for (;; is_sound_ = true) {
       void* parsed = nullptr;
       if (::redisGetReplyFromReader(&context_, &parsed) != REDIS_OK) throw fault_of(context_, 0);
       if (!parsed) return std::nullopt;
+      is_sound_ = false;
       const HiredisReply raw{static_cast<redisReply*>(parsed)};
       const auto number = received();
       Answer answer{number, to_reply(*raw)};
@@ -156,7 +161,9 @@ class Line {
       received_->store(number + 1, std::memory_order_release);
       note(answer.reply);
       if (batches_.front().end == number + 1) batches_.erase(batches_.begin());
-      if (number >= from) return answer;
+      if (number < from) continue;
+      is_sound_ = true;
+      return answer;
     }
   }
 
@@ -173,7 +180,7 @@ class Line {
   [[nodiscard]] LateReleases unanswered() {
     LateReleases releases;
     for (auto& batch : batches_) {
-      if (batch.release.release) releases.push_back(std::move(batch.release));
+      if (batch.release.release) releases.push_back(batch.release);
     }
     return releases;
   }
@@ -244,6 +251,7 @@ class Line {
   NodeHealth* const health_;
   std::string unsent_;
   bool has_unsent_ = false;
+  bool is_sound_ = true;
   Number sent_ = 0;
   const std::shared_ptr<std::atomic<Number>> received_ = std::make_shared<std::atomic<Number>>(0);
   std::vector<Batch> batches_;  // of which replies are to come, the oldest first

@@ -95,6 +95,7 @@ class LinePool {
     const auto now = Time::clock::now();
     std::vector<std::unique_ptr<Line>> superfluous;  // closed after the mutex is released
     const std::lock_guard guard{mutex_};
+    if (!line->is_sound()) return mourn(*line);
     if (silent || is_overdue(*line, now)) {
       silence(std::move(line));
       return;
@@ -241,9 +242,9 @@ class LinePool {
     try {
       line->settle();
       return true;
-    } catch (const Fault&) {
-      mourn(*line);
-      line.reset();
+    } catch (const std::exception&) {  // it has failed, or there is no memory
+      const auto failed = std::exchange(line, nullptr);
+      mourn(*failed);
       return false;
     }
   }
@@ -282,10 +283,16 @@ class LinePool {
     while (!stopping_ && has_work()) {
       wake_.wait_until(guard, waitable(next_attempt_), [this] { return stopping_; });
       if (stopping_) break;
-      if (has_spoken()) {
-        add(std::move(silent_));
-      } else {
-        open(guard);
+      try {
+        if (has_spoken()) {
+          add(std::move(silent_));
+        } else {
+          open(guard);
+        }
+      } catch (const std::exception&) {  // no memory
+        if (!guard.owns_lock()) guard.lock();
+        away_ = wanted_ = true;
+        next_attempt_ = Time::clock::now() + backoff_.next();
       }
       for (const auto& bell : std::exchange(bells_, {})) bell->ring();
     }

@@ -34,16 +34,18 @@ bool without_exceptions(std::error_code& error, Work&& work) noexcept {
 #ifdef __cpp_lib_jthread
 /// Its stop is requested when this acquisition is lost, or at once if it is lost by now.
 [[nodiscard]] inline std::stop_token lost_token(Hold& hold) {
-  std::unique_lock guard{hold.mutex};
-  if (!hold.token_source) {
-    const auto source = std::make_shared<std::stop_source>();
-    hold.token_source = source;
-    hold.request_stop = [source] { source->request_stop(); };
-  }
-  auto source = *static_cast<std::stop_source*>(hold.token_source.get());
-  guard.unlock();  // a callback of the token may ask for it again
-  if (hold.lost) source.request_stop();
-  return source.get_token();
+  const auto source = [&hold] {
+    const std::lock_guard guard{hold.mutex};
+    if (!hold.token_source) {
+      hold.token_source = std::make_shared<std::stop_source>();
+      hold.request_stop = [](void* told) noexcept {
+        static_cast<std::stop_source*>(told)->request_stop();
+      };
+    }
+    return std::static_pointer_cast<std::stop_source>(hold.token_source);
+  }();
+  if (hold.lost) source->request_stop();  // which calls back
+  return source->get_token();
 }
 #endif
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -49,7 +50,12 @@ class Panel {
     for (std::size_t i = 0; i < pools.size(); ++i) seats_[i].pool = pools[i];
   }
   ~Panel() {
-    for (auto& seat : seats_) leave(seat);
+    for (auto& seat : seats_) {
+      try {
+        leave(seat);
+      } catch (const std::exception&) {  // no memory: the line is closed
+      }
+    }
   }
   Panel(const Panel&) = delete;
   Panel(Panel&&) = delete;
@@ -142,8 +148,9 @@ class Panel {
 
   /// Gives the line of this server back.
   void leave(Seat& seat) {
-    if (seat.line) seat.pool->give_back(std::move(seat.line), seat.late);
-    seat.line = nullptr;
+    if (!seat.line) return;
+    seat.line->connection().set_cancellation(nullptr);
+    seat.pool->give_back(std::exchange(seat.line, nullptr), seat.late);
   }
 
   void fail(Seat& seat, const Fault& fault) {

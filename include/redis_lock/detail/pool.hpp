@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <iterator>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -112,14 +114,16 @@ class Pool {
 
   /// Sends a release on an idle connection, without waiting for the reply. False: there is none, or
   /// too many replies are to come on it.
-  [[nodiscard]] bool defer(DeferredRelease release) {
-    auto connection = take_idle(servers_->slot_of(release.keys.lock));
+  [[nodiscard]] bool defer(const Keys& keys, const std::string& signal_expire,
+                           const std::shared_ptr<Hold>& hold,
+                           const std::shared_ptr<Callbacks>& callbacks) {
+    auto connection = take_idle(servers_->slot_of(keys.lock));
     if (!connection || !connection->may_defer()) {
       keep(std::move(connection));
       return false;
     }
     try {
-      connection->defer(std::move(release));
+      connection->defer({keys, signal_expire, hold, Time::clock::now(), callbacks});
       keep(std::move(connection));
     } catch (const Fault&) {
       close(std::move(connection), endpoint_.retry_for);
@@ -164,7 +168,7 @@ class Pool {
   /// Are there releases that failed, for settle_idle() to repeat?
   [[nodiscard]] bool has_failed() const noexcept { return has_failed_; }
 
-  /// Reads all of them, and waits for those that have not come; those that failed have one more try.
+  /// Reads all of them, and waits for those that have not come; those that failed have one more try. Throws nothing.
   void settle_all() {
     std::vector<Idle> all;
     {
@@ -172,7 +176,10 @@ class Pool {
       all.swap(idle_);
     }
     for (auto& idle : all) {
-      settle(std::move(idle.connection), endpoint_.command_timeout, milliseconds::zero());
+      try {
+        settle(std::move(idle.connection), endpoint_.command_timeout, milliseconds::zero());
+      } catch (const std::exception&) {  // no memory
+      }
     }
     for (auto& failed : failed_) failed.give_up_at = Time::min();
     while (repeat_failed()) {
@@ -231,16 +238,19 @@ class Pool {
     }
   }
 
-  void keep(std::unique_ptr<Connection> connection) {
+  /// What has been done on the connection stands, so it throws nothing.
+  void keep(std::unique_ptr<Connection> connection) try {
     if (!connection || !connection->usable())
       return close(std::move(connection), endpoint_.retry_for);
     connection->set_cancellation(nullptr);
     const auto now = Time::clock::now();
     std::vector<std::unique_ptr<Connection>> superfluous;  // closed after the mutex is released
     const std::lock_guard guard{mutex_};
-    idle_.push_back({std::move(connection), now});
+    idle_.push_back({nullptr, now});
+    idle_.back().connection = std::move(connection);
     take_superfluous(now, superfluous);
     if (!idle_.empty() && !std::exchange(is_planned_, true)) has_plan_ = true;
+  } catch (const std::exception&) {  // no memory: it is closed
   }
 
   /// Needs the mutex. One with deferred releases stays: settle_idle() is for it.
@@ -258,7 +268,7 @@ class Pool {
     if (!connection->has_deferred()) return;
     try {
       connection->settle_deferred(limit);
-    } catch (const Fault&) {  // what is not answered is repeated
+    } catch (const std::exception&) {  // what is not answered is repeated
     }
     repeat_later(connection->take_deferred(), retry_for);
     keep(std::move(connection));
@@ -266,21 +276,26 @@ class Pool {
 
   void repeat_later(DeferredReleases releases, milliseconds retry_for) {
     const auto give_up_at = after(Time::clock::now(), retry_for);
+    std::list<Failed> failed;  // made without the mutex, as one that goes is told
+    for (auto& release : releases) failed.push_back({std::move(release), give_up_at});
     const std::lock_guard guard{mutex_};
-    for (auto& release : releases) failed_.push_back({std::move(release), give_up_at});
+    failed_.splice(failed_.end(), failed);
     has_failed_ = !failed_.empty();
   }
 
   /// Tries once more the releases that failed, up to the first that fails again. Are any left?
   bool repeat_failed() {
     for (;;) {
-      std::unique_lock guard{mutex_};
-      if (failed_.empty()) return false;
-      auto next = std::move(failed_.front());
-      failed_.erase(failed_.begin());
-      has_failed_ = !failed_.empty();
-      guard.unlock();
+      std::list<Failed> one;
+      {
+        const std::lock_guard guard{mutex_};
+        if (failed_.empty()) return false;
+        one.splice(one.begin(), failed_, failed_.begin());
+        has_failed_ = !failed_.empty();
+      }
+      auto& next = one.front();
       std::unique_ptr<Connection> connection;
+      bool is_final = false;
       try {
         const auto& release = next.release;
         const auto limit = after(Time::clock::now(), patience);
@@ -288,23 +303,25 @@ class Pool {
         LimitedLink link{*connection, limit};
         (void)detail::release(link, release.keys, release.hold->id, release.signal_expire);
         release.succeed();
+        continue;
       } catch (const Fault& fault) {
         if (connection) servers_->doubt(connection->server());
-        if (!fault.passing() || Time::clock::now() >= next.give_up_at) {
-          next.release.fail(fault);
-          continue;
-        }
-        guard.lock();
-        failed_.push_back(std::move(next));
-        has_failed_ = true;
-        return true;
+        is_final = !fault.passing() || Time::clock::now() >= next.give_up_at;
+        if (is_final) next.release.fail(fault);
+      } catch (const std::exception&) {  // no memory
+        is_final = Time::clock::now() >= next.give_up_at;
       }
+      if (is_final) continue;
+      const std::lock_guard guard{mutex_};
+      failed_.splice(failed_.end(), one);
+      has_failed_ = true;
+      return true;
     }
   }
 
   /// Closes a connection that failed. Releases that it has not answered are repeated once, and then by
   /// settle_idle(): who wants something else must not wait for them.
-  void close(std::unique_ptr<Connection> connection, milliseconds retry_for) {
+  void close(std::unique_ptr<Connection> connection, milliseconds retry_for) try {
     if (!connection) return;
     auto unanswered = connection->take_deferred();
     connection.reset();
@@ -312,6 +329,7 @@ class Pool {
     if (unanswered.empty()) return;
     repeat_later(std::move(unanswered), retry_for);
     (void)repeat_failed();
+  } catch (const std::exception&) {  // no memory: the leases free the locks
   }
 
   /// Closes a connection in whatever state it is. The releases that it has not answered are left to settle_idle().
@@ -338,7 +356,7 @@ class Pool {
   const milliseconds longest_idle_;
   std::mutex mutex_;  // guards idle_, failed_ and is_planned_
   std::vector<Idle> idle_;
-  std::vector<Failed> failed_;
+  std::list<Failed> failed_;
   bool is_planned_ = false;  // settle_idle() will be called, or take_plan() is to tell of it
   std::atomic<bool> has_failed_{false}, has_plan_{false};
 };

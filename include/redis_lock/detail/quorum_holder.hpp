@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -63,11 +64,16 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
 
   void release() {
     release_by(take_held(), [this](const auto& hold) -> std::optional<Event::Kind> {
-      QuorumRelease release{*nodes_, *hold};
+      nodes_->renewer().forget(*hold);
       try {
+        QuorumRelease release{*nodes_, *hold};
         return release.run() ? Event::Kind::released : Event::Kind::lost;
       } catch (const Fault& fault) {
         throw error_of("unlock", name(), fault);
+      } catch (const std::exception&) {  // no memory
+        for (auto* const pool : nodes_->pools())
+          pool->release_later({hold->release, after(Time::clock::now(), hold->lease)});
+        throw;
       }
     });
   }
@@ -81,7 +87,14 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
         panel.connect(Time::clock::now() + timeout());
         const auto sent = Time::clock::now();
         QuorumExtension extension{holds, lease};
-        extension.run(panel, sent + timeout());
+        try {
+          extension.run(panel, sent + timeout());
+        } catch (...) {  // no memory, or the thread is cancelled
+          for (auto& share : hold.shares)
+            share.shortest_in_doubt = std::min(share.shortest_in_doubt, lease);
+          hold.shortened(sent, validity(lease));
+          throw;
+        }
         status.was_stale = panel.was_stale();
         const auto said = extension.verdict(0);
         if (!said) {
@@ -191,7 +204,15 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
       throw error_of(operation, name(), fault);
     }
     schedule_renewals(*hold);
-    if (watched) nodes_->renewer().watch(hold);
+    try {
+      if (watched) nodes_->renewer().watch(hold);
+    } catch (const std::exception&) {  // no memory
+      try {
+        (void)QuorumRelease{*nodes_, *hold}.run();
+      } catch (const std::exception&) {  // the leases free the lock
+      }
+      throw;
+    }
     return hold;
   }
 

@@ -28,9 +28,8 @@ class QuorumRelease {
         releases_(nodes.size()),
         lease_end_(after(Time::clock::now(), hold.lease)) {}
 
-  /// Was it held until now? Throws Fault if that cannot be found out.
+  /// Was it held until now? It must not be renewed any more. Throws Fault if that cannot be found out.
   [[nodiscard]] bool run() {
-    nodes_.renewer().forget(hold_);
     const bool lost = !hold_.owned();
     try {
       nodes_.perform({lost ? milliseconds::zero() : nodes_.retry_for(), hold_.expires_at.load()},

@@ -56,11 +56,11 @@ class QuorumVote {
 
   /// From here on another id is asked for: a late release of the one before cannot meet it.
   void begin() {
+    ballots.assign(panel.size(), {});
     hold_.id = fixed_id_.empty() ? ids_.next() : std::string(fixed_id_);
     hold_.release = std::make_shared<const PendingRelease>(
         PendingRelease{keys_, hold_.id, std::string(signal_expire_)});
     hold_.shares.assign(panel.size(), {});
-    ballots.assign(panel.size(), {});
     arbiter = nobody;
   }
 
@@ -194,7 +194,7 @@ class QuorumVote {
     std::string bytes;
     const auto now = Time::clock::now();
     const LateRelease release{hold_.release, after(now, hold_.lease)};
-    for (std::size_t i = panel.size(); i-- > 0;) {
+    for (std::size_t i = ballots.size(); i-- > 0;) {
       auto& ballot = ballots[i];
       if (!ballot.asked || ballot.refused) continue;
       ballot = {};

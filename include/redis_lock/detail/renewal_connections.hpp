@@ -22,12 +22,16 @@ namespace redis_lock::detail {
 
 /// What came of a batch of renewals.
 struct Renewals {
-  Replies replies;
+  Replies replies{};
   std::optional<Fault> fault{};  // why there are no replies
 
+  [[nodiscard]] const Reply& reply(std::size_t i) const {
+    static const Reply none;
+    return i < replies.size() ? replies[i] : none;
+  }
   /// Why the renewal number `i` failed.
   [[nodiscard]] Fault fault_of(std::size_t i) const {
-    const auto& reply = replies[i];
+    const auto& reply = this->reply(i);
     if (reply.is_error() && !reply.text.empty()) return detail::fault_of(reply);
     return fault ? *fault : Fault{errc::protocol_error, "unexpected reply to the extend script"};
   }

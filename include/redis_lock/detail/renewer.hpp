@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -95,7 +97,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   void resume(const std::shared_ptr<Hold>& hold) {
     const std::lock_guard guard{mutex_};
     hold->paused = false;
-    if (hold->scheduled) reschedule(hold);
+    if (hold->scheduled) reschedule(*hold);
   }
 
   /// No renewal of this lock is under way when this returns, and none is sent later. No callback begins
@@ -118,6 +120,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   /// Renewals that are due this soon go with those that are due.
   static constexpr milliseconds together{250};
   static constexpr milliseconds tidy_interval{100};
+  /// Sleep is counted on a clock that stands still while the machine is suspended. Leases are not.
+  static constexpr std::chrono::seconds longest_sleep{1};
 
   [[nodiscard]] static Time renewal_due(const Hold& hold) {
     const auto end = hold.expires_at.load();
@@ -134,8 +138,12 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     settled_.wait(guard, [&] { return !hold.in_flight; });
   }
 
+  [[nodiscard]] static Time due(const Hold& hold) {
+    return hold.lost ? Time::min() : std::min(hold.last_instant(), renewal_due(hold));
+  }
+
   void schedule(const std::shared_ptr<Hold>& hold) {
-    hold->due = hold->lost ? Time::min() : std::min(hold->last_instant(), renewal_due(*hold));
+    hold->due = due(*hold);
     schedule_.emplace(std::pair{hold->due, hold.get()}, hold);
     hold->scheduled = true;
     if (hold->due < wakes_at_) wake_.notify_all();
@@ -144,20 +152,38 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     schedule_.erase({hold.due, &hold});
     hold.scheduled = false;
   }
-  void reschedule(const std::shared_ptr<Hold>& hold) {
-    unschedule(*hold);
-    schedule(hold);
+  /// Needs no memory, so that nothing that is held drops out.
+  void reschedule(Hold& hold) {
+    auto entry = schedule_.extract({hold.due, &hold});
+    entry.key().first = hold.due = due(hold);
+    schedule_.insert(std::move(entry));
+    if (hold.due < wakes_at_) wake_.notify_all();
   }
 
   void run() {
     callbacks_->serve_this_thread();
     std::unique_lock guard{mutex_};
     while (!stopping_) {
+      try {
+        work(guard);
+      } catch (const std::exception&) {  // no memory: what was to be done is still due
+        if (!guard.owns_lock()) guard.lock();
+        wake_.wait_for(guard, longest_retry_pause / 10);
+      }
+    }
+  }
+
+  void work(std::unique_lock<std::mutex>& guard) {
+    while (!stopping_) {
       const auto now = Time::clock::now();
       if (tidy_at_ <= now) {
         tidy_at_ = never;
         guard.unlock();
-        const auto next = tidy_();
+        auto next = now + tidy_interval;
+        try {
+          next = tidy_();
+        } catch (const std::exception&) {  // no memory
+        }
         guard.lock();
         tidy_at_ = std::min(tidy_at_, next);
         continue;
@@ -167,24 +193,28 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         if (wakes_at_ == never) {
           wake_.wait(guard);
         } else {
-          wake_.wait_until(guard, waitable(wakes_at_));
+          wake_.wait_until(guard, waitable(std::min(wakes_at_, now + longest_sleep)));
         }
         wakes_at_ = Time::min();
         continue;
       }
       Holds lost;
-      auto batch = take_due(now, lost);
+      const auto batch = find_due(now, lost);
       if (lost.empty()) {
         renew(guard, batch);
       } else {  // first: a callback may unlock or extend who else is due
-        for (const auto& hold : batch) schedule(hold);
+        for (const auto& hold : lost) {
+          unschedule(*hold);
+          hold->found_lost(hold->presumed_loss(now));
+          hold->lost = true;  // so that watch() does not have it told twice
+        }
         tell_losses(guard, lost, now);
       }
     }
   }
 
-  /// Takes what there is to do now: who is lost, and whom to renew, all on one server.
-  [[nodiscard]] Holds take_due(Time now, Holds& lost) {
+  /// Finds what there is to do now: who is lost, and whom to renew, all on one server.
+  [[nodiscard]] Holds find_due(Time now, Holds& lost) {
     Holds batch;
     Address server;
     auto next = schedule_.begin();
@@ -195,7 +225,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       const bool is_early = hold->due > now && hold->due - now > hold->renewal() / 30;
       if (!is_lost && is_early) continue;
       if (!is_lost && renewal_due(*hold) == never) {  // paused or extended since it was scheduled
-        if (hold->due <= now) reschedule(hold);
+        if (hold->due <= now) reschedule(*hold);
         continue;
       }
       if (!is_lost) {
@@ -205,7 +235,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         else if (where != server)
           continue;
       }
-      unschedule(*hold);
       (is_lost ? lost : batch).push_back(hold);
     }
     return batch;
@@ -215,8 +244,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   void tell_losses(std::unique_lock<std::mutex>& guard, const Holds& holds, Time now) {
     for (const auto& hold : holds) {
       if (hold->forgotten) continue;
-      hold->found_lost(hold->presumed_loss(now));
-      hold->lost = true;
       guard.unlock();
       if (hold->is_told_loss()) {
         call_back_later(hold, Callbacks::Urgency::urgent, [now](Hold& of) { of.tell_loss(now); });
@@ -239,12 +266,15 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 
   void renew(std::unique_lock<std::mutex>& guard, const Holds& batch) {
     if (batch.empty()) return;
+    Holds renewed, failed;  // those whose on_event is set
+    renewed.reserve(batch.size());
+    failed.reserve(batch.size());
     for (const auto& hold : batch) hold->in_flight = true;
     auto limit = Time::clock::now() + command_timeout_;
     for (const auto& hold : batch) limit = std::min(limit, hold->last_instant());
     for (const auto& [due, hold] : schedule_) {
       if (due.first >= limit) break;
-      if (due.first == Time::min()) continue;  // lost
+      if (due.first == Time::min() || hold->in_flight) continue;  // lost, or one of the batch
       // Those on other servers must not lose their leases because this one does not answer.
       const auto last = hold->last_instant();
       const bool elsewhere = hold->slot != batch.front()->slot;
@@ -252,11 +282,14 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     }
     guard.unlock();
     const auto sent = Time::clock::now();
-    const auto renewals = extend_all(batch, limit);
+    Renewals renewals;
+    try {
+      renewals = extend_all(batch, limit);
+    } catch (const std::exception&) {  // no memory: as if there was no answer
+    }
     guard.lock();
-    Holds renewed, failed;  // those whose on_event is set
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      const auto outcome = settle(batch[i], renewals, i, sent);
+      const auto outcome = settle(*batch[i], renewals, i, sent);
       if (outcome == Outcome::lost || !batch[i]->account->is_told()) continue;
       (outcome == Outcome::renewed ? renewed : failed).push_back(batch[i]);
     }
@@ -278,27 +311,30 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   enum class Outcome : unsigned char { renewed, failed, lost };
 
   /// Looks at what became of the renewal number `i`.
-  Outcome settle(const std::shared_ptr<Hold>& hold, const Renewals& renewals, std::size_t i,
-                 Time sent) {
+  Outcome settle(Hold& hold, const Renewals& renewals, std::size_t i, Time sent) {
     auto outcome = Outcome::lost;
-    const auto& reply = renewals.replies[i];
+    const auto& reply = renewals.reply(i);
     if (reply.kind != Reply::Kind::integer) {
-      if (!reply.is_error()) hold->extension_in_doubt(hold->expire);
-      const auto pause = std::min(hold->renewal() / 20, longest_retry_pause);
-      hold->retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
-      hold->renewal_failed(renewals.fault_of(i), sent);
+      if (!reply.is_error()) hold.extension_in_doubt(hold.expire);
+      const auto pause = std::min(hold.renewal() / 20, longest_retry_pause);
+      hold.retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
+      try {
+        hold.renewal_failed(renewals.fault_of(i), sent);
+      } catch (const std::exception&) {  // no memory for the words
+        hold.account->counters().renewal_failed();
+      }
       outcome = Outcome::failed;
     } else if (const auto extension = extension_of(reply); is_lost(extension)) {
-      hold->found_lost(reason_of(extension));
-      hold->refused = hold->lost = true;
+      hold.found_lost(reason_of(extension));
+      hold.refused = hold.lost = true;
     } else {
-      hold->extended(sent, hold->expire);
-      hold->renewal_worked();
-      hold->account->counters().renewed();
+      hold.extended(sent, hold.expire);
+      hold.renewal_worked();
+      hold.account->counters().renewed();
       outcome = Outcome::renewed;
     }
-    hold->in_flight = false;
-    schedule(hold);
+    hold.in_flight = false;
+    reschedule(hold);
     return outcome;
   }
 
