@@ -183,9 +183,10 @@ void use_borrowed_lock(ScriptedServer& server, std::string_view) {
 /// The greeting of new connections.
 void greet(ScriptedServer& server, std::string_view) {
   const auto endpoint = endpoint_with_greeting();
+  Resolver resolver;
   while (server.listens()) {
     try {
-      const Connection connection{endpoint, never};
+      const Connection connection{endpoint, resolver, never};
     } catch (const Fault& fault) {
       const std::string_view text = fault.what();
       check(text.find(password) == text.npos, "no error shows the password");
@@ -212,7 +213,7 @@ void defer(ScriptedServer&, std::string_view) {
         hold->id = id;
         hold->account = account;
         hold->since = Time::clock::now();
-        if (pool.defer(keys, "1000", hold, nullptr)) ++sent;
+        if (pool.defer(keys, "1000", hold)) ++sent;
       }
     }
     pool.settle_all();
