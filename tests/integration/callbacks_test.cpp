@@ -229,10 +229,11 @@ using CallbackLifetime = SlowCallback;
 TEST_F(CallbackLifetime, EndsWithTheLockAlsoOfWhatWaits) {
   std::atomic<bool> is_gone{false}, called_late{false};
   auto options = blocked_by_renewal();
+  options.expire = 3 * lease;
   options.on_lost = [&](std::error_code) { called_late = called_late || is_gone; };
   std::optional<Lock> lock{std::in_place, client, name, options};
   lock->lock();
-  ASSERT_TRUE(eventually([&] { return barrier.arrived() == 1; }));
+  ASSERT_TRUE(eventually([&] { return barrier.arrived() == 1; })) << client.stats().lost;
   redis.command("DEL", key);
   ASSERT_TRUE(eventually([&] { return !lock->owns_lock(); }));
   std::thread opener{[this] {
