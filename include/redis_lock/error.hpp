@@ -81,7 +81,7 @@ union EternalCategory {
   EternalCategory(EternalCategory&&) = delete;
   EternalCategory& operator=(const EternalCategory&) = delete;
   EternalCategory& operator=(EternalCategory&&) = delete;
-  ~EternalCategory() {}
+  ~EternalCategory() {}  // NOLINT(modernize-use-equals-default): it would be deleted
   Category category;
 };
 inline const EternalCategory eternal_category;

@@ -432,11 +432,15 @@ class QuorumWithoutMemory : public ::testing::Test {
       for (std::size_t i = 0; i < servers.size(); ++i) (void)servers.redis(i).integer("DEL", key);
       return lock.try_lock();
     }));
-    EXPECT_EQ(lock.owner(), lock.id());
+    const auto id = lock.id();
+    EXPECT_EQ(lock.owner(), id);
     lock.unlock(error);
     EXPECT_FALSE(error) << error.message();
-    EXPECT_TRUE(eventually(
-        [&] { return servers.values(key) == std::vector<std::string>(servers.size()); }));
+    // A key of an operation that failed may come late to a minority. It goes with its lease.
+    EXPECT_TRUE(eventually([&] {
+      const auto values = servers.values(key);
+      return std::find(values.begin(), values.end(), id) == values.end();
+    }));
   }
 
   const std::string name = "name";

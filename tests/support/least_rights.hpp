@@ -41,7 +41,7 @@ inline bool as_least_user() { return std::getenv("REDIS_LOCK_TEST_ACL") != nullp
 /// whatever the tests' own scripts, prefixes and borrowed connections do besides.
 inline std::vector<std::string> words_of_least_user() {
   const std::string of_tests =
-      "~data:* ~k1 ~k2 ~other:* ~any*bytes:* ~?-test-* ~test-* ~*test-*x +echo +ping";
+      "~app:* ~data:* ~k1 ~k2 ~other:* ~any*bytes:* ~?-test-* ~test-* ~*test-*x +echo +ping";
   auto words = words_of(rights::locks + ' ' + rights::fencing + ' ' + rights::cache + ' ' +
                         rights::reset_all + ' ' + rights::replicas + ' ' + rights::endpoint + ' ' +
                         of_tests);
