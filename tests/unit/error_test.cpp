@@ -14,20 +14,20 @@ using redis_lock::category;
 using redis_lock::errc;
 using redis_lock::Error;
 
-constexpr errc all[] = {errc::not_owned,
-                        errc::lease_lost,
-                        errc::connection_failed,
-                        errc::timed_out,
-                        errc::authentication_failed,
-                        errc::server_error,
-                        errc::protocol_error,
-                        errc::not_expirable,
-                        errc::too_few_replicas,
-                        errc::no_thread,
-                        errc::not_configured};
+constexpr errc every_errc[] = {errc::not_owned,
+                               errc::lease_lost,
+                               errc::connection_failed,
+                               errc::timed_out,
+                               errc::authentication_failed,
+                               errc::server_error,
+                               errc::protocol_error,
+                               errc::not_expirable,
+                               errc::too_few_replicas,
+                               errc::no_thread,
+                               errc::not_configured};
 
 TEST(Errc, HasNoValueThatMeansSuccess) {
-  for (const auto each : all) EXPECT_TRUE(make_error_code(each)) << static_cast<int>(each);
+  for (const auto each : every_errc) EXPECT_TRUE(make_error_code(each)) << static_cast<int>(each);
   EXPECT_EQ(static_cast<int>(errc::not_owned), 1);
   EXPECT_EQ(static_cast<int>(errc::not_expirable), 8);
   EXPECT_EQ(static_cast<int>(errc::too_few_replicas), 9);
@@ -74,9 +74,9 @@ TEST(Category, IsOneAndHasAName) {
 
 TEST(Category, HasAMessageOfItsOwnForEachErrc) {
   std::set<std::string> messages;
-  for (const auto each : all) messages.insert(make_error_code(each).message());
+  for (const auto each : every_errc) messages.insert(make_error_code(each).message());
   messages.insert("");
-  EXPECT_EQ(messages.size(), std::size(all) + 1);
+  EXPECT_EQ(messages.size(), std::size(every_errc) + 1);
   EXPECT_EQ(make_error_code(errc::lease_lost).message(),
             "the lease ended or the lock changed hands");
 }
