@@ -213,7 +213,7 @@ void defer(ScriptedServer&, std::string_view) {
         hold->id = id;
         hold->account = account;
         hold->since = Time::clock::now();
-        if (pool.defer(keys, "1000", hold)) ++sent;
+        if (pool.defer(keys, "1000", hold, nullptr)) ++sent;
       }
     }
     pool.settle_all();
