@@ -18,7 +18,7 @@ elif (($# > 0)); then
   exit 64
 fi
 heading "clang-format"
-find include tests examples \( -name '*.hpp' -o -name '*.cpp' \) -print0 | xargs -0 clang-format "${form[@]}"
+find include tests examples tools \( -name '*.hpp' -o -name '*.cpp' \) -print0 | xargs -0 clang-format "${form[@]}"
 echo "clean"
 
 # One file that includes every header: each is looked at, and what they share is read once. C++20, as the

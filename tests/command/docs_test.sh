@@ -4,7 +4,7 @@
 #   docs_test.sh <redis-lock> <folder of the project>
 set -euo pipefail
 
-program=$1 folder=$2/examples/command guide=$2/docs/command.md
+program=$1 folder=$2/tools/redis-lock guide=$2/docs/command.md
 
 failures=0
 # expect <what> <found> <wanted>

@@ -1,4 +1,4 @@
-#include "../../examples/command/waiters.hpp"
+#include "../../tools/redis-lock/waiters.hpp"
 #include "command.hpp"
 
 namespace redis_lock_test {
