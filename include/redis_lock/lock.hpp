@@ -282,6 +282,14 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock {
         });
   }
 
+  /// The same if the acquisition with this id holds it, checked in the same atomic step. Says whether it did.
+  bool reset(std::string_view holder) {
+    return holder_.core().perform(
+        "reset", holder_.name(), holder_.terms(), [&](detail::Connection& connection) {
+          return detail::release(connection, holder_.keys(), holder, holder_.signal_expire());
+        });
+  }
+
   /// The name, as it was given. No I/O.
   [[nodiscard]] const std::string& name() const noexcept { return holder_.name(); }
 

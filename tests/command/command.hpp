@@ -56,11 +56,18 @@ class CommandTest : public ::testing::Test {
       return become(words, url);
     }};
   }
-  /// The same, to its end: its exit status.
-  [[nodiscard]] int status_of(const Words& words) const { return start(words).exit_code(); }
+  /// The same, to its end: its exit status, as a shell tells it.
+  [[nodiscard]] int status_of(const Words& words) const { return status_of(words, server.uri()); }
   [[nodiscard]] int status_of(const Words& words, const std::string& url) const {
-    return start(words, url).exit_code();
+    auto child = start(words, url);
+    return status_of(child);
   }
+  [[nodiscard]] static int status_of(Child& child) {
+    const auto exit = child.wait().value_or(Exit{});
+    return exit.signal != 0 ? 128 + exit.signal : exit.code;
+  }
+  /// The signal that it dies of; 0 if it ends otherwise.
+  [[nodiscard]] static int death_of(Child& child) { return child.wait().value_or(Exit{}).signal; }
 
   [[nodiscard]] std::string out() const { return content_of(folder + "/out"); }
   [[nodiscard]] std::string err() const { return content_of(folder + "/err"); }
@@ -139,10 +146,12 @@ class OnTerminal {
   }
   /// Waits until it has shown this.
   [[nodiscard]] bool shows(const std::string& text) {
-    return eventually([&] {
-      read();
-      return shown_.find(text) != std::string::npos;
-    });
+    return eventually([&] { return has_shown(text); });
+  }
+  /// Has it shown this by now?
+  [[nodiscard]] bool has_shown(const std::string& text) {
+    read();
+    return shown_.find(text) != std::string::npos;
   }
   [[nodiscard]] int exit_code() {
     (void)eventually([&] {

@@ -53,7 +53,7 @@ for subcommand in run list show reset; do
   [[ $options == *--uri* ]] || { echo "$program $subcommand --help names no options" >&2; exit 1; }
   expect "completion of $subcommand -" "$(completed redis-lock "$subcommand" -)" "$options"
   # The page says --help once, and -E and its long form together.
-  short=$(sed 's/--help //; s/--conflict-exit-code //' <<<"$options")
+  short=$(sed 's/--help //; s/--conflict-exit-code //; s/--no-wait //; s/--wait //' <<<"$options")
   expect "synopsis of $subcommand" "$(synopsis "$subcommand")" "$short"
   for option in $options; do
     grep -qe "$option" "$guide" || expect "$option in docs/command.md" missing there
@@ -61,11 +61,11 @@ for subcommand in run list show reset; do
 done
 
 expect "options of run in the page" "$(page_options "Of run") " \
-  "$(options_of run | sed -E 's/--(uri|help|key-prefix|signal-prefix) //g') "
-expect "options of list in the page" "$(page_options "Of list and show")" "--json --no-waiters "
+  "$(options_of run | sed -E 's/--(uri|uri-file|help|key-prefix|signal-prefix) //g') "
+expect "options of list in the page" "$(page_options "Of list and show")" "--json --waiters "
 expect "options of reset in the page" "$(page_options "Of reset")" "--all --yes "
 expect "options of all in the page" "$(page_options "Of all subcommands")" \
-  "--help --key-prefix --signal-prefix --uri --version "
+  "--help --key-prefix --signal-prefix --uri --uri-file --version "
 
 expect "subcommands" "$(completed redis-lock "")" "--help --version list reset run show "
 expect "one subcommand" "$(completed redis-lock re)" "reset "
@@ -77,7 +77,7 @@ expect "the command" "$(completed redis-lock run name -- mkdi)" "mkdir "
 expect "nothing behind -- of another subcommand" "$(completed redis-lock list -- mkdi)" ""
 
 # Each status that the program's help names is in the page and in docs/command.md.
-for status in 64 69 71 75 126 127 128+n; do
+for status in 64 69 71 74 75 77 126 127 128+n; do
   grep -q "^\.It Li $status$" "$folder/redis-lock.1" || expect "status $status in the page" missing there
   grep -q "^| $status |" "$guide" || expect "status $status in docs/command.md" missing there
 done

@@ -43,14 +43,17 @@ TEST_F(OperatorCommand, ListsWhatIsHeld) {
   redis.string("SET", "other", "x");
   redis.integer("LPUSH", "lock:list", "x");
   EXPECT_EQ(status_of({"list"}), 0);
+  EXPECT_THAT(out(), MatchesRegex("NAME +HOLDER +LEFT\nforever +" + forever.id() +
+                                  " +no expiry\nimport +" + lock.id() + " +[56][0-9]\\.[0-9] s\n"));
+  EXPECT_EQ(status_of({"list", "--waiters"}), 0);
   EXPECT_THAT(out(),
               MatchesRegex("NAME +HOLDER +LEFT +WAITERS\nforever +" + forever.id() +
                            " +no expiry +0\nimport +" + lock.id() + " +[56][0-9]\\.[0-9] s +0\n"));
-  EXPECT_EQ(status_of({"list", "--json"}), 0);
+  EXPECT_EQ(status_of({"list", "--json", "--waiters"}), 0);
   EXPECT_TRUE(json_is("[(i['name'], i['holder'], i['waiters']) for i in it] == [('forever', '" +
                       forever.id() + "', 0), ('import', '" + lock.id() + "', 0)]"));
   EXPECT_TRUE(json_is("it[0]['left_ms'] is None and 50000 < it[1]['left_ms'] <= 60000"));
-  EXPECT_EQ(status_of({"list", "--json", "--no-waiters"}), 0);
+  EXPECT_EQ(status_of({"list", "--json"}), 0);
   EXPECT_TRUE(json_is("it[0]['waiters'] is None"));
 }
 
@@ -73,7 +76,7 @@ TEST_F(OperatorCommand, CountsWaitersOverUnixSockets) {
   waiters.push_back(waiter(server.uri(), name, fenced));
   waiters.push_back(waiter(server.uri(), "other"));
   ASSERT_TRUE(gets_waiters(3));
-  EXPECT_EQ(status_of({"list", "--json"}), 0);
+  EXPECT_EQ(status_of({"list", "--json", "--waiters"}), 0);
   EXPECT_TRUE(json_is("{i['name']: i['waiters'] for i in it} == {'the-lock': 2, 'other': 1}"))
       << out() << err();
 }
@@ -86,7 +89,7 @@ TEST_F(OperatorCommand, CountsWaitersOverTcp) {
   std::vector<Child> waiters;
   for (const std::string lock : {"a", "b", "a"}) waiters.push_back(waiter(tcp.uri(), lock));
   ASSERT_TRUE(eventually([&] { return own.info("blocked_clients") == 3; }));
-  EXPECT_EQ(status_of({"list", "--json"}, tcp.uri()), 0);
+  EXPECT_EQ(status_of({"list", "--json", "--waiters"}, tcp.uri()), 0);
   EXPECT_TRUE(json_is("{i['name']: i['waiters'] for i in it} == {'a': 2, 'b': 1}"))
       << out() << err();
 }
@@ -96,10 +99,10 @@ TEST_F(OperatorCommand, SaysWhatItMayNotKnow) {
   redis.string("SET", "lock:a", "somebody");
   auto url = server.uri();
   url.insert(url.find("://") + 3, "limited:pw@");
-  EXPECT_EQ(status_of({"list"}, url), 0);
+  EXPECT_EQ(status_of({"list", "--waiters"}, url), 0);
   EXPECT_THAT(out(), MatchesRegex(".*a +somebody +no expiry +\\?\n"));
   EXPECT_THAT(err(), HasSubstr("NOPERM"));
-  EXPECT_EQ(status_of({"show", "--json", "a"}, url), 0);
+  EXPECT_EQ(status_of({"show", "--json", "--waiters", "a"}, url), 0);
   EXPECT_TRUE(json_is("it['waiters'] is None"));
 }
 
@@ -109,7 +112,7 @@ TEST_F(OperatorCommand, ShowsWhoHoldsALock) {
   EXPECT_EQ(status_of({"show", "--json", name}), 1);
   EXPECT_TRUE(json_is("it is None"));
   held_by_somebody();
-  EXPECT_EQ(status_of({"show", name}), 0);
+  EXPECT_EQ(status_of({"show", "--waiters", name}), 0);
   EXPECT_THAT(
       out(),
       MatchesRegex(
@@ -198,6 +201,101 @@ TEST_F(OperatorCommand, SaysThatRedisIsAway) {
   }
   Words words{"list", "--uri", nowhere};
   EXPECT_EQ(status_of(words), 69) << "the option counts, not REDIS_URL";
+}
+
+TEST_F(OperatorCommand, ShowsLettersAsTheyAreWhereTheLocaleHasThem) {
+  const std::string letters = "\xd0\xba\xd0\xbb\xd1\x8e\xd1\x87";        // Cyrillic
+  redis.string("SET", "lock:" + letters, "x\xe2\x80\xae\xc2\x9by\x7f");  // bidi, C1, DEL
+  ::setenv("LC_ALL", "C.UTF-8", 1);
+  EXPECT_EQ(status_of({"list"}), 0);
+  EXPECT_THAT(out(), HasSubstr("\n" + letters + "  x\\xe2\\x80\\xae\\xc2\\x9by\\x7f  no expiry\n"));
+  EXPECT_EQ(status_of({"list", "--json"}), 0);
+  EXPECT_THAT(out(), HasSubstr("\\u043a\\u043b\\u044e\\u0447"));
+  ::setenv("LC_ALL", "C", 1);
+  EXPECT_EQ(status_of({"list"}), 0);
+  EXPECT_THAT(out(), HasSubstr("\\xd0\\xba"));
+  ::unsetenv("LC_ALL");
+}
+
+TEST_F(OperatorCommand, SaysThatItsOutputWasNotWritten) {
+  held_by_somebody();
+  for (const auto& words : std::vector<Words>{{"list"}, {"show", name}, {"list", "--json"}}) {
+    Child child{[&] {
+      const int full = ::open("/dev/full", O_WRONLY);
+      ::dup2(full, STDOUT_FILENO);
+      return become(words, server.uri());
+    }};
+    EXPECT_EQ(child.exit_code(), 74);
+  }
+}
+
+TEST_F(OperatorCommand, SaysThatAKeyOfAnotherTypeIsNoLock) {
+  redis.integer("LPUSH", "lock:list", "x");
+  EXPECT_EQ(status_of({"show", "list"}), 69);
+  EXPECT_THAT(err(), HasSubstr("WRONGTYPE"));
+  EXPECT_EQ(out(), "");
+}
+
+TEST_F(OperatorCommand, TakesNamesThatBeginWithADash) {
+  redis.string("SET", "lock:-x", "somebody");
+  EXPECT_EQ(status_of({"show", "--", "-x"}), 0);
+  EXPECT_EQ(status_of({"run", "-n", "--", "-x", "--", "true"}), 1);
+  EXPECT_EQ(status_of({"run", "-n", "--", "-y", "--", "/bin/sh", "-c", "exit 3"}), 3);
+  EXPECT_EQ(status_of({"reset", "--yes", "--", "-x"}), 0);
+}
+
+TEST_F(OperatorCommand, SaysWhereAUriThatIsWrongCameFrom) {
+  EXPECT_EQ(status_of({"list", "--uri", ""}), 64);
+  EXPECT_THAT(err(), HasSubstr("--uri is empty"));
+  EXPECT_EQ(status_of({"list"}, ""), 64);
+  EXPECT_THAT(err(), HasSubstr("REDIS_URL is empty"));
+  EXPECT_EQ(status_of({"list"}, "gopher://x"), 64);
+  EXPECT_THAT(err(), HasSubstr("REDIS_URL: "));
+  EXPECT_EQ(status_of({"list", "--uri-file", file("none")}), 64);
+  EXPECT_THAT(err(), HasSubstr("No such file"));
+  std::ofstream{file("uri")} << server.uri() << "\n";
+  EXPECT_EQ(status_of({"list", "--uri-file", file("uri")}, "gopher://x"), 0);
+}
+
+TEST_F(OperatorCommand, ShowsNoPasswordToOtherUsers) {
+  const RedisServer guarded{Transport::tcp, {"--requirepass", "s3cret"}, "s3cret"};
+  for (const bool is_one_word : {false, true}) {
+    std::filesystem::remove(file("ready"));
+    Words words{"run", "--uri",   guarded.uri(), name,
+                "--",  "/bin/sh", "-c",          "touch " + file("ready") + "; sleep 60"};
+    if (is_one_word) {
+      words[1] += "=" + words[2];
+      words.erase(words.begin() + 2);
+    }
+    auto child = start(words);
+    ASSERT_TRUE(exists("ready"));
+    const auto shown = content_of("/proc/" + std::to_string(child.pid()) + "/cmdline");
+    EXPECT_THAT(shown, HasSubstr("the-lock"));
+    EXPECT_THAT(shown, Not(HasSubstr("s3cret")));
+    child.kill(SIGTERM);
+    EXPECT_EQ(death_of(child), SIGTERM);
+  }
+}
+
+TEST_F(OperatorCommand, LeavesTheUrlOutOfTheCommandsEnvironment) {
+  EXPECT_EQ(status_of({"run", name, "--", "/bin/sh", "-c", "echo url: $REDIS_URL"}), 0);
+  EXPECT_EQ(out(), "url:\n");
+  EXPECT_EQ(status_of({"run", "--pass-url", name, "--", "/bin/sh", "-c", "echo url: $REDIS_URL"}),
+            0);
+  EXPECT_EQ(out(), "url: " + server.uri() + "\n");
+}
+
+TEST_F(OperatorCommand, HelpsWhoMistypes) {
+  EXPECT_EQ(status_of({"run", name, "echo", "hi"}), 64);
+  EXPECT_THAT(err(), HasSubstr("redis-lock run NAME -- echo"));
+  EXPECT_EQ(status_of({"runn"}), 64);
+  EXPECT_THAT(err(), HasSubstr("do you mean \"run\"?"));
+  EXPECT_EQ(status_of({"run", "--help"}), 0);
+  EXPECT_THAT(out(), HasSubstr("Usage: redis-lock run [OPTIONS] NAME -- COMMAND [ARG...]"));
+  for (const std::string duration : {"1d", "1m30s", "500ms", "0.5", "2h"})
+    EXPECT_EQ(status_of({"run", "-w", duration, name, "--", "true"}), 0) << duration;
+  for (const std::string duration : {"1m30", "30s5", "1x", "m", ".", "1..2s"})
+    EXPECT_EQ(status_of({"run", "-w", duration, name, "--", "true"}), 64) << duration;
 }
 
 TEST(MonitorLines, AreReadWordByWord) {

@@ -88,7 +88,7 @@ TEST_F(RunCommand, SaysWhenSomeoneElseHoldsTheLock) {
   held_by_somebody();
   const auto script = "touch " + file("ran");
   EXPECT_EQ(status_of(run({"--no-wait"}, script)), 1);
-  EXPECT_THAT(err(), HasSubstr("is held by someone else"));
+  EXPECT_THAT(err(), HasSubstr("is held by somebody, whose lease has "));
   EXPECT_EQ(status_of(run({"--no-wait", "-E", "9"}, script)), 9);
   EXPECT_EQ(status_of(run({"--wait", "0.05"}, script)), 1);
   EXPECT_EQ(status_of(run({"--wait", "50ms", "--conflict-exit-code", "0"}, script)), 0);
@@ -123,7 +123,7 @@ TEST_F(RunCommand, PassesSignalsOnToAllThatTheCommandHasStarted) {
                                  file("ready") + "; while :; do sleep 0.01; done' & wait; wait"));
   ASSERT_TRUE(exists("ready"));
   child.kill(SIGTERM);
-  EXPECT_EQ(child.exit_code(), 128 + SIGTERM);
+  EXPECT_EQ(death_of(child), SIGTERM);
   EXPECT_TRUE(exists("heard"));
 }
 
@@ -133,7 +133,7 @@ TEST_F(RunCommand, StopsWaitingAtASignalAndLeavesNothingBehind) {
     auto child = start(run({}, "touch " + file("ran")));
     ASSERT_TRUE(gets_waiters());
     child.kill(signal);
-    EXPECT_EQ(child.exit_code(), 128 + signal);
+    EXPECT_EQ(death_of(child), signal);
     redis.command("DEL", key);
     EXPECT_TRUE(gets_waiters(0));
     EXPECT_TRUE(is_free());

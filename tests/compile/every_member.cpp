@@ -117,8 +117,9 @@ bool ask(redis_lock::Lock& lock) {
   lock.extend();
   lock.extend(10s);
   const std::optional<std::string> owner = lock.owner();
-  return lock.owns_lock() && lock.locked() && lock.reset() && owner == lock.id() &&
-         lock.expires_at() > std::chrono::steady_clock::now() && lock.name() == "name" &&
+  return lock.owns_lock() && lock.locked() && lock.reset() && lock.reset("id") &&
+         owner == lock.id() && lock.expires_at() > std::chrono::steady_clock::now() &&
+         lock.name() == "name" &&
          redis_lock::reset_all({}) + redis_lock::reset_all(connect(), "lock:", "lock-signal:") +
                  redis_lock::reset_all(connect(), "lock:", "lock-signal:", "lock-fence:") >
              0;

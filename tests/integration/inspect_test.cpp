@@ -216,6 +216,17 @@ TEST_F(LockReset, TheHolderLearnsItAtTheLatestWhenItUnlocks) {
   EXPECT_EQ(error, errc::lease_lost);
 }
 
+TEST_F(LockReset, OfOneHolderLeavesTheOthers) {
+  held_by_somebody();
+  Lock observer{client, name};
+  EXPECT_FALSE(observer.reset("another"));
+  EXPECT_EQ(redis.string("GET", key), "somebody");
+  EXPECT_TRUE(observer.reset("somebody"));
+  EXPECT_FALSE(redis.exists(key));
+  EXPECT_EQ(redis.integer("LLEN", signal), 1);
+  EXPECT_FALSE(observer.reset("somebody"));
+}
+
 class ResetAll : public OnRedis {
  protected:
   const std::string locks = "l-" + name + ":";

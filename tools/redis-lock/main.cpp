@@ -1,17 +1,26 @@
 /// redis-lock: what flock(1) is for the processes of one machine, for those of many. See docs/command.md.
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <clocale>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
+#include <fstream>
+#include <iostream>
 #include <map>
+#include <memory>
+#include <numeric>
 #include <optional>
+#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -19,8 +28,10 @@
 #include <redis_lock/error.hpp>
 #include <redis_lock/version.hpp>
 
+#include "message.hpp"
 #include "operate.hpp"
 #include "run.hpp"
+#include "signals.hpp"
 #include "status.hpp"
 
 namespace redis_lock_command {
@@ -28,21 +39,28 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// "5s", "500ms", "2m", "1h"; a number alone is seconds. Nothing if it is no such text, or too long a time.
+/// "5s", "500ms", "1m30s", "1d"; a number alone is seconds. Nothing if it is no such text, or too long a time.
 std::optional<milliseconds> duration_of(const std::string& text) {
   static const std::map<std::string, double> units{
-      {"", 1e3}, {"s", 1e3}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}};
-  const auto end = text.find_first_not_of("0123456789.");
-  const auto digits = text.substr(0, end);
-  const auto unit = units.find(end == text.npos ? "" : text.substr(end));
-  double number = 0;
-  const auto [last, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-  if (digits.empty() || error != std::errc{} || last != digits.data() + digits.size() ||
-      unit == units.end()) {
-    return std::nullopt;
+      {"s", 1e3}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}};
+  if (text.empty()) return std::nullopt;
+  double time = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto end_of_number = std::min(text.find_first_not_of("0123456789.", at), text.size());
+    const auto end = std::min(text.find_first_of("0123456789.", end_of_number), text.size());
+    auto unit = text.substr(end_of_number, end - end_of_number);
+    if (unit.empty() && at == 0) unit = "s";
+    const auto factor = units.find(unit);
+    double number = 0;
+    const char *const first = text.data() + at, *const last = text.data() + end_of_number;
+    const auto [stop, error] = std::from_chars(first, last, number);
+    const bool is_number = first != last && error == std::errc{} && stop == last;
+    if (!is_number || factor == units.end()) return std::nullopt;
+    time += number * factor->second;
+    at = end;
   }
-  constexpr double longest = 3600e3 * 24 * 365 * 100;
-  const double time = std::ceil(number * unit->second);
+  constexpr double longest = 86400e3 * 365 * 100;
+  time = std::ceil(time);
   if (!(time <= longest)) return std::nullopt;
   return milliseconds{static_cast<milliseconds::rep>(time)};
 }
@@ -57,7 +75,7 @@ CLI::Option* add_duration(CLI::App& app, const std::string& names, const std::st
             const auto time = duration_of(given);
             if (!time) {
               throw CLI::ValidationError(
-                  names, "\"" + given + "\" is no duration (such as 5s, 500ms, 2m, 1h)");
+                  names, "\"" + given + "\" is no duration (such as 500ms, 5s, 1m30s, 1d)");
             }
             set(*time);
           },
@@ -65,11 +83,16 @@ CLI::Option* add_duration(CLI::App& app, const std::string& names, const std::st
       ->type_name("DURATION");
 }
 
-void add_place(CLI::App& app, Place& place) {
-  app.add_option("--uri", place.uri,
-                 "Where Redis is, as redis://[user[:password]@]host[:port][/db] or unix:///path; "
-                 "$REDIS_URL unless given, else redis://127.0.0.1:6379")
-      ->type_name("URI");
+void add_place(CLI::App& app, Place& place, std::string& uri_file) {
+  auto* const uri =
+      app.add_option("--uri", place.uri,
+                     "Where Redis is: redis://[user[:password]@]host[:port][/db], rediss://..., "
+                     "unix:///path, redis+sentinel://..., redis+cluster://...; else $REDIS_URL, "
+                     "else redis://127.0.0.1:6379")
+          ->type_name("URI");
+  app.add_option("--uri-file", uri_file, "A file whose first line is the URI")
+      ->excludes(uri)
+      ->type_name("FILE");
   app.add_option("--key-prefix", place.key_prefix, "What the keys of locks begin with")
       ->capture_default_str()
       ->type_name("PREFIX");
@@ -80,59 +103,121 @@ void add_place(CLI::App& app, Place& place) {
 
 void add_listing(CLI::App& app, Listing& listing) {
   app.add_flag("--json", listing.json, "Print JSON");
-  app.add_flag_callback(
-      "--no-waiters", [&listing] { listing.waiters = false; },
-      "Do not find out how many wait: that watches the server by MONITOR for up to 3.4 s");
+  app.add_flag("--waiters", listing.waiters,
+               "Find out how many wait: that may watch the server by MONITOR for up to 3.4 s");
 }
 
-/// The address from the environment, if none was given; refused here if it is malformed.
-void complete(Place& place) {
-  const char* const from_environment = std::getenv("REDIS_URL");
-  if (!place.uri.empty() || !from_environment) {
-    if (place.uri.empty()) place.uri = "redis://127.0.0.1:6379";
-    (void)redis_lock::Endpoint::parse(place.uri);
-    return;
+/// The address, from wherever it was given. Refused here if it is malformed.
+void complete(Place& place, bool is_given, const std::string& uri_file) {
+  const auto check = [&](const std::string& from) {
+    if (place.uri.empty()) throw std::invalid_argument(from + " is empty");
+    try {
+      (void)redis_lock::Endpoint::parse(place.uri);
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(from + ": " + error.what());
+    }
+  };
+  if (!uri_file.empty()) {
+    std::ifstream file{uri_file};
+    if (!file) throw std::invalid_argument("--uri-file " + uri_file + ": " + std::strerror(errno));
+    std::getline(file, place.uri);
+    return check("--uri-file " + uri_file);
   }
-  try {
-    (void)redis_lock::Endpoint::from_env();  // its complaint names the variable
-  } catch (const redis_lock::Error& error) {
-    throw std::invalid_argument(error.what());
+  if (is_given) return check("--uri");
+  if (const char* const from_environment = std::getenv("REDIS_URL")) {
+    place.uri = from_environment;
+    return check("REDIS_URL");
   }
-  place.uri = from_environment;
+  place.uri = "redis://127.0.0.1:6379";
+}
+
+/// Takes the value of --uri out of what `ps` shows: there may be a password in it.
+void hide_uri(char** argv, char** end) {
+  const std::string_view option = "--uri";
+  for (char** word = argv; word < end; ++word) {
+    const std::string_view text = *word;
+    char* value = nullptr;
+    if (text == option && word + 1 < end) value = word[1];
+    if (text.substr(0, option.size() + 1) == "--uri=") value = *word + option.size() + 1;
+    for (; value && *value; ++value) *value = '*';
+  }
+}
+
+/// The first line of --help, which CLI11 would write without what stands behind "--".
+class Usage : public CLI::Formatter {
+ public:
+  explicit Usage(std::string text) : text_(std::move(text)) {}
+  [[nodiscard]] std::string make_usage(const CLI::App* /*app*/,
+                                       std::string /*name*/) const override {
+    return "Usage: redis-lock " + text_ + "\n";
+  }
+
+ private:
+  std::string text_;
+};
+
+/// How many letters must be changed, left out or put in to make the one of the other.
+std::size_t distance(std::string_view one, std::string_view other) {
+  std::vector<std::size_t> row(other.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    auto diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < other.size(); ++j) {
+      const auto changed = diagonal + (one[i] == other[j] ? 0 : 1);
+      diagonal = std::exchange(row[j + 1], std::min({changed, row[j] + 1, row[j + 1] + 1}));
+    }
+  }
+  return row.back();
 }
 
 constexpr const char* statuses =
     R"(Exit status of run: the command's; 128+n if signal n ended it; 1 (see -E) if
 someone else held the lock; 64 bad usage; 69 Redis cannot be reached, or refuses; 71 the system failed;
-75 the lock was lost while the command ran; 126 the command is not executable; 127 it was not found.
+74 the output could not be written; 75 the lock was lost while the command ran; 77 and the command could not be ended;
+126 the command is not executable; 127 it was not found.
 Of list: 0. Of show: 0 held, 1 free. Of reset: 0 freed, 1 nothing was freed.)";
 
-int dispatch(int argc, const char* const* argv) {
+/// Says so if the first word is no subcommand, and which one is nearest.
+void check_subcommand(const std::vector<std::string>& words) {
+  if (words.empty() || words.front().compare(0, 1, "-") == 0) return;
+  const std::vector<std::string> known{"run", "list", "show", "reset"};
+  const auto& given = words.front();
+  if (std::find(known.begin(), known.end(), given) != known.end()) return;
+  auto text = '"' + printable(given) + "\" is no subcommand";
+  for (const auto& one : known) {
+    if (distance(given, one) <= 2) text += ": do you mean \"" + one + "\"?";
+  }
+  throw CLI::ParseError(text, CLI::ExitCodes::ExtrasError);
+}
+
+int dispatch(int argc, char** argv) {
   // What stands behind "--" is the command's, and nothing of it is an option of ours.
-  const auto* const end = argv + argc;
-  const auto* const separator = std::find(argv, end, std::string("--"));
-  std::vector<std::string> arguments(std::min(argv + 1, separator), separator);
-  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  char** const end = argv + argc;
+  char** const separator = std::find(argv, end, std::string_view("--"));
+  const std::vector<std::string> words(std::min(argv + 1, separator), separator);
+  std::vector<std::string> rest(std::min(separator + 1, end), end);
 
   Place place;
   Listing listing;
   Run run;
-  std::string name;
+  std::string name, uri_file;
   bool yes = false, all = false, no_wait = false;
   CLI::App app{
-      "Locks shared by many machines, in Redis: run a command while holding one, see who does."};
+      "Locks shared by many machines, in Redis: run a command while holding one, see who does.",
+      "redis-lock"};
   app.footer(statuses);
   app.set_version_flag("--version", "redis-lock " + std::to_string(REDIS_LOCK_VERSION_MAJOR) + '.' +
                                         std::to_string(REDIS_LOCK_VERSION_MINOR) + '.' +
                                         std::to_string(REDIS_LOCK_VERSION_PATCH));
   app.require_subcommand(1);
 
-  auto& run_command = *app.add_subcommand(
-      "run", "Run a command while holding the lock: run NAME -- COMMAND [ARG...]");
+  auto& run_command = *app.add_subcommand("run", "Run a command while holding the lock");
+  run_command.formatter(std::make_shared<Usage>("run [OPTIONS] NAME -- COMMAND [ARG...]"));
   auto* const wait =
-      add_duration(run_command, "--wait", "Give up after that long (default: wait for ever)",
+      add_duration(run_command, "-w,--wait", "Give up after that long (default: wait for ever)",
                    [&](milliseconds time) { run.wait = time; });
-  run_command.add_flag("--no-wait", no_wait, "Do not wait: the same as --wait 0")->excludes(wait);
+  run_command.add_flag("-n,--no-wait", no_wait, "Do not wait: the same as --wait 0")
+      ->excludes(wait);
   add_duration(
       run_command, "--expire",
       "The lease, renewed while the command runs: how long the lock outlives a machine that dies "
@@ -143,46 +228,79 @@ int dispatch(int argc, const char* const* argv) {
                [&](milliseconds time) { run.grace = time; });
   run_command.add_flag("--fencing", run.fencing,
                        "Take a fencing token, exported as REDIS_LOCK_FENCE");
+  run_command.add_flag("--pass-url", run.passes_url,
+                       "Leave REDIS_URL in the environment of the command");
   run_command
       .add_option("-E,--conflict-exit-code", run.conflict_status,
                   "The exit status if someone else holds the lock (default 1)")
       ->check(CLI::Range(0, 255))
       ->type_name("N");
-  run_command.add_option("NAME", run.name, "The lock's name")->required();
+  run_command.add_option("NAME", run.name, "The lock's name");
+  run_command.allow_extras();
   run_command.footer("COMMAND finds REDIS_LOCK_NAME and REDIS_LOCK_ID in its environment.\n\n" +
                      std::string(statuses));
-  add_place(run_command, place);
+  add_place(run_command, place, uri_file);
 
   auto& list_command = *app.add_subcommand("list", "List the locks that are held");
+  list_command.formatter(std::make_shared<Usage>("list [OPTIONS]"));
   add_listing(list_command, listing);
-  add_place(list_command, place);
+  add_place(list_command, place, uri_file);
 
   auto& show_command = *app.add_subcommand("show", "Show who holds a lock");
-  show_command.add_option("NAME", name, "The lock's name")->required();
+  show_command.formatter(std::make_shared<Usage>("show [OPTIONS] NAME"));
+  show_command.add_option("NAME", name, "The lock's name");
   add_listing(show_command, listing);
-  add_place(show_command, place);
+  add_place(show_command, place, uri_file);
 
   auto& reset_command = *app.add_subcommand(
       "reset", "Free a lock whoever holds it: for clearing up, it breaks mutual exclusion");
+  reset_command.formatter(std::make_shared<Usage>("reset [OPTIONS] (NAME | --all)"));
   auto* const all_flag = reset_command.add_flag("--all", all, "All locks with the prefix");
   reset_command.add_option("NAME", name, "The lock's name")->excludes(all_flag);
   reset_command.add_flag("--yes", yes, "Do not ask");
-  add_place(reset_command, place);
+  add_place(reset_command, place, uri_file);
 
+  // A name that begins with "-" stands behind "--".
+  const auto take_name = [&rest](CLI::App& command, std::string& into) {
+    if (command.count("NAME") > 0 || rest.empty()) return false;
+    into = rest.front();
+    rest.erase(rest.begin());
+    return true;
+  };
   try {
-    app.parse(arguments);
-    const bool has_command = separator != end && separator + 1 != end;
-    if (run_command.parsed() && !has_command) throw CLI::RequiredError("A command behind \"--\"");
-    if (!run_command.parsed() && separator != end) throw CLI::ExtrasError({"--"});
-    if (reset_command.parsed() && !all && name.empty()) throw CLI::RequiredError("NAME or --all");
-    complete(place);
+    check_subcommand(words);
+    app.parse(std::vector<std::string>{words.rbegin(), words.rend()});  // as CLI11 wants them
+    if (run_command.parsed()) {
+      const bool is_behind = take_name(run_command, run.name);
+      if (is_behind && !rest.empty() && rest.front() == "--") rest.erase(rest.begin());
+      const auto extra = run_command.remaining();
+      if (!extra.empty() || rest.empty()) {
+        throw CLI::RequiredError(
+            "\"--\" and the command behind it, as in: redis-lock run NAME -- " +
+            (extra.empty() ? "COMMAND" : printable(extra.front())));
+      }
+    } else {
+      if (show_command.parsed()) (void)take_name(show_command, name);
+      if (reset_command.parsed() && !all) (void)take_name(reset_command, name);
+      if (!rest.empty()) throw CLI::ExtrasError({rest.front()});
+      if (show_command.parsed() && name.empty()) throw CLI::RequiredError("NAME");
+      if (reset_command.parsed() && !all && name.empty()) throw CLI::RequiredError("NAME or --all");
+    }
+    complete(place, app.get_subcommands().front()->count("--uri") > 0, uri_file);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? Status::done : Status::usage;  // 0: it was a call for help
+    std::ostringstream help, complaint;
+    const bool is_help = app.exit(error, help, complaint) == 0;
+    std::cout << help.str();
+    tell(complaint.str());
+    return is_help ? Status::done : Status::usage;
   }
+  hide_uri(argv, separator);
   if (run_command.parsed()) {
-    run.command.assign(separator + 1, end);
+    run.command = rest;
     if (no_wait) run.wait = milliseconds::zero();
-    return redis_lock_command::run(place, run);
+    const auto how = redis_lock_command::run(place, run);
+    if (how.signal != 0) die_of(how.signal);
+    return how.status;
   }
   if (list_command.parsed()) return list(place, listing);
   if (show_command.parsed()) return show(place, name, listing);
@@ -193,19 +311,24 @@ int dispatch(int argc, const char* const* argv) {
 }  // namespace redis_lock_command
 
 int main(int argc, char** argv) {
-  using redis_lock_command::Status;
+  using namespace redis_lock_command;
+  open_standard_descriptors();
+  std::setlocale(LC_CTYPE, "");
+  int status = Status::done;
   try {
-    return redis_lock_command::dispatch(argc, argv);
+    status = dispatch(argc, argv);
   } catch (const redis_lock::Error& error) {
     const std::string text = error.what(), prefix = "redis_lock: ";
     const auto from = text.compare(0, prefix.size(), prefix) == 0 ? prefix.size() : 0;
-    std::fprintf(stderr, "redis-lock: %s\n", text.c_str() + from);
-    return Status::no_redis;
+    say(printable(text.substr(from)));
+    status = Status::no_redis;
   } catch (const std::invalid_argument& error) {
-    std::fprintf(stderr, "redis-lock: %s\n", error.what());
-    return Status::usage;
+    say(printable(error.what()));
+    status = Status::usage;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "redis-lock: %s\n", error.what());
-    return Status::system_failed;
+    say(printable(error.what()));
+    status = Status::system_failed;
   }
+  if (!flush_output() && status == Status::done) status = Status::no_output;
+  std::_Exit(status);
 }

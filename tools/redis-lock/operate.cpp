@@ -15,6 +15,7 @@
 #include <redis_lock/inspect.hpp>
 #include <redis_lock/lock.hpp>
 
+#include "message.hpp"
 #include "status.hpp"
 #include "waiters.hpp"
 
@@ -22,23 +23,6 @@ namespace redis_lock_command {
 namespace {
 
 using redis_lock::HeldLock;
-
-/// For a terminal: names and ids are any bytes, and must not be able to do anything there.
-std::string printable(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    if (c == '\\') {
-      safe += "\\\\";
-    } else if (c >= ' ' && c <= '~') {
-      safe += c;
-    } else {
-      std::array<char, 5> escaped{};
-      std::snprintf(escaped.data(), escaped.size(), "\\x%02x", static_cast<unsigned char>(c));
-      safe += escaped.data();
-    }
-  }
-  return safe;
-}
 
 std::string seconds(const HeldLock& lock) {
   if (!lock.time_left) return "no expiry";
@@ -50,7 +34,7 @@ std::string seconds(const HeldLock& lock) {
 
 /// What --json says. JSON is UTF-8: bytes that are none become U+FFFD.
 void print(const nlohmann::json& json) {
-  std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+  std::cout << json.dump(2, ' ', true, nlohmann::json::error_handler_t::replace) << '\n';
 }
 
 /// Held locks, and how many wait for each.
@@ -82,18 +66,24 @@ Found with_waiters(std::vector<HeldLock> locks, const Place& place, const Listin
   if (found.locks.empty() || !listing.waiters) return found;
   std::string why;
   found.waiters = count_waiters(place, why);
-  if (!found.waiters)
-    std::cerr << "redis-lock: how many wait is not known: " << printable(why) << '\n';
+  if (!found.waiters) say("how many wait is not known: " + printable(why));
   return found;
+}
+
+redis_lock::Lock lock_at(const Place& place, const std::string& name) {
+  auto options = redis_lock::Options::without_renewal();
+  options.key_prefix = place.key_prefix;
+  options.signal_prefix = place.signal_prefix;
+  return redis_lock::Lock{place.uri, name, options};
 }
 
 /// Asks whether to go on. Nothing: there is nobody to ask.
 std::optional<bool> confirmed(const std::string& question) {
   if (::isatty(STDIN_FILENO) == 0) {
-    std::cerr << "redis-lock: the standard input is no terminal to ask on: use --yes\n";
+    say("the standard input is no terminal to ask on: use --yes");
     return std::nullopt;
   }
-  std::cerr << question << " [y/N] ";
+  tell(question + " [y/N] ");
   std::string answer;
   std::getline(std::cin, answer);
   return answer == "y" || answer == "Y" || answer == "yes";
@@ -122,21 +112,25 @@ int list(const Place& place, const Listing& listing) {
     return Status::done;
   }
   if (found.locks.empty()) {
-    std::cerr << "no lock is held\n";
+    tell("no lock is held\n");
     return Status::done;
   }
-  std::vector<std::vector<std::string>> rows{{"NAME", "HOLDER", "LEFT", "WAITERS"}};
+  std::vector<std::vector<std::string>> rows{{"NAME", "HOLDER", "LEFT"}};
+  if (listing.waiters) rows.front().emplace_back("WAITERS");
   for (const auto& lock : found.locks) {
-    rows.push_back(
-        {printable(lock.name), printable(lock.owner), seconds(lock), found.waiting_text(lock)});
+    rows.push_back({printable(lock.name), printable(lock.owner), seconds(lock)});
+    if (listing.waiters) rows.back().push_back(found.waiting_text(lock));
+  }
+  std::vector<std::size_t> widths(rows.front().size());
+  for (const auto& row : rows) {
+    for (std::size_t column = 0; column < row.size(); ++column)
+      widths[column] = std::max(widths[column], width_of(row[column]));
   }
   for (const auto& row : rows) {
     std::string line;
     for (std::size_t column = 0; column < row.size(); ++column) {
-      std::size_t width = 0;
-      for (const auto& other : rows) width = std::max(width, other[column].size());
       line += row[column];
-      if (column + 1 < row.size()) line.append(width + 2 - row[column].size(), ' ');
+      if (column + 1 < row.size()) line.append(widths[column] + 2 - width_of(row[column]), ' ');
     }
     std::cout << line << '\n';
   }
@@ -146,6 +140,7 @@ int list(const Place& place, const Listing& listing) {
 int show(const Place& place, const std::string& name, const Listing& listing) {
   const auto held = redis_lock::held_lock(place.uri, name, place.key_prefix);
   if (!held) {
+    (void)lock_at(place, name).owner();  // fails if there is something else under the key
     if (listing.json) {
       print(nullptr);
     } else {
@@ -159,31 +154,31 @@ int show(const Place& place, const std::string& name, const Listing& listing) {
     print(found.json(lock));
   } else {
     std::cout << "name:    " << printable(lock.name) << "\nholder:  " << printable(lock.owner)
-              << "\nleft:    " << seconds(lock) << "\nwaiters: " << found.waiting_text(lock)
-              << '\n';
+              << "\nleft:    " << seconds(lock) << '\n';
+    if (listing.waiters) std::cout << "waiters: " << found.waiting_text(lock) << '\n';
   }
   return Status::done;
 }
 
 int reset(const Place& place, const std::string& name, bool yes) {
-  auto options = redis_lock::Options::without_renewal();
-  options.key_prefix = place.key_prefix;
-  options.signal_prefix = place.signal_prefix;
-  redis_lock::Lock lock{place.uri, name, options};
+  auto lock = lock_at(place, name);
   const auto owner = lock.owner();
   if (!owner) {
     std::cout << printable(name) << " is free\n";
     return Status::no;
   }
-  const auto question = "Free \"" + printable(name) + "\", which " + printable(*owner) + " holds?";
+  const auto question =
+      "The holder works on until it notices, for up to a third of its lease and the time that it "
+      "then takes to end.\nFree \"" +
+      printable(name) + "\", which " + printable(*owner) + " holds?";
   return free_after(yes, question, [&] {
-    if (!yes && lock.owner() != owner) {  // the answer was not about whoever holds it now
-      std::cout << printable(*owner) << " does not hold " << printable(name) << " any more\n";
-      return Status::no;
+    if (yes ? lock.reset() : lock.reset(*owner)) {
+      std::cout << printable(name) << " was freed\n";
+      return Status::done;
     }
-    const bool was_held = lock.reset();
-    std::cout << printable(name) << (was_held ? " was freed\n" : " is free\n");
-    return was_held ? Status::done : Status::no;
+    // The answer was not about whoever holds it now.
+    std::cout << printable(*owner) << " does not hold " << printable(name) << " any more\n";
+    return Status::no;
   });
 }
 

@@ -9,7 +9,7 @@ namespace redis_lock_command {
 /// How list and show tell what they find.
 struct Listing {
   bool json = false;
-  bool waiters = true;  // costs the server throughput where somebody waits: see waiters.hpp
+  bool waiters = false;  // costs the server throughput where somebody waits: see waiters.hpp
 };
 
 /// What `redis-lock list`, `show` and `reset` do: each returns its exit status. Throw redis_lock::Error.

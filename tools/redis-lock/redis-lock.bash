@@ -10,11 +10,11 @@ _redis_lock() {
     return
   fi
 
-  local everywhere="--uri --key-prefix --signal-prefix --help"
+  local everywhere="--uri --uri-file --key-prefix --signal-prefix --help"
   local -A options=(
-    [run]="--wait --no-wait --expire --fencing -E --conflict-exit-code --grace $everywhere"
-    [list]="--json --no-waiters $everywhere"
-    [show]="--json --no-waiters $everywhere"
+    [run]="-w --wait -n --no-wait --expire --fencing --pass-url -E --conflict-exit-code --grace $everywhere"
+    [list]="--json --waiters $everywhere"
+    [show]="--json --waiters $everywhere"
     [reset]="--yes --all $everywhere"
   )
 
@@ -25,14 +25,14 @@ _redis_lock() {
         [[ $subcommand != run ]] || _command_offset $((i + 1))
         return
         ;;
-      --uri | --wait | --expire | --grace | -E | --conflict-exit-code | --key-prefix | --signal-prefix) ((i++)) ;;
+      --uri | --uri-file | -w | --wait | --expire | --grace | -E | --conflict-exit-code | --key-prefix | --signal-prefix) ((i++)) ;;
       -*) ;;
       *) has_name=yes ;;
     esac
   done
 
   case $prev in
-    --wait | --expire | --grace)
+    -w | --wait | --expire | --grace)
       COMPREPLY=($(compgen -W "500ms 5s 30s 1m 5m 1h" -- "$cur"))
       return
       ;;
@@ -40,6 +40,10 @@ _redis_lock() {
       COMPREPLY=($(compgen -W "redis:// rediss:// unix://" -- "$cur"))
       compopt -o nospace
       __ltrim_colon_completions "$cur"
+      return
+      ;;
+    --uri-file)
+      _filedir
       return
       ;;
     -E | --conflict-exit-code | --key-prefix | --signal-prefix) return ;;

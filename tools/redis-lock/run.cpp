@@ -1,191 +1,336 @@
 #include "run.hpp"
 
-#include <signal.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
+#include <condition_variable>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <memory>
+#include <mutex>
 #include <stop_token>
 #include <system_error>
 #include <thread>
 
 #include <redis_lock/host_and_pid.hpp>
+#include <redis_lock/inspect.hpp>
 #include <redis_lock/lock.hpp>
 
-#include "child.hpp"
+#include "guardian.hpp"
+#include "message.hpp"
 #include "signals.hpp"
 
 namespace redis_lock_command {
 namespace {
 
 using Clock = Signals::Clock;
+using redis_lock::errc;
+using redis_lock::Error;
 using redis_lock::Lock;
+using std::chrono::milliseconds;
 
-/// Gets the lock on a thread of its own, so that signals can end the wait.
+/// How long what was to be cut short has left to come to an end.
+constexpr milliseconds last_moment{250};
+
+[[nodiscard]] bool is_passing(const Error& error) {
+  return error.code() == errc::connection_failed || error.code() == errc::timed_out;
+}
+
+/// Gets the lock on a thread of its own, so that signals and the end of --wait can end the wait, whatever Redis does.
 class Wait {
  public:
-  Wait(Lock& lock, const Signals& signals, bool tries_once)
-      : thread_{[&, tries_once](const std::stop_token& token) {
-          try {
-            acquired_ = tries_once ? lock.try_lock() : lock.lock(token);
-          } catch (...) {
-            error_ = std::current_exception();
-          }
-          is_over_ = true;
-          signals.wake_main();
-        }} {}
+  /// `deadline`: until then Redis may be away. Before now: one attempt.
+  Wait(std::shared_ptr<Lock> lock, const Signals& signals, const std::optional<milliseconds>& wait)
+      : state_(std::make_shared<State>()) {
+    const bool tries_once = wait && wait->count() == 0;
+    const auto may_be_away = wait ? std::optional{Clock::now() + *wait} : std::nullopt;
+    // It is left alone if it takes too long to end, and `signals` with it, until this process is over.
+    std::thread{[state = state_, lock = std::move(lock), &signals, tries_once, may_be_away] {
+      state->get(*lock, tries_once, may_be_away);
+      const std::lock_guard guard{state->mutex};
+      state->is_over = true;
+      state->changed.notify_all();
+      signals.wake_main();
+    }}.detach();
+  }
 
-  [[nodiscard]] bool is_over() const { return is_over_; }
-  /// Ends it: then nothing of it is left in Redis, unless it has got the lock by now. Throws what it threw.
+  [[nodiscard]] bool is_over() const {
+    const std::lock_guard guard{state_->mutex};
+    return state_->is_over;
+  }
+  /// Ends it. False: it has not ended yet.
   [[nodiscard]] bool stop() {
-    thread_.request_stop();
-    if (thread_.joinable()) thread_.join();
-    if (error_) std::rethrow_exception(error_);
-    return acquired_;
+    state_->stop.request_stop();
+    std::unique_lock guard{state_->mutex};
+    return state_->changed.wait_for(guard, last_moment, [this] { return state_->is_over; });
+  }
+  /// Of one that is over. Throws what it threw.
+  [[nodiscard]] bool acquired() const {
+    if (state_->error) std::rethrow_exception(state_->error);
+    return state_->acquired;
   }
 
  private:
-  std::atomic<bool> is_over_{false};
-  bool acquired_ = false;
-  std::exception_ptr error_;
-  std::jthread thread_;
+  struct State {
+    std::mutex mutex;
+    std::condition_variable_any changed;
+    std::stop_source stop;
+    bool is_over = false, acquired = false;
+    std::exception_ptr error;
+
+    void get(Lock& lock, bool tries_once, const std::optional<Clock::time_point>& may_be_away) {
+      for (;;) {
+        try {
+          acquired = tries_once ? lock.try_lock() : lock.lock(stop.get_token());
+          error = nullptr;
+          return;
+        } catch (const Error& failure) {
+          error = std::current_exception();
+          const bool goes_on = !tries_once && may_be_away && is_passing(failure);
+          if (!goes_on) return;
+        } catch (...) {
+          error = std::current_exception();
+          return;
+        }
+        std::unique_lock guard{mutex};
+        constexpr milliseconds pause{500};
+        const auto until = std::min(*may_be_away, Clock::now() + pause);
+        (void)changed.wait_until(guard, stop.get_token(), until, [] { return false; });
+        if (stop.stop_requested() || Clock::now() >= *may_be_away) return;
+      }
+    }
+  };
+
+  std::shared_ptr<State> state_;
 };
 
-/// Not ours: the process stops as it would have without us.
-void stop_like_anybody() { ::raise(SIGSTOP); }
+/// Text for "…, which X holds".
+std::string holder_text(const redis_lock::HeldLock& held) {
+  auto text = "held by " + printable(held.owner);
+  if (held.time_left) {
+    const auto tenths = (held.time_left->count() + 99) / 100;
+    text += ", whose lease has " + std::to_string(tenths / 10) + '.' + std::to_string(tenths % 10) +
+            " s left";
+  }
+  return text;
+}
 
-int conflict(const Run& run) {
+/// Someone else held the lock for all the time that there was to wait, or Redis does not answer: then throws Error.
+End conflict(const Place& place, const Run& run) {
+  auto endpoint = redis_lock::Endpoint::parse(place.uri);
+  endpoint.connect_timeout = std::min(endpoint.connect_timeout, last_moment);
+  endpoint.command_timeout = std::min(endpoint.command_timeout, last_moment);
+  endpoint.retry_for = milliseconds::zero();
+  const auto held = redis_lock::held_lock(redis_lock::Client{endpoint}, run.name, place.key_prefix);
   // With a status that is no failure, it is none to complain of either: cron would send a mail.
-  if (run.conflict_status != Status::done)
-    std::fprintf(stderr, "redis-lock: \"%s\" is held by someone else\n", run.name.c_str());
-  return run.conflict_status;
+  if (run.conflict_status != Status::done) {
+    say('"' + printable(run.name) + "\" is " +
+        (held ? holder_text(*held) : "held by someone else, or was until now"));
+  }
+  return {run.conflict_status};
 }
 
-/// Waits for the lock. Nothing: it is acquired; otherwise the exit status.
-std::optional<int> acquire(Lock& lock, const Run& run, const Signals& signals) {
-  const bool tries_once = run.wait && run.wait->count() == 0;
+/// Does it end a wait? Those that mean no end are dealt with.
+bool ends_wait(const signalfd_siginfo& signal) {
+  switch (static_cast<int>(signal.ssi_signo)) {
+    case SIGTSTP: raise_by_default(SIGTSTP); return false;
+    case SIGCHLD:
+    case SIGWINCH:
+    case SIGCONT:
+    case SIGURG: return false;
+    default: return true;
+  }
+}
+
+/// The signal that ends the wait, if one has come.
+std::optional<int> end_by_signal(const Signals& signals) {
+  while (const auto signal = signals.take()) {
+    if (ends_wait(*signal)) return static_cast<int>(signal->ssi_signo);
+  }
+  return std::nullopt;
+}
+
+/// Waits for the lock. Nothing: it is acquired.
+std::optional<End> acquire(const std::shared_ptr<Lock>& lock, const Place& place, const Run& run,
+                           const Signals& signals) {
+  const auto free = [&](int signal) {
+    std::error_code ignored;
+    lock->unlock(ignored);
+    return End{0, signal};
+  };
   std::optional<Clock::time_point> deadline;
-  if (run.wait && !tries_once) deadline = Clock::now() + *run.wait;
-  Wait wait{lock, signals, tries_once};
+  if (run.wait && run.wait->count() > 0) deadline = Clock::now() + *run.wait;
+  Wait wait{lock, signals, run.wait};
   while (!wait.is_over()) {
-    const auto signal = signals.next(deadline);
-    if (!signal) {
-      // Was it the holder or Redis that kept us waiting? One more attempt tells.
-      if (wait.stop() || lock.try_lock()) return std::nullopt;
-      return conflict(run);
+    if (const auto signal = end_by_signal(signals)) {
+      // What is still under way then ends with its lease, if Redis comes to it at all.
+      if (wait.stop() && wait.acquired()) return free(*signal);
+      return End{0, *signal};
     }
-    const int number = signal->si_signo;
-    if (number == SIGTSTP) stop_like_anybody();
-    if (number == Signals::wake() || number == SIGCHLD || number == SIGWINCH || number == SIGCONT ||
-        number == SIGTSTP) {
-      continue;
+    if (deadline && Clock::now() >= *deadline) {
+      if (!wait.stop()) return conflict(place, run);
+      break;
     }
-    if (wait.stop()) lock.unlock();
-    return Status::by_signal + number;
+    signals.wait(deadline);
   }
-  if (wait.stop()) return std::nullopt;
-  return conflict(run);
+  if (!wait.acquired()) return conflict(place, run);
+  if (const auto signal = end_by_signal(signals)) return free(*signal);
+  return std::nullopt;
 }
 
-/// Ends the command, as the lock is lost: nobody keeps others from doing the same now.
-class Ending {
+/// What the terminal sends to all of the foreground group.
+bool is_of_terminal(const signalfd_siginfo& signal) {
+  if (signal.ssi_code != SI_KERNEL) return false;
+  switch (static_cast<int>(signal.ssi_signo)) {
+    case SIGINT:
+    case SIGQUIT:
+    case SIGTSTP:
+    case SIGHUP:
+    case SIGCONT:
+    case SIGWINCH: return true;
+    default: return false;
+  }
+}
+
+/// The command, from its start to its end.
+class Attendance {
  public:
-  Ending(const Child& child, std::chrono::milliseconds grace)
-      : child_(child), kill_at_(Clock::now() + grace) {
-    child_.send(SIGTERM);
-    child_.send(SIGCONT);  // a stopped one, too
+  Attendance(Guardian& guardian, const Signals& signals, const Lock& lock,
+             const std::atomic<bool>& lost, const Run& run)
+      : guardian_(guardian), signals_(signals), lock_(lock), lost_(lost), run_(run) {}
+
+  /// Until the command has ended: passes signals on to it, and ends it if the lock is lost, or about to be.
+  [[nodiscard]] End attend() {
+    for (;;) {
+      if (!ending_) end_if_lost();
+      while (const auto news = guardian_.news()) {
+        if (const auto end = hear(*news)) return *end;
+      }
+      while (const auto signal = signals_.take()) pass_on(*signal);
+      signals_.wait(ending_ ? std::nullopt : std::optional{ending_at()}, guardian_.descriptor());
+    }
   }
-  [[nodiscard]] Clock::time_point kill_at() const { return kill_at_; }
-  void kill() const { child_.send(SIGKILL); }
-  /// What the command has started, and left.
-  void end_group() const {
-    while (child_.has_group() && Clock::now() < kill_at_)
-      std::this_thread::sleep_for(std::chrono::milliseconds{20});
-    if (child_.has_group()) kill();
-  }
+  /// Was the command ended, as the lock could not be kept?
+  [[nodiscard]] bool is_ended_early() const { return ending_; }
 
  private:
-  const Child& child_;
-  const Clock::time_point kill_at_;
-};
-
-/// Until the command has ended: passes signals on to it, and ends it if the lock is lost.
-void attend(Child& child, const Signals& signals, const std::atomic<bool>& lost, const Run& run) {
-  std::optional<Ending> ending;
-  bool killed = false;
-  while (!child.has_ended()) {
-    if (lost && !ending) {
-      std::fprintf(stderr, "redis-lock: the lock \"%s\" was lost: ending the command\n",
-                   run.name.c_str());
-      ending.emplace(child, run.grace);
-    }
-    const auto signal =
-        signals.next(ending && !killed ? std::optional{ending->kill_at()} : std::nullopt);
-    if (!signal) {
-      ending->kill();
-      killed = true;
-      continue;
-    }
-    const int number = signal->si_signo;
-    // What the terminal sent it has sent to the command, too.
-    const bool from_terminal = signal->si_code == SI_KERNEL;
-    if (number == SIGCHLD || number == Signals::wake() || from_terminal) continue;
-    child.send(number);
-    if (number == SIGTSTP) stop_like_anybody();
+  /// The command is to be gone when the lease is. But renewals have the first two thirds of it.
+  [[nodiscard]] Clock::time_point ending_at() const {
+    const auto end = lock_.expires_at();
+    return end - std::min<Clock::duration>(run_.grace, run_.expire / 3);
   }
-  if (ending) ending->end_group();
-}
+
+  void end_if_lost() {
+    const bool is_lost = lost_ || !lock_.owns_lock();
+    if (!is_lost && Clock::now() < ending_at()) return;
+    ending_ = true;
+    guardian_.end(is_lost ? Clock::now() + run_.grace : lock_.expires_at());
+    say("the lock \"" + printable(run_.name) + "\" " +
+        (is_lost ? "was lost: ending the command" : "cannot be renewed: ending the command"));
+  }
+
+  void pass_on(const signalfd_siginfo& signal) {
+    const int number = static_cast<int>(signal.ssi_signo);
+    if (number == SIGCHLD) return Guardian::reap();
+    if (!is_of_terminal(signal)) guardian_.send(number);
+    if (number == SIGTSTP) raise_by_default(SIGTSTP);
+  }
+
+  [[nodiscard]] std::optional<End> hear(const Guardian::News& news) {
+    using Kind = Guardian::News::Kind;
+    switch (news.kind) {
+      case Kind::status:
+        if (WIFSIGNALED(news.value)) {
+          end_.signal = WTERMSIG(news.value);
+        } else {
+          end_.status = WEXITSTATUS(news.value);
+        }
+        has_ended_ = true;
+        return ending_ ? std::nullopt : std::optional{end_};
+      case Kind::refused:
+        say("the command runs as another user: signal " + std::to_string(news.value) +
+            " may not be sent to it");
+        return std::nullopt;
+      case Kind::all_over: return end_;
+      case Kind::left_over:
+        say("the command could not be ended: it runs as another user, or does not end");
+        return End{Status::not_ended};
+      case Kind::killed:
+        say("the guardian of the command was killed: the command was ended");
+        return End{Status::system_failed};
+    }
+    return std::nullopt;
+  }
+
+  Guardian& guardian_;
+  const Signals& signals_;
+  const Lock& lock_;
+  const std::atomic<bool>& lost_;
+  const Run& run_;
+  bool ending_ = false, has_ended_ = false;
+  End end_;
+};
 
 }  // namespace
 
-int run(const Place& place, const Run& run) {
-  const bool in_foreground = is_in_foreground();
-  const Signals signals{in_foreground};
-  std::atomic<bool> lost{false};
+End run(const Place& place, const Run& run) {
+  // Both live on until the process ends, as a wait that was cut short may still use them.
+  static auto& signals = *new Signals;
+  static std::atomic<bool> lost{false};
+  // The lease has at least as long, unless renewals have failed before.
+  Guardian guardian{signals, run.command, std::min(run.grace, run.expire / 3)};
   redis_lock::Options options;
   options.expire = run.expire;
   options.fencing = run.fencing;
   options.id_prefix = redis_lock::host_and_pid();
   options.key_prefix = place.key_prefix;
   options.signal_prefix = place.signal_prefix;
-  options.on_lost = [&](std::error_code) {
+  options.on_lost = [](std::error_code) {
     lost = true;
     signals.wake_main();
   };
-  Lock lock{place.uri, run.name, options};
-  if (const auto status = acquire(lock, run, signals)) return *status;
-
-  int result = Status::done;
-  try {
-    Child child{run.command,
-                {{"REDIS_LOCK_NAME", run.name},
-                 {"REDIS_LOCK_ID", lock.id()},
-                 {"REDIS_LOCK_FENCE", run.fencing ? std::to_string(lock.fencing_token()) : ""}},
-                signals,
-                in_foreground};
-    attend(child, signals, lost, run);
-    result = child.status();
-  } catch (const ExecFailure& failure) {
-    std::fprintf(stderr, "redis-lock: %s: %s\n", run.command.front().c_str(),
-                 std::strerror(failure.error));
-    result = failure.error == ENOENT ? Status::not_found : Status::not_executable;
+  const auto lock = std::make_shared<Lock>(place.uri, run.name, options);
+  if (const auto end = acquire(lock, place, run, signals)) {
+    guardian.finish();
+    return *end;
   }
+
+  End end;
+  bool is_ended_early = false;
+  try {
+    if (!lost && lock->owns_lock()) {
+      const char* const url = run.passes_url ? std::getenv("REDIS_URL") : nullptr;
+      guardian.start(
+          {{"REDIS_URL", url ? url : ""},
+           {"REDIS_LOCK_NAME", run.name},
+           {"REDIS_LOCK_ID", lock->id()},
+           {"REDIS_LOCK_FENCE", run.fencing ? std::to_string(lock->fencing_token()) : ""}});
+      Attendance attendance{guardian, signals, *lock, lost, run};
+      end = attendance.attend();
+      is_ended_early = attendance.is_ended_early();
+    }
+  } catch (const ExecFailure& failure) {
+    say(printable(run.command.front()) + ": " + std::strerror(failure.error));
+    end.status = failure.error == ENOENT ? Status::not_found : Status::not_executable;
+  }
+  guardian.finish();
   std::error_code error;
-  lock.unlock(error);
-  if (lost || error == redis_lock::errc::lease_lost) {
-    std::fprintf(stderr, "redis-lock: the lock \"%s\" was lost before the command had ended\n",
-                 run.name.c_str());
-    return Status::lost;
+  lock->unlock(error);
+  if (end.status == Status::not_ended) return end;
+  if (lost || is_ended_early || error == errc::lease_lost) {
+    if (!is_ended_early)
+      say("the lock \"" + printable(run.name) + "\" was lost before the command had ended");
+    return {Status::lost};
   }
   // What the command did, it did while it was locked: its status stands.
   if (error) {
-    std::fprintf(stderr, "redis-lock: \"%s\" could not be freed, its lease will end: %s\n",
-                 run.name.c_str(), error.message().c_str());
+    say('"' + printable(run.name) +
+        "\" could not be freed, its lease will end: " + printable(error.message()));
   }
-  return result;
+  return end;
 }
 
 }  // namespace redis_lock_command

@@ -19,9 +19,16 @@ struct Run {
   std::chrono::milliseconds grace{10'000};  // from TERM to KILL when the lock is lost
   bool fencing = false;
   int conflict_status = Status::no;
+  bool passes_url = false;  // REDIS_URL, to the command
 };
 
-/// What `redis-lock run` does: returns its exit status. Throws redis_lock::Error if Redis cannot be asked.
-[[nodiscard]] int run(const Place& place, const Run& run);
+/// How `redis-lock run` ends: with a status, or of the signal that ended the command or the wait.
+struct End {
+  int status = Status::done;
+  int signal = 0;
+};
+
+/// What `redis-lock run` does. Throws redis_lock::Error if Redis cannot be asked.
+[[nodiscard]] End run(const Place& place, const Run& run);
 
 }  // namespace redis_lock_command

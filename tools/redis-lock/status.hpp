@@ -11,7 +11,9 @@ struct Status {
   static constexpr int usage = 64;
   static constexpr int no_redis = 69;  // it cannot be reached, or refuses
   static constexpr int system_failed = 71;
-  static constexpr int lost = 75;  // the lock, while the command ran
+  static constexpr int no_output = 74;  // not all of it could be written
+  static constexpr int lost = 75;       // the lock, while the command ran
+  static constexpr int not_ended = 77;  // the lock was lost, and the command could not be ended
   static constexpr int not_executable = 126;
   static constexpr int not_found = 127;
   static constexpr int by_signal = 128;  // and its number
