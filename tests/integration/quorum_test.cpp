@@ -423,7 +423,7 @@ using QuorumRenewal = OnThreeNodes;
 
 TEST_F(QuorumRenewal, HoldsBeyondTheLease) {
   std::atomic<int> told{0};
-  auto options = renewed_in_thirds_of(600ms);
+  auto options = renewed_in_thirds_of(1500ms);
   options.on_lost = [&](std::error_code) { ++told; };
   QuorumLock lock{clients, name, options}, other{clients, name};
   lock.lock();
