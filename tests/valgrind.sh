@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the unit and integration tests once under valgrind's memcheck:
-#   tests/valgrind.sh                  those of build/gcc, which is built first where it is not up to date
-#   tests/valgrind.sh build/clang      those of another build folder, as they are
+# Runs the unit tests and those of C++20 once under valgrind's memcheck, with --all the integration tests too:
+#   tests/valgrind.sh [--all]                those of build/gcc, which is built first where it is not up to date
+#   tests/valgrind.sh [--all] build/clang    those of another build folder, as they are
 # An error fails; so does a block that was lost, in the test programs themselves. In the children that
 # they fork, errors count and lost blocks do not: a child has the memory of all its parent's threads, and
 # none of these threads, on whose stacks the only pointers to some of it are. It leaves by _exit.
@@ -9,9 +9,14 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
+test_programs=(unit/redis_lock_unit_test integration/redis_lock_cxx20_test)
+parts=()
+if [[ ${1:-} == --all ]]; then
+  shift
+  test_programs+=(integration/redis_lock_integration_test)
+  parts=(0 1)
+fi
 build=${1:-build/gcc}
-test_programs=(unit/redis_lock_unit_test integration/redis_lock_integration_test
-  integration/redis_lock_cxx20_test)
 needed_packages=(
   g++ cmake ninja-build pkg-config
   redis-server
@@ -64,11 +69,11 @@ rm -rf "$logs"
 mkdir -p "$logs"
 # Three at a time: the integration tests take longer than the others together, and wait for half of it.
 (for program in unit/redis_lock_unit_test integration/redis_lock_cxx20_test; do check "$program"; done) &
-for part in 0 1; do check integration/redis_lock_integration_test $part 2 & done
+for part in "${parts[@]}"; do check integration/redis_lock_integration_test $part 2 & done
 wait
 
 failed=0
-for name in redis_lock_unit_test redis_lock_cxx20_test redis_lock_integration_test-{0,1}; do
+for name in redis_lock_unit_test redis_lock_cxx20_test "${parts[@]/#/redis_lock_integration_test-}"; do
   result=$logs/$name-result
   heading "$name: $(tail -n 1 "$logs/$name-output")"
   if [[ ! -e $result || -s $result ]]; then
