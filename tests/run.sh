@@ -2,8 +2,8 @@
 # Builds and runs every test, once for each CMake preset, then some of them in other ways, and sums up:
 #   tests/run.sh                all of: gcc clang asan tsan valgrind valkey
 #   tests/run.sh gcc asan       these only
-# valgrind and valkey run tests of gcc under memcheck, and on another server. Longer runs and more servers: tests/faults/campaign/run.sh, tests/matrix.sh; what the
-# tests cover: tests/coverage.sh.
+# valgrind and valkey run tests of gcc under memcheck, and on another server. Longer runs and more servers:
+# tests/faults/campaign/run.sh, tests/matrix.sh; what the tests cover: tests/coverage.sh.
 # On Debian 12 it installs what is missing first (as root, or through sudo). The tests start their
 # own redis-servers; a service that the package redis-server may have started is not used.
 set -euo pipefail
