@@ -22,12 +22,6 @@ extern "C" int __lsan_is_turned_off() { return is_forked ? 1 : 0; }
 namespace redis_lock_test {
 namespace {
 
-Options renewed(milliseconds expire) {
-  Options options;
-  options.expire = expire;
-  return options;
-}
-
 /// A process that ends in the midst of things: exit() destroys what is static, as the end of main() would.
 using ProcessExit = OnOwnServer;
 
@@ -35,7 +29,7 @@ TEST_F(ProcessExit, FreesAStaticLockThatIsBeingRenewed) {
   for (int i = 0; i < 10; ++i) {
     Child child{[&, i]() -> int {
       static const Client client{server.uri()};
-      static Lock lock{client, name, renewed(60ms)};
+      static Lock lock{client, name, renewed_for(60ms)};
       lock.lock();
       std::this_thread::sleep_for(milliseconds{7 * i});  // somewhere between two renewals
       std::exit(0);
@@ -68,10 +62,10 @@ TEST_F(ProcessExit, TellsTheLossOfAStaticLock) {
 TEST_F(ProcessExit, MayBeginInACallback) {
   Child child{[&]() -> int {
     static const Client client{server.uri()};
-    auto options = renewed(200ms);
+    auto options = renewed_for(200ms);
     options.on_lost = [](std::error_code) { std::exit(7); };
     static Lock lock{client, name, options};
-    static Lock other{client, name + "-2", renewed(60s)};
+    static Lock other{client, name + "-2", renewed_for(60s)};
     lock.lock();
     other.lock();
     (void)redis.integer("DEL", key);
@@ -94,7 +88,7 @@ class BusyThreads {
     });
     threads_.emplace_back([this, client, name] {
       while (!stops_) {
-        Lock lock{client, name + "-own", renewed(60ms)};
+        Lock lock{client, name + "-own", renewed_for(60ms)};
         const std::lock_guard guard{lock};
         std::this_thread::sleep_for(1ms);
       }
@@ -111,12 +105,12 @@ class BusyThreads {
 
  private:
   [[nodiscard]] static Options with_handoffs() {
-    auto options = renewed(3s);
+    auto options = renewed_for(3s);
     options.local_handoffs = 3;
     return options;
   }
   [[nodiscard]] static Options deferred() {
-    auto options = renewed(3s);
+    auto options = renewed_for(3s);
     options.deferred_unlock = true;
     return options;
   }
@@ -133,7 +127,7 @@ TEST_F(ProcessExit, MayComeWhileThreadsLockAndUnlock) {
   for (int i = 0; i < 5; ++i) {
     Child child{[&]() -> int {
       static const Client client{server.uri()};
-      static Lock lock{client, name, renewed(60ms)};
+      static Lock lock{client, name, renewed_for(60ms)};
       lock.lock();
       const auto* const threads = new BusyThreads{client, name};  // which nothing stops
       std::this_thread::sleep_for(20ms);
@@ -149,16 +143,16 @@ using ForkAmongThreads = OnOwnServer;
 
 TEST_F(ForkAmongThreads, GivesAChildThatLocksAndHarmsNothing) {
   const Client client{server.uri()};
-  Lock held{client, name, renewed(900ms)};
+  Lock held{client, name, renewed_for(900ms)};
   held.lock();
   const auto id = held.id();
   {
     BusyThreads threads{client, name};
     for (int i = 0; i < 20; ++i) {
       Child child{[&]() -> int {
-        Lock own{Client{server.uri()}, name + "-child", renewed(60s)};
+        Lock own{Client{server.uri()}, name + "-child", renewed_for(60s)};
         own.lock();
-        Lock inherited{client, name + "-child-2", renewed(60s)};
+        Lock inherited{client, name + "-child-2", renewed_for(60s)};
         inherited.lock();
         if (!own.owns_lock() || !inherited.owns_lock() || held.owns_lock()) return 1;
         if (!threads.shared().try_lock_for(patience)) return 2;

@@ -38,7 +38,7 @@ inline void release_by_hand(Redis& redis, const std::string& key, const std::str
 class Holder {
  public:
   Holder(const Client& client, const std::string& name, milliseconds lease = 6s)
-      : lock_(client, name, renewed(lease)), lease_(lease) {
+      : lock_(client, name, renewed_for(lease)), lease_(lease) {
     // So that renewals do not begin with a new connection after the fault.
     Options options;
     options.expire = 300ms;
@@ -68,9 +68,8 @@ class Holder {
   }
 
  private:
-  [[nodiscard]] Options renewed(milliseconds lease) {
-    Options options;
-    options.expire = lease;
+  [[nodiscard]] Options renewed_for(milliseconds lease) {
+    auto options = redis_lock_test::renewed_for(lease);
     options.on_lost = losses_.on_lost();
     return options;
   }

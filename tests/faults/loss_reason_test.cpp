@@ -65,9 +65,9 @@ class LossReasons : public OnOwnServer {
   static constexpr milliseconds lease{800};
 
   [[nodiscard]] Options renewed() {
-    Options options;
-    options.expire = lease;
+    auto options = renewed_for(lease);
     troubles.record(options);
+    options.on_error = complaints.on_error();
     return options;
   }
 
@@ -127,7 +127,6 @@ class LossReasons : public OnOwnServer {
 
 TEST_F(LossReasons, IsUnreachableWhenTheServerIsStopped) {
   auto options = renewed();
-  options.on_error = complaints.on_error();
   std::optional<Lock> lock;
   std::atomic<LossReason> seen{LossReason::none};
   options.on_lost = [&](std::error_code) { seen = lock->loss_reason(); };
@@ -141,7 +140,6 @@ TEST_F(LossReasons, IsUnreachableWhenTheServerIsStopped) {
 
 TEST_F(LossReasons, IsUnreachableWhenTheServerIsFrozen) {
   auto options = renewed();
-  options.on_error = complaints.on_error();
   auto endpoint = server.endpoint();
   endpoint.command_timeout = 100ms;
   endpoint.connect_timeout = 100ms;
@@ -160,9 +158,7 @@ TEST_F(LossReasons, IsUnreachableWhenTheServerIsFrozen) {
 }
 
 TEST_F(LossReasons, IsUnreachableWithTheServersWordsWhenItRefuses) {
-  auto options = renewed();
-  options.on_error = complaints.on_error();
-  Lock lock{client, name, options};
+  Lock lock{client, name, renewed()};
   lock.lock();
   const auto from = steady_clock::now();
   redis.command("DEL", key);
@@ -171,9 +167,7 @@ TEST_F(LossReasons, IsUnreachableWithTheServersWordsWhenItRefuses) {
 }
 
 TEST_F(LossReasons, IsGoneWhenTheKeyIsDeleted) {
-  auto options = renewed();
-  options.on_error = complaints.on_error();
-  Lock lock{client, name, options};
+  Lock lock{client, name, renewed()};
   lock.lock();
   EXPECT_EQ(lock.loss_reason(), LossReason::none);
   redis.command("DEL", key);
@@ -181,9 +175,7 @@ TEST_F(LossReasons, IsGoneWhenTheKeyIsDeleted) {
 }
 
 TEST_F(LossReasons, IsTakenWhenTheKeyHasAnotherId) {
-  auto options = renewed();
-  options.on_error = complaints.on_error();
-  Lock lock{client, name, options};
+  Lock lock{client, name, renewed()};
   lock.lock();
   redis.command("SET", key, "somebody");
   expect_lost(lock, LossReason::taken, "its key has another holder");
@@ -192,7 +184,6 @@ TEST_F(LossReasons, IsTakenWhenTheKeyHasAnotherId) {
 TEST_F(LossReasons, IsMaxHoldWhenThatIsOver) {
   auto options = renewed();
   options.max_hold = lease;
-  options.on_error = complaints.on_error();
   Lock lock{client, name, options};
   lock.lock();
   expect_lost(lock, LossReason::max_hold, "its lease ended, and max_hold was over");
@@ -279,9 +270,7 @@ class QuorumLossReasons : public LossReasons {
 };
 
 TEST_F(QuorumLossReasons, IsUnreachableAndNamesTheNodesThatFail) {
-  auto options = renewed();
-  options.on_error = complaints.on_error();
-  QuorumLock lock{clients, name, options};
+  QuorumLock lock{clients, name, renewed()};
   lock.lock();
   const auto from = steady_clock::now();
   nodes.server(0).kill();
@@ -293,18 +282,14 @@ TEST_F(QuorumLossReasons, IsUnreachableAndNamesTheNodesThatFail) {
 }
 
 TEST_F(QuorumLossReasons, IsGoneWhenTheKeysAreDeleted) {
-  auto options = renewed();
-  options.on_error = complaints.on_error();
-  QuorumLock lock{clients, name, options};
+  QuorumLock lock{clients, name, renewed()};
   lock.lock();
   for (std::size_t i = 0; i < nodes.size(); ++i) nodes.redis(i).command("DEL", key);
   expect_lost(lock, LossReason::gone, "its key is gone");
 }
 
 TEST_F(QuorumLossReasons, IsTakenWhenAMajorityHasAnotherId) {
-  auto options = renewed();
-  options.on_error = complaints.on_error();
-  QuorumLock lock{clients, name, options};
+  QuorumLock lock{clients, name, renewed()};
   lock.lock();
   for (std::size_t i = 0; i < 2; ++i) nodes.redis(i).command("SET", key, "somebody");
   expect_lost(lock, LossReason::taken, "its key has another holder");
@@ -313,7 +298,6 @@ TEST_F(QuorumLossReasons, IsTakenWhenAMajorityHasAnotherId) {
 TEST_F(QuorumLossReasons, IsMaxHoldWhenThatIsOver) {
   auto options = renewed();
   options.max_hold = lease;
-  options.on_error = complaints.on_error();
   QuorumLock lock{clients, name, options};
   lock.lock();
   expect_lost(lock, LossReason::max_hold, "its lease ended, and max_hold was over");

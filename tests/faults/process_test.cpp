@@ -31,12 +31,6 @@ struct Told {
 
 class Processes : public OnOwnServer {
  protected:
-  [[nodiscard]] static Options renewed(milliseconds expire) {
-    Options options;
-    options.expire = expire;
-    return options;
-  }
-
   [[noreturn]] static void hang() {
     for (;;) ::pause();
   }
@@ -49,7 +43,7 @@ using KilledHolder = Processes;
 TEST_F(KilledHolder, CostsTheWaiterTheLeaseAndNoMore) {
   constexpr auto lease = 1500ms;
   Child holder{[&] {
-    Lock lock{server.uri(), name, renewed(lease)};
+    Lock lock{server.uri(), name, renewed_for(lease)};
     lock.lock();
     told->holds = true;
     hang();
@@ -57,7 +51,7 @@ TEST_F(KilledHolder, CostsTheWaiterTheLeaseAndNoMore) {
   }};
   Child waiter{[&] {
     if (!eventually([&] { return told->holds.load(); })) return 2;
-    Lock lock{server.uri(), name, renewed(lease)};
+    Lock lock{server.uri(), name, renewed_for(lease)};
     lock.lock();
     told->acquired_at = nanoseconds_now();
     return lock.owns_lock() && redis.string("GET", key) == lock.id() ? 0 : 3;
@@ -107,7 +101,7 @@ TEST_F(KilledHolder, IsNoticedAsSoonAsTheLeaseIsOver) {
 
 TEST_F(KilledHolder, LetsItsWaitersInOneAfterAnother) {
   Child holder{[&] {
-    Lock lock{server.uri(), name, renewed(600ms)};
+    Lock lock{server.uri(), name, renewed_for(600ms)};
     lock.lock();
     told->holds = true;
     hang();
@@ -117,7 +111,7 @@ TEST_F(KilledHolder, LetsItsWaitersInOneAfterAnother) {
   std::vector<Child> waiters;
   for (int i = 0; i < 4; ++i) {
     waiters.emplace_back([&] {
-      Lock lock{server.uri(), name, renewed(60s)};
+      Lock lock{server.uri(), name, renewed_for(60s)};
       lock.lock();
       const bool alone =
           redis.string("SET", "inside", "1", "NX") == "OK" && redis.integer("DEL", "inside") == 1;
@@ -242,12 +236,14 @@ class StoppedHolder : public Processes {
   }
 };
 
-TEST_F(StoppedHolder, IsToldOfItsLossThoughItIsRenewed) { expect_told_of_its_loss(renewed(600ms)); }
+TEST_F(StoppedHolder, IsToldOfItsLossThoughItIsRenewed) {
+  expect_told_of_its_loss(renewed_for(600ms));
+}
 TEST_F(StoppedHolder, IsToldOfItsLoss) { expect_told_of_its_loss(leased_for(600ms)); }
 
 TEST_F(StoppedHolder, WithinItsLeaseLosesNothing) {
   Child child{[&] {
-    auto options = renewed(6s);
+    auto options = renewed_for(6s);
     options.on_lost = [this](std::error_code) { ++told->losses; };
     Lock lock{server.uri("command_timeout=100"), name, options};
     lock.lock();

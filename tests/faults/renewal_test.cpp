@@ -16,12 +16,6 @@ class RenewalWithoutAConnection : public OnOwnServer {
  protected:
   static constexpr milliseconds lease{600};
 
-  [[nodiscard]] static Options options() {
-    Options options;
-    options.expire = lease;
-    return options;
-  }
-
   /// It is renewed for several leases. `redis` is a connection that was open before.
   void expect_kept(const Lock& lock) {
     const auto end = steady_clock::now() + 4 * lease;
@@ -36,7 +30,7 @@ class RenewalWithoutAConnection : public OnOwnServer {
 };
 
 TEST_F(RenewalWithoutAConnection, KeepsTheLockAtMaxClients) {
-  Lock lock{client, name, options()};
+  Lock lock{client, name, renewed_for(lease)};
   lock.lock();
   const auto connected = redis.info("connected_clients");
   redis.string("CONFIG", "SET", "maxclients", std::to_string(connected));
@@ -48,14 +42,14 @@ TEST_F(RenewalWithoutAConnection, KeepsTheLockAtMaxClients) {
 }
 
 TEST_F(RenewalWithoutAConnection, KeepsTheLockAfterThePasswordChanged) {
-  Lock lock{client, name, options()};
+  Lock lock{client, name, renewed_for(lease)};
   lock.lock();
   redis.string("CONFIG", "SET", "requirepass", "rotated");
   expect_kept(lock);
 }
 
 TEST_F(RenewalWithoutAConnection, KeepsTheLockWithoutDescriptors) {
-  Lock lock{client, name, options()};
+  Lock lock{client, name, renewed_for(lease)};
   lock.lock();
   ASSERT_TRUE(redis.exists(key));  // connects
   rlimit before{};

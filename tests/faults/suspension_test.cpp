@@ -6,12 +6,8 @@
 #include <atomic>
 #include <chrono>
 #include <ctime>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <thread>
-
-#include <unistd.h>
 
 #include "faults.hpp"
 #include "support/quorum.hpp"
@@ -34,25 +30,13 @@ namespace {
 using redis_lock::QuorumLock;
 using redis_lock::detail::Clock;
 
-/// Do all other threads sleep? By then they have looked at the clock.
-[[nodiscard]] bool all_others_sleep() {
-  for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
-    if (task.path().filename() == std::to_string(::gettid())) continue;
-    std::string line;
-    std::getline(std::ifstream{task.path() / "stat"}, line);
-    if (line.find(") S ") == line.npos) return false;
-  }
-  return true;
-}
-
 void suspend_for(std::chrono::seconds time) {
-  EXPECT_TRUE(eventually(all_others_sleep));
+  EXPECT_TRUE(eventually(all_others_sleep));  // by then they have looked at the clock
   suspended += time.count();
 }
 
 Options renewed_for(std::chrono::seconds expire, Complaints& complaints) {
-  Options options;
-  options.expire = expire;
+  auto options = redis_lock_test::renewed_for(expire);
   options.on_lost = complaints.on_lost();
   options.on_error = complaints.on_error();
   return options;

@@ -58,14 +58,9 @@ class SlowCallback : public OnRedis {
  protected:
   static constexpr milliseconds lease{600};
 
-  [[nodiscard]] static Options renewed() {
-    Options options;
-    options.expire = lease;
-    return options;
-  }
   /// Blocks when its lock was renewed, for three leases.
   [[nodiscard]] Options blocked_by_renewal() {
-    auto options = renewed();
+    auto options = renewed_for(lease);
     options.on_event = [this](const Event& event) {
       if (event.kind == Event::Kind::renewed) barrier.pass(3 * lease);
     };
@@ -73,7 +68,7 @@ class SlowCallback : public OnRedis {
   }
   /// Blocks when its lock is lost, until the test ends.
   [[nodiscard]] Options blocked_by_loss() {
-    auto options = renewed();
+    auto options = renewed_for(lease);
     options.on_lost = [this](std::error_code) { barrier.pass(); };
     return options;
   }
@@ -116,7 +111,7 @@ TEST_F(SlowCallback, DelaysNoNewsOfAnotherLoss) {
     locks.back()->lock();
   }
   std::atomic<bool> told{false};
-  auto options = renewed();
+  auto options = renewed_for(lease);
   options.on_lost = [&](std::error_code) { told = true; };
   Lock other{client, name, options};
   other.lock();
@@ -131,7 +126,7 @@ TEST_F(SlowCallback, DelaysNoNewsOfAnotherLoss) {
 TEST_F(SlowCallback, OfManyRenewalsDelaysNoNewsOfALoss) {
   std::vector<std::unique_ptr<Lock>> locks;
   for (int i = 0; i < 80; ++i) {  // more than there may be threads
-    auto options = renewed();
+    auto options = renewed_for(lease);
     options.on_event = [this](const Event& event) {
       if (event.kind == Event::Kind::renewed) barrier.pass();
     };
@@ -140,7 +135,7 @@ TEST_F(SlowCallback, OfManyRenewalsDelaysNoNewsOfALoss) {
   }
   ASSERT_TRUE(eventually([&] { return barrier.arrived() >= 30; }));
   std::atomic<bool> told{false};
-  auto options = renewed();
+  auto options = renewed_for(lease);
   options.on_lost = [&](std::error_code) { told = true; };
   Lock lost{client, name, options};
   lost.lock();
@@ -153,7 +148,7 @@ TEST_F(SlowCallback, OfADeferredReleaseDelaysNoRenewal) {
   auto options = leased_for(60s);
   options.deferred_unlock = true;
   options.on_error = [this](const Error&) { barrier.pass(); };
-  Lock deferred{client, nth(1), options}, other{client, name, renewed()};
+  Lock deferred{client, nth(1), options}, other{client, name, renewed_for(lease)};
   deferred.lock();
   redis.command("DEL", "lock:" + nth(1));
   deferred.unlock();
@@ -167,9 +162,9 @@ TEST_F(SlowCallback, OfAQuorumLockDelaysNeitherRenewalNorLoss) {
   QuorumServers nodes{3};
   const auto clients = nodes.clients();
   std::atomic<bool> told{false};
-  auto counted = renewed();
+  auto counted = renewed_for(lease);
   counted.on_lost = [&](std::error_code) { told = true; };
-  QuorumLock blocked{clients, nth(1), blocked_by_loss()}, kept{clients, nth(2), renewed()},
+  QuorumLock blocked{clients, nth(1), blocked_by_loss()}, kept{clients, nth(2), renewed_for(lease)},
       lost{clients, nth(3), counted};
   blocked.lock();
   kept.lock();
@@ -192,7 +187,7 @@ TEST_F(CallbackOrder, OfOneLockIsThatOfItsEventsOneAtATime) {
   std::mutex mutex;
   std::vector<std::chrono::nanoseconds> durations;
   std::vector<std::string> last_steps;
-  auto options = renewed();
+  auto options = renewed_for(lease);
   options.on_event = [&](const Event& event) {
     if (event.kind != Event::Kind::renewed && event.kind != Event::Kind::lost) return;
     if (++inside > 1) ++overlaps;
@@ -254,7 +249,7 @@ TEST_F(CallbackLifetime, MayEndTheLockAndItsClient) {
     std::mutex mutex;
     std::unique_ptr<Lock> lock;
     std::atomic<bool> ended{false};
-    auto options = renewed();
+    auto options = renewed_for(lease);
     options.expire = lease / 2;
     const auto end = [&] {
       std::unique_ptr<Lock> last;
@@ -289,7 +284,7 @@ TEST_F(CallbackLifetime, OfAThreadEndsWhenItIsIdle) {
   const auto before = threads_of_this_process();
   {
     std::atomic<bool> told{false};
-    auto options = renewed();
+    auto options = renewed_for(lease);
     options.on_lost = [&](std::error_code) { told = true; };
     Lock lock{Client{test_uri()}, name, options};
     lock.lock();

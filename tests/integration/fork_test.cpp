@@ -9,12 +9,6 @@
 namespace redis_lock_test {
 namespace {
 
-Options renewed(milliseconds expire) {
-  Options options;
-  options.expire = expire;
-  return options;
-}
-
 /// In a child a failed expectation would be nobody's: the first condition that is not met is its exit code.
 int first_broken(std::initializer_list<bool> conditions) {
   int number = 0;
@@ -28,7 +22,7 @@ int first_broken(std::initializer_list<bool> conditions) {
 using AForkedChild = OnRedis;
 
 TEST_F(AForkedChild, DoesNotHoldWhatItsParentHolds) {
-  for (const auto& options : {leased_for(60s), renewed(60s)}) {
+  for (const auto& options : {leased_for(60s), renewed_for(60s)}) {
     Lock lock{client, name, options};
     lock.lock();
     Child child{[&] {
@@ -49,7 +43,7 @@ TEST_F(AForkedChild, DoesNotHoldWhatItsParentHolds) {
 }
 
 TEST_F(AForkedChild, ReleasesNothingOfItsParentByDestructors) {
-  for (const auto& options : {leased_for(60s), renewed(60s)}) {
+  for (const auto& options : {leased_for(60s), renewed_for(60s)}) {
     auto its_client = std::make_unique<Client>(test_uri());
     auto lock = std::make_unique<Lock>(*its_client, name, options);
     lock->lock();
@@ -82,7 +76,7 @@ TEST_F(AForkedChild, ReleasesNothingOfItsParentByAnException) {
 TEST_F(AForkedChild, ThatEndsNormallyExitsWithZeroAndReleasesNothing) {
   // Static, so that exit() in the child destroys them, as the end of main() would.
   static const Client its_client{test_uri()};
-  static Lock lock{its_client, unique_name(), renewed(3s)};
+  static Lock lock{its_client, unique_name(), renewed_for(3s)};
   lock.lock();
   ASSERT_TRUE(lock.locked());
   Child child{[]() -> int { std::exit(0); }};
@@ -111,7 +105,7 @@ TEST_F(AForkedChild, LocksWithTheClientAndTheLockOfItsParent) {
 }
 
 TEST_F(AForkedChild, WaitsForItsParent) {
-  Lock lock{client, name, renewed(60s)};
+  Lock lock{client, name, renewed_for(60s)};
   lock.lock();
   Child child{[&] {
     lock.lock();
@@ -127,10 +121,10 @@ TEST_F(AForkedChild, WaitsForItsParent) {
 }
 
 TEST_F(AForkedChild, RenewsItsOwnLocksBesideItsParent) {
-  Lock parents{client, name, renewed(900ms)};
+  Lock parents{client, name, renewed_for(900ms)};
   parents.lock();
   Child child{[&] {
-    Lock childs{client, name + "-child", renewed(900ms)};
+    Lock childs{client, name + "-child", renewed_for(900ms)};
     childs.lock();
     const auto end = childs.expires_at() + 300ms;
     std::this_thread::sleep_until(end);
@@ -146,14 +140,14 @@ TEST_F(AForkedChild, RenewsItsOwnLocksBesideItsParent) {
 
 TEST_F(AForkedChild, MayBeForkedAtAnyMomentOfARenewal) {
   Lock lock{client, name,
-            renewed(60ms)};  // renewed all the time, lost and taken again now and then
+            renewed_for(60ms)};  // renewed all the time, lost and taken again now and then
   for (int i = 0; i < 25; ++i) {
     if (!lock.owns_lock()) {
       lock.unlock();
       lock.lock();
     }
     Child child{[&] {
-      Lock own{client, name + "-child", renewed(60s)};
+      Lock own{client, name + "-child", renewed_for(60s)};
       const bool taken = own.try_lock();
       own.unlock();
       lock.unlock();
@@ -211,7 +205,7 @@ TEST_F(AForkedChild, LeavesTheConnectionsOfItsParentOpen) {
 }
 
 TEST_F(AForkedChild, IsNotToldOfItsParentsLosses) {
-  auto options = renewed(300ms);
+  auto options = renewed_for(300ms);
   const auto parent = ::getpid();
   std::atomic<int> told{0};
   options.on_lost = [&](std::error_code) {
@@ -221,7 +215,7 @@ TEST_F(AForkedChild, IsNotToldOfItsParentsLosses) {
   Lock lock{client, name, options};
   lock.lock();
   Child child{[&] {
-    Lock own{client, name + "-child", renewed(300ms)};  // so that the child renews, too
+    Lock own{client, name + "-child", renewed_for(300ms)};  // so that the child renews, too
     own.lock();
     std::this_thread::sleep_for(500ms);
     return 0;

@@ -45,6 +45,13 @@ inline Options leased_for(milliseconds expire) {
   return options;
 }
 
+/// A lease that is renewed, each third of it.
+inline Options renewed_for(milliseconds expire) {
+  Options options;
+  options.expire = expire;
+  return options;
+}
+
 /// The code of the std::system_error that `function` throws; no error when it throws nothing.
 template <class Function>
 std::error_code error_of(Function&& function) {

@@ -16,12 +16,6 @@ using redis_lock::Stats;
 using ::testing::ElementsAre;
 using Kind = Event::Kind;
 
-Options renewed_in_thirds_of(milliseconds expire) {
-  Options options;
-  options.expire = expire;
-  return options;
-}
-
 /// Of a client on which nothing is held.
 void expect_balanced(const Stats& stats) {
   EXPECT_EQ(stats.acquired, stats.released + stats.lost + stats.abandoned);
@@ -114,8 +108,7 @@ TEST_F(ClientStats, CountWhoGaveUp) {
 }
 
 TEST_F(ClientStats, CountRenewalsInTheBackgroundAndByHand) {
-  Lock lock{client, name, renewed_in_thirds_of(300ms)},
-      by_hand{client, name + "-2", leased_for(60s)};
+  Lock lock{client, name, renewed_for(300ms)}, by_hand{client, name + "-2", leased_for(60s)};
   by_hand.lock();
   by_hand.extend();
   EXPECT_EQ(client.stats().renewed, 1U);
@@ -124,7 +117,7 @@ TEST_F(ClientStats, CountRenewalsInTheBackgroundAndByHand) {
 }
 
 TEST_F(ClientStats, CountALossOnceWhoeverFindsItOut) {
-  Lock renewed{client, name, renewed_in_thirds_of(300ms)};
+  Lock renewed{client, name, renewed_for(300ms)};
   renewed.lock();
   redis.command("DEL", key);
   EXPECT_TRUE(eventually([this] { return client.stats().lost == 1; }));
@@ -185,7 +178,7 @@ TEST_F(ClientStats, CountRenewalsThatHadToReconnect) {
   const RedisServer server;
   Redis own{server.uri()};
   Client other{server.uri()};
-  Lock lock{other, name, renewed_in_thirds_of(600ms)};
+  Lock lock{other, name, renewed_for(600ms)};
   lock.lock();
   EXPECT_TRUE(eventually([&] { return other.stats().renewed >= 1; }));
   own.integer("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
@@ -275,7 +268,7 @@ TEST_F(ClientStats, StartAtNothingInAForkedChild) {
 TEST(QuorumStats, CountWithTheFirstNode) {
   QuorumServers nodes{3};
   const auto clients = nodes.clients();
-  auto options = renewed_in_thirds_of(600ms);
+  auto options = renewed_for(600ms);
   QuorumLock lock{clients, "name", options}, other{clients, "name", options};
   lock.lock();
   EXPECT_FALSE(other.try_lock());
@@ -377,7 +370,7 @@ TEST_F(LockEvents, TellOfAcquisitionAndRelease) {
 }
 
 TEST_F(LockEvents, TellOfRenewalsInTheBackgroundAndByHand) {
-  Lock lock{client, name, traced(renewed_in_thirds_of(300ms))};
+  Lock lock{client, name, traced(renewed_for(300ms))};
   lock.lock();
   EXPECT_TRUE(eventually([this] { return trace.has(Kind::renewed); }));
   lock.unlock();
@@ -394,7 +387,7 @@ TEST_F(LockEvents, TellOfRenewalsInTheBackgroundAndByHand) {
 }
 
 TEST_F(LockEvents, TellOfALossOnceAlsoWithoutRenewal) {
-  for (const auto& options : {renewed_in_thirds_of(300ms), leased_for(300ms)}) {
+  for (const auto& options : {renewed_for(300ms), leased_for(300ms)}) {
     Trace own;
     auto told = options;
     told.on_event = own.callback();
@@ -457,7 +450,7 @@ TEST_F(LockEvents, OfAQuorumLockAreTheSame) {
 TEST_F(LockEvents, MayUseTheLockAndTheClient) {
   std::atomic<int> calls{0};
   std::unique_ptr<Lock> lock;
-  auto options = renewed_in_thirds_of(300ms);
+  auto options = renewed_for(300ms);
   options.on_event = [&](const Event& event) {
     if (event.kind == Kind::released) return;
     EXPECT_TRUE(lock->owns_lock());
@@ -478,7 +471,7 @@ TEST_F(LockEvents, MayUseTheLockAndTheClient) {
 TEST_F(LockEvents, MayReleaseAndDestroyTheLock) {
   std::atomic<bool> gone{false};
   std::unique_ptr<Lock> lock;
-  auto options = renewed_in_thirds_of(300ms);
+  auto options = renewed_for(300ms);
   options.on_event = [&](const Event& event) {
     if (event.kind != Kind::renewed) return;
     lock.reset();
@@ -488,13 +481,13 @@ TEST_F(LockEvents, MayReleaseAndDestroyTheLock) {
   lock->lock();
   EXPECT_TRUE(eventually([&] { return gone.load(); }));
   EXPECT_FALSE(redis.exists(key));
-  Lock next{client, name, renewed_in_thirds_of(300ms)};
+  Lock next{client, name, renewed_for(300ms)};
   next.lock();
   EXPECT_TRUE(eventually([&] { return client.stats().renewed >= 2; })) << "renewals go on";
 }
 
 TEST_F(LockEvents, ThatThrowAreSwallowed) {
-  auto options = renewed_in_thirds_of(300ms);
+  auto options = renewed_for(300ms);
   std::atomic<int> calls{0};
   options.on_event = [&](const Event&) {
     ++calls;
@@ -510,7 +503,7 @@ TEST_F(LockEvents, ThatThrowAreSwallowed) {
 
 TEST_F(LockEvents, AreOverWhenTheLockIsGone) {
   std::atomic<bool> running{false}, gone{false}, late{false};
-  auto options = renewed_in_thirds_of(300ms);
+  auto options = renewed_for(300ms);
   options.on_event = [&](const Event& event) {
     if (gone) late = true;
     if (event.kind != Kind::renewed) return;

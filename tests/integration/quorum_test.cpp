@@ -20,12 +20,6 @@ using std::chrono::steady_clock;
 using ::testing::Each;
 using ::testing::HasSubstr;
 
-Options renewed_in_thirds_of(milliseconds expire) {
-  Options options;
-  options.expire = expire;
-  return options;
-}
-
 class OnThreeNodes : public ::testing::Test {
  protected:
   explicit OnThreeNodes(std::size_t count = 3) : nodes(count) {}
@@ -423,7 +417,7 @@ using QuorumRenewal = OnThreeNodes;
 
 TEST_F(QuorumRenewal, HoldsBeyondTheLease) {
   std::atomic<int> told{0};
-  auto options = renewed_in_thirds_of(1500ms);
+  auto options = renewed_for(1500ms);
   options.on_lost = [&](std::error_code) { ++told; };
   QuorumLock lock{clients, name, options}, other{clients, name};
   lock.lock();
@@ -438,7 +432,7 @@ TEST_F(QuorumRenewal, HoldsBeyondTheLease) {
 }
 
 TEST_F(QuorumRenewal, GoesOnWhenAMinorityIsLost) {
-  QuorumLock lock{clients, name, renewed_in_thirds_of(600ms)};
+  QuorumLock lock{clients, name, renewed_for(600ms)};
   lock.lock();
   ASSERT_TRUE(all_hold(lock.id()));
   nodes.redis(0).command("DEL", key);
@@ -450,7 +444,7 @@ TEST_F(QuorumRenewal, GoesOnWhenAMinorityIsLost) {
 
 TEST_F(QuorumRenewal, TellsOnceThatAMajorityIsLost) {
   std::atomic<int> told{0};
-  auto options = renewed_in_thirds_of(300ms);
+  auto options = renewed_for(300ms);
   options.on_lost = [&](std::error_code error) { told += error == errc::lease_lost ? 1 : 100; };
   QuorumLock lock{clients, name, options};
   lock.lock();
@@ -468,7 +462,7 @@ TEST_F(QuorumRenewal, TellsOnceThatAMajorityIsLost) {
 
 TEST_F(QuorumRenewal, StopsAtMaxHold) {
   std::atomic<int> told{0};
-  auto options = renewed_in_thirds_of(300ms);
+  auto options = renewed_for(300ms);
   options.max_hold = 500ms;
   options.on_lost = [&](std::error_code) { ++told; };
   QuorumLock hanging{clients, name, options}, next{clients, name};

@@ -32,12 +32,6 @@ struct Losses {
   }
 };
 
-Options renewed_every_third_of(milliseconds expire) {
-  Options options;
-  options.expire = expire;
-  return options;
-}
-
 /// For tests that something does not happen: that long it does not.
 void let_pass(milliseconds time) { std::this_thread::sleep_for(time); }
 
@@ -45,7 +39,7 @@ using LockRenewal = OnRedis;
 
 TEST_F(LockRenewal, HoldsBeyondTheLease) {
   Losses losses;
-  auto options = renewed_every_third_of(900ms);
+  auto options = renewed_for(900ms);
   options.on_lost = losses.callback();
   Lock lock{client, name, options}, other{client, name};
   lock.lock();
@@ -64,8 +58,7 @@ TEST_F(LockRenewal, HoldsBeyondTheLease) {
 TEST_F(LockRenewal, WorksForManyLocksOfOneClient) {
   std::vector<std::unique_ptr<Lock>> locks;
   for (int i = 0; i < 300; ++i) {
-    locks.push_back(
-        std::make_unique<Lock>(client, name + std::to_string(i), renewed_every_third_of(1500ms)));
+    locks.push_back(std::make_unique<Lock>(client, name + std::to_string(i), renewed_for(1500ms)));
     locks.back()->lock();
   }
   const auto end = locks.back()->expires_at();
@@ -79,7 +72,7 @@ TEST_F(LockRenewal, EndsWithTheRelease) {
   const RedisServer server;
   Redis own{server.endpoint()};
   const Client its_client{server.uri()};
-  Lock lock{its_client, name, renewed_every_third_of(150ms)};
+  Lock lock{its_client, name, renewed_for(150ms)};
   lock.lock();
   ASSERT_TRUE(eventually([&] { return own.calls_of("pexpire") >= 2; })) << "renewals are seen";
   lock.unlock();
@@ -143,7 +136,7 @@ TEST_F(LockRenewal, SurvivesDroppedConnections) {
   const RedisServer server;
   Redis own{server.endpoint()};
   Losses losses;
-  auto options = renewed_every_third_of(1500ms);
+  auto options = renewed_for(1500ms);
   options.on_lost = losses.callback();
   Lock lock{server.uri(), name, options};
   lock.lock();
@@ -161,7 +154,7 @@ TEST_F(LockRenewal, SurvivesDroppedConnections) {
 
 TEST_F(LockRenewal, SurvivesALostReply) {
   Proxy proxy{redis_lock::Endpoint::parse(test_uri())};
-  Lock lock{proxy.uri(), name, renewed_every_third_of(1500ms)};
+  Lock lock{proxy.uri(), name, renewed_for(1500ms)};
   lock.lock();
   const auto first_end = lock.expires_at();
   proxy.inject("EVALSHA", Fault::lose_reply);
@@ -172,7 +165,7 @@ TEST_F(LockRenewal, SurvivesALostReply) {
 
 TEST_F(LockRenewal, StopsAtMaxHold) {
   Losses losses;
-  auto options = renewed_every_third_of(600ms);
+  auto options = renewed_for(600ms);
   options.max_hold = 1s;
   options.on_lost = losses.callback();
   const Stopwatch watch;
@@ -191,8 +184,8 @@ TEST_F(LockRenewal, StopsAtMaxHold) {
 }
 
 TEST_F(LockRenewal, OfTwoLocksLeavesTheOtherWhenOneIsReleased) {
-  Lock kept{client, name + "-kept", renewed_every_third_of(900ms)};
-  Lock released{client, name + "-released", renewed_every_third_of(900ms)};
+  Lock kept{client, name + "-kept", renewed_for(900ms)};
+  Lock released{client, name + "-released", renewed_for(900ms)};
   kept.lock();
   const auto first_end = kept.expires_at();
   while (steady_clock::now() < first_end) {
@@ -206,7 +199,7 @@ using LockLoss = OnRedis;
 
 TEST_F(LockLoss, IsToldOnceWhenTheKeyIsGone) {
   Losses losses;
-  auto options = renewed_every_third_of(300ms);
+  auto options = renewed_for(300ms);
   options.on_lost = losses.callback();
   Lock lock{client, name, options};
   lock.lock();
@@ -225,7 +218,7 @@ TEST_F(LockLoss, IsToldOnceWhenTheKeyIsGone) {
 
 TEST_F(LockLoss, IsToldOnceForEachAcquisition) {
   Losses losses;
-  auto options = renewed_every_third_of(300ms);
+  auto options = renewed_for(300ms);
   options.on_lost = losses.callback();
   Lock lock{client, name, options};
   for (std::size_t times = 1; times <= 3; ++times) {
@@ -241,7 +234,7 @@ TEST_F(LockLoss, IsToldOnceForEachAcquisition) {
 
 TEST_F(LockLoss, IsToldWhenTheKeyHasAnotherOwner) {
   Losses losses;
-  auto options = renewed_every_third_of(300ms);
+  auto options = renewed_for(300ms);
   options.on_lost = losses.callback();
   Lock lock{client, name, options};
   lock.lock();
@@ -262,7 +255,7 @@ TEST_F(LockLoss, IsToldBeforeTheLeaseEndsWhenTheServerIsAway) {
     RedisServer server;
     std::atomic<int> told{0};
     std::atomic<steady_clock::time_point> told_at{steady_clock::time_point::max()};
-    auto options = renewed_every_third_of(800ms);
+    auto options = renewed_for(800ms);
     options.on_lost = [&](std::error_code) {
       told_at = steady_clock::now();
       ++told;
@@ -308,7 +301,7 @@ TEST_F(LockLoss, IsNotToldOfAReleasedLock) {
 TEST_F(LockLoss, CallbackMayUseTheLock) {
   std::atomic<int> told{0};
   std::unique_ptr<Lock> lock;
-  auto options = renewed_every_third_of(300ms);
+  auto options = renewed_for(300ms);
   options.on_lost = [&](std::error_code) {
     EXPECT_FALSE(lock->owns_lock());
     EXPECT_FALSE(lock->id().empty());
@@ -346,9 +339,9 @@ TEST_F(LockLoss, CallbackMayUnlockALockThatIsDueForRenewal) {
 
 TEST_F(LockLoss, AThrowingCallbackIsCaughtAndTheOthersAreToldToo) {
   Losses losses;
-  auto throwing = renewed_every_third_of(300ms);
+  auto throwing = renewed_for(300ms);
   throwing.on_lost = [](std::error_code) { throw std::runtime_error("from on_lost"); };
-  auto counting = renewed_every_third_of(300ms);
+  auto counting = renewed_for(300ms);
   counting.on_lost = losses.callback();
   Lock first{client, name + "-1", throwing}, second{client, name + "-2", counting};
   first.lock();
@@ -361,7 +354,7 @@ TEST_F(LockLoss, AThrowingCallbackIsCaughtAndTheOthersAreToldToo) {
 
 TEST_F(LockLoss, DestructorWaitsForARunningCallback) {
   std::atomic<bool> entered{false}, left{false};
-  auto options = renewed_every_third_of(300ms);
+  auto options = renewed_for(300ms);
   options.on_lost = [&](std::error_code) {
     entered = true;
     std::this_thread::sleep_for(200ms);
@@ -382,7 +375,7 @@ using LostLock = OnRedis;
 TEST_F(LostLock, IsAcquiredAnewByItsThread) {
   for (const bool renewed : {false, true}) {
     Losses losses;
-    auto options = renewed ? renewed_every_third_of(900ms) : leased_for(60s);
+    auto options = renewed ? renewed_for(900ms) : leased_for(60s);
     options.on_lost = losses.callback();
     Lock lock{client, name, options};
     lock.lock();

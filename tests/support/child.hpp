@@ -30,20 +30,22 @@ struct Exit {
 #endif
 #endif
 
+/// Do all other threads of this process sleep?
+[[nodiscard]] inline bool all_others_sleep() {
+  for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
+    if (task.path().filename() == std::to_string(::gettid())) continue;
+    std::string line;
+    std::getline(std::ifstream{task.path() / "stat"}, line);
+    if (line.find(") S ") == line.npos) return false;
+  }
+  return true;
+}
+
 /// AddressSanitizer of clang 14 does not mind its allocator at a fork: if another thread is in it then, the
 /// child waits for ever. So with it, lets the other threads come to rest first.
 inline void let_threads_rest() {
 #ifdef REDIS_LOCK_TEST_WITH_ASAN
-  const auto all_sleep = [] {
-    for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
-      if (task.path().filename() == std::to_string(::gettid())) continue;
-      std::string line;
-      std::getline(std::ifstream{task.path() / "stat"}, line);
-      if (line.find(") S ") == line.npos) return false;
-    }
-    return true;
-  };
-  static_cast<void>(eventually(all_sleep, std::chrono::seconds{1}));
+  static_cast<void>(eventually(all_others_sleep, std::chrono::seconds{1}));
 #endif
 }
 

@@ -32,7 +32,7 @@ struct Order {
 
 /// What comes from it.
 struct Answer {
-  enum class Kind { started, failed, status, refused, all_over, left_over } kind;
+  enum class Kind { started, failed, not_executed, status, refused, all_over, left_over } kind;
   int value = 0;
   pid_t command = -1;
 };
@@ -148,7 +148,7 @@ class Guard {
     ::close(report[0]);
     if (has_failed) {
       ::waitpid(pid, nullptr, 0);
-      return tell({Answer::Kind::failed, error, 0});
+      return tell({Answer::Kind::not_executed, error});
     }
     command_ = pid;
     processes_.emplace(guardian, pid);
@@ -232,8 +232,8 @@ void Guardian::start(const std::vector<std::pair<std::string, std::string>>& var
     errno = ECHILD;
     fail("starting the command");
   }
+  if (answer.kind == Answer::Kind::not_executed) throw ExecFailure{answer.value};
   if (answer.kind == Answer::Kind::failed) {
-    if (answer.command == 0) throw ExecFailure{answer.value};
     errno = answer.value;
     fail("fork");
   }
@@ -273,7 +273,8 @@ std::optional<Guardian::News> Guardian::news() {
     case Answer::Kind::all_over: return News{News::Kind::all_over};
     case Answer::Kind::left_over: return News{News::Kind::left_over};
     case Answer::Kind::started:
-    case Answer::Kind::failed: break;  // start() has read them
+    case Answer::Kind::failed:
+    case Answer::Kind::not_executed: break;  // start() has read them
   }
   return std::nullopt;
 }

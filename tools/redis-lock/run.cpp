@@ -42,14 +42,13 @@ constexpr milliseconds last_moment{250};
 /// Gets the lock on a thread of its own, so that signals and the end of --wait can end the wait, whatever Redis does.
 class Wait {
  public:
-  /// `deadline`: until then Redis may be away. Before now: one attempt.
-  Wait(std::shared_ptr<Lock> lock, const Signals& signals, const std::optional<milliseconds>& wait)
+  /// Until `deadline` Redis may be away, without one not at all.
+  Wait(std::shared_ptr<Lock> lock, const Signals& signals, bool tries_once,
+       const std::optional<Clock::time_point>& deadline)
       : state_(std::make_shared<State>()) {
-    const bool tries_once = wait && wait->count() == 0;
-    const auto may_be_away = wait ? std::optional{Clock::now() + *wait} : std::nullopt;
     // It is left alone if it takes too long to end, and `signals` with it, until this process is over.
-    std::thread{[state = state_, lock = std::move(lock), &signals, tries_once, may_be_away] {
-      state->get(*lock, tries_once, may_be_away);
+    std::thread{[state = state_, lock = std::move(lock), &signals, tries_once, deadline] {
+      state->get(*lock, tries_once, deadline);
       const std::lock_guard guard{state->mutex};
       state->is_over = true;
       state->changed.notify_all();
@@ -81,7 +80,7 @@ class Wait {
     bool is_over = false, acquired = false;
     std::exception_ptr error;
 
-    void get(Lock& lock, bool tries_once, const std::optional<Clock::time_point>& may_be_away) {
+    void get(Lock& lock, bool tries_once, const std::optional<Clock::time_point>& deadline) {
       for (;;) {
         try {
           acquired = tries_once ? lock.try_lock() : lock.lock(stop.get_token());
@@ -89,17 +88,16 @@ class Wait {
           return;
         } catch (const Error& failure) {
           error = std::current_exception();
-          const bool goes_on = !tries_once && may_be_away && is_passing(failure);
-          if (!goes_on) return;
+          if (!deadline || !is_passing(failure)) return;
         } catch (...) {
           error = std::current_exception();
           return;
         }
         std::unique_lock guard{mutex};
         constexpr milliseconds pause{500};
-        const auto until = std::min(*may_be_away, Clock::now() + pause);
+        const auto until = std::min(*deadline, Clock::now() + pause);
         (void)changed.wait_until(guard, stop.get_token(), until, [] { return false; });
-        if (stop.stop_requested() || Clock::now() >= *may_be_away) return;
+        if (stop.stop_requested() || Clock::now() >= *deadline) return;
       }
     }
   };
@@ -161,9 +159,10 @@ std::optional<End> acquire(const std::shared_ptr<Lock>& lock, const Place& place
     lock->unlock(ignored);
     return End{0, signal};
   };
+  const bool tries_once = run.wait && run.wait->count() == 0;
   std::optional<Clock::time_point> deadline;
-  if (run.wait && run.wait->count() > 0) deadline = Clock::now() + *run.wait;
-  Wait wait{lock, signals, run.wait};
+  if (run.wait && !tries_once) deadline = Clock::now() + *run.wait;
+  Wait wait{lock, signals, tries_once, deadline};
   while (!wait.is_over()) {
     if (const auto signal = end_by_signal(signals)) {
       // What is still under way then ends with its lease, if Redis comes to it at all.
@@ -248,7 +247,6 @@ class Attendance {
         } else {
           end_.status = WEXITSTATUS(news.value);
         }
-        has_ended_ = true;
         return ending_ ? std::nullopt : std::optional{end_};
       case Kind::refused:
         say("the command runs as another user: signal " + std::to_string(news.value) +
@@ -270,7 +268,7 @@ class Attendance {
   const Lock& lock_;
   const std::atomic<bool>& lost_;
   const Run& run_;
-  bool ending_ = false, has_ended_ = false;
+  bool ending_ = false;
   End end_;
 };
 

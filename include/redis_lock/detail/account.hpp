@@ -106,7 +106,7 @@ class Account {
   [[nodiscard]] bool is_told_losses() const noexcept { return on_lost_ != nullptr; }
   [[nodiscard]] bool is_told_errors() const noexcept { return on_error_ != nullptr; }
   void tell(Event::Kind kind, std::string_view id, nanoseconds duration) const noexcept {
-    if (is_told()) call_back(on_event_, Event{kind, name_, id, duration});
+    if (is_told()) tell(Event{kind, {}, id, duration});
   }
   /// The name of the lock is set here.
   void tell(Event event) const noexcept {

@@ -82,13 +82,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
       if (ended_.joinable()) all.push_back(std::move(ended_));
     }
     wake_.notify_all();
-    for (auto& thread : all) {
-      if (thread.get_id() == std::this_thread::get_id()) {
-        thread.detach();
-      } else {
-        thread.join();
-      }
-    }
+    for (auto& thread : all) join_or_detach(thread);
   }
 
  private:

@@ -258,14 +258,6 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
   }
 }
 
-/// How messages name a borrowed connection: with its server, where hiredis knows it.
-[[nodiscard]] inline std::string text_of(const redisContext& context) {
-  std::string text = "borrowed context";
-  if (context.unix_sock.path) return text + " to " + context.unix_sock.path;
-  if (!context.tcp.host) return text;
-  return text + " to " + context.tcp.host + ':' + std::to_string(context.tcp.port);
-}
-
 /// What the server said before it hung up, if it was an error: it can be read although nothing can be sent any more.
 [[nodiscard]] inline std::optional<Reply> last_words(redisContext& context) {
   std::array<char, 1024> bytes;

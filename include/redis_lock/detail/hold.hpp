@@ -25,6 +25,11 @@ struct RenewalFailure {
   Time since;
   errc code;
   std::string text;
+
+  void add_to(Event& event) const noexcept {
+    event.error = make_error_code(code);
+    event.failing_since = to_steady(since);
+  }
 };
 
 /// One acquisition while it lasts: shared by its Lock and the renewal thread.
@@ -129,10 +134,7 @@ struct Hold {
       } catch (const std::exception&) {  // no memory for the words
       }
     }
-    if (why) {
-      event.error = make_error_code(why->code);
-      event.failing_since = to_steady(why->since);
-    }
+    if (why) why->add_to(event);
     event.message = words;
     account->tell(event);
   }
@@ -208,9 +210,8 @@ struct Hold {
   void tell_failure(const std::shared_ptr<const RenewalFailure>& why, Time at) noexcept {
     Event event{Event::Kind::renewal_failed, {}, id, held_for(at)};
     if (why) {
-      event.error = make_error_code(why->code);
+      why->add_to(event);
       event.message = why->text;
-      event.failing_since = to_steady(why->since);
     }
     account->tell(event);
   }

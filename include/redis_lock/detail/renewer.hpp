@@ -58,13 +58,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       stopping_ = true;
     }
     wake_.notify_all();
-    if (thread_.joinable()) {
-      if (thread_.get_id() == std::this_thread::get_id()) {
-        thread_.detach();
-      } else {
-        thread_.join();
-      }
-    }
+    if (thread_.joinable()) join_or_detach(thread_);
     callbacks_->stop();
   }
 

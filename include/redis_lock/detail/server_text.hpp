@@ -1,5 +1,8 @@
 #pragma once
 
+#include <hiredis/hiredis.h>
+
+#include <cstdint>
 #include <string>
 
 #include <redis_lock/detail/failures.hpp>
@@ -19,6 +22,15 @@ namespace redis_lock::detail {
 [[nodiscard]] inline std::string text_of(const Endpoint& endpoint) {
   return endpoint.unix_socket.empty() ? text_of(Address{endpoint.host, endpoint.port})
                                       : endpoint.unix_socket;
+}
+
+/// Of a borrowed connection: with its server, where hiredis knows it.
+[[nodiscard]] inline std::string text_of(const redisContext& context) {
+  std::string text = "borrowed context";
+  if (context.unix_sock.path) return text + " to " + context.unix_sock.path;
+  if (!context.tcp.host) return text;
+  return text + " to " +
+         text_of(Address{context.tcp.host, static_cast<std::uint16_t>(context.tcp.port)});
 }
 
 /// Where the endpoint was read from, to stand behind a server's address in a message.

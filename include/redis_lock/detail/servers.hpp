@@ -93,8 +93,7 @@ class Servers final : public Redirector {
   /// The failure of a connection that was open: an answer of the server is left as it is.
   [[nodiscard]] Fault named(const Connection& connection, const Fault& fault) const {
     if (fault.code() == errc::server_error || fault.code() == errc::too_few_replicas) return fault;
-    if (!fail_over())
-      return detail::named("server " + text_of(endpoint_) + origin_of(endpoint_), fault);
+    if (!fail_over()) return named(fault);
     return named(is_cluster() ? "server" : "master", connection.server(), fault);
   }
 
@@ -155,7 +154,7 @@ class Servers final : public Redirector {
       try {
         return std::make_unique<Connection>(endpoint_, resolver_, deadline, greeting);
       } catch (const Fault& fault) {
-        throw detail::named("server " + text_of(endpoint_) + origin_of(endpoint_), fault);
+        throw named(fault);
       }
     }
     deadline = std::min(deadline, after(Time::clock::now(), longest_way()));
@@ -196,6 +195,10 @@ class Servers final : public Redirector {
     return endpoint;
   }
 
+  /// Of the only server there is.
+  [[nodiscard]] Fault named(const Fault& fault) const {
+    return detail::named("server " + text_of(endpoint_) + origin_of(endpoint_), fault);
+  }
   [[nodiscard]] Fault named(const char* role, const Address& server, const Fault& fault) const {
     return detail::named(std::string(role) + ' ' + text_of(server) + origin_of(endpoint_), fault);
   }

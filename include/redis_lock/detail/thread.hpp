@@ -33,4 +33,13 @@ template <class Function>
   }
 }
 
+/// Waits for the end of a thread, unless it is the calling one: that is left to itself.
+inline void join_or_detach(std::thread& thread) {
+  if (thread.get_id() == std::this_thread::get_id()) {
+    thread.detach();
+  } else {
+    thread.join();
+  }
+}
+
 }  // namespace redis_lock::detail
