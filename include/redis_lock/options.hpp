@@ -38,6 +38,13 @@ struct Options {
   /// lock of a holder that hangs comes free. Default `no_expiry`; no effect without auto_renewal.
   std::chrono::milliseconds max_hold = no_expiry;
 
+  /// Nobody else gets the lock before that time has passed since it was acquired: unlock() and ~Lock() return at once, but
+  /// the key stays in Redis for the rest, under the id of who held it. So a job that is shorter than the clocks of its
+  /// hosts differ runs on one of them. reset() frees the lock all the same; and if Redis is away at the release, or
+  /// the holder dies, the lease does. Default 0, at least 0. Not together with a fixed `id` or
+  /// local_handoffs.
+  std::chrono::milliseconds min_hold{0};
+
   /// How long the wake-up signal of a release stays in Redis when nobody waits for it. Default 1 s.
   std::chrono::milliseconds signal_expire{1000};
 

@@ -158,8 +158,8 @@ TEST_F(DependableRun, HasEndedTheCommandWhenTheLeaseEnds) {
     RedisServer frozen;
     std::filesystem::remove(file("ready"));
     auto child = start(run({"--expire", "1500ms", "--grace", "10s"},
-                           "trap '' TERM; touch " + file("ready") + "; while :; do date +%s%3N > " +
-                               file("beat") + "; sleep 0.01; done"),
+                           "trap '' TERM; cd " + folder + "; touch ready; while :; do " +
+                               "date +%s%3N > new && mv new beat; sleep 0.01; done"),
                        frozen.uri());
     ASSERT_TRUE(exists("ready"));
     frozen.pause();

@@ -3,7 +3,10 @@
 namespace redis_lock_test {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::Gt;
 using ::testing::HasSubstr;
+using ::testing::Le;
 using ::testing::Not;
 using ::testing::StartsWith;
 
@@ -71,6 +74,27 @@ TEST_F(RunCommand, HasItsKeysUnderTheGivenPrefixes) {
   std::ofstream{file("go")};
   EXPECT_EQ(child.exit_code(), 0);
   EXPECT_TRUE(redis.exists("s:" + name)) << "the signal of the release";
+}
+
+TEST_F(RunCommand, KeepsTheLockForTheRestOfTheTimeThatItIsToBeHeldAtLeast) {
+  EXPECT_EQ(status_of(run({"--at-least", "1m"}, "exit 3")), 3);
+  EXPECT_THAT(redis.integer("PTTL", key), AllOf(Gt(50'000), Le(60'000)));
+  EXPECT_EQ(status_of(run({"-n", "-E", "0"}, "touch " + file("ran"))), 0);
+  EXPECT_FALSE(std::filesystem::exists(file("ran")));
+}
+
+TEST_F(RunCommand, KeepsNoLockForACommandThatCouldNotBeStarted) {
+  EXPECT_EQ(status_of({"run", "--at-least", "1m", name, "--", file("none")}), 127);
+  EXPECT_TRUE(is_free());
+}
+
+TEST_F(RunCommand, CountsUnderTheGivenPrefix) {
+  EXPECT_EQ(status_of(run({"--fencing", "--fence-prefix", "f:"}, "exit 0")), 0);
+  EXPECT_EQ(redis.string("GET", "f:" + name), "1");
+  EXPECT_EQ(status_of(run({"--fence-prefix", "f:"}, "exit 0")), 64) << "there is no --fencing";
+  EXPECT_EQ(status_of(run({"--fencing", "--fence-prefix", "lock:f:"}, "exit 0")), 64);
+  EXPECT_EQ(err(),
+            "redis-lock: fence_prefix must not begin with key_prefix, or be signal_prefix\n");
 }
 
 TEST_F(RunCommand, RenewsItsLease) {

@@ -190,6 +190,12 @@ void check_subcommand(const std::vector<std::string>& words) {
   throw CLI::ParseError(text, CLI::ExitCodes::ExtrasError);
 }
 
+/// What it says, without the name of the library.
+std::string words_of(const std::exception& error) {
+  const std::string text = error.what(), prefix = "redis_lock: ";
+  return text.compare(0, prefix.size(), prefix) == 0 ? text.substr(prefix.size()) : text;
+}
+
 int dispatch(int argc, char** argv) {
   // What stands behind "--" is the command's, and nothing of it is an option of ours.
   char** const end = argv + argc;
@@ -226,8 +232,19 @@ int dispatch(int argc, char** argv) {
   add_duration(run_command, "--grace",
                "When the lock is lost: how long the command has from TERM to KILL (default 10s)",
                [&](milliseconds time) { run.grace = time; });
-  run_command.add_flag("--fencing", run.fencing,
-                       "Take a fencing token, exported as REDIS_LOCK_FENCE");
+  add_duration(
+      run_command, "--at-least",
+      "Nobody else gets the lock before so long after it was acquired, also if the command "
+      "ends earlier (default 0)",
+      [&](milliseconds time) { run.at_least = time; });
+  auto* const fencing = run_command.add_flag("--fencing", run.fencing,
+                                             "Take a fencing token, exported as REDIS_LOCK_FENCE");
+  run_command
+      .add_option("--fence-prefix", run.fence_prefix,
+                  "What the key of the counter of these tokens begins with")
+      ->needs(fencing)
+      ->capture_default_str()
+      ->type_name("PREFIX");
   run_command.add_flag("--pass-url", run.passes_url,
                        "Leave REDIS_URL in the environment of the command");
   run_command
@@ -318,15 +335,13 @@ int main(int argc, char** argv) {
   try {
     status = dispatch(argc, argv);
   } catch (const redis_lock::Error& error) {
-    const std::string text = error.what(), prefix = "redis_lock: ";
-    const auto from = text.compare(0, prefix.size(), prefix) == 0 ? prefix.size() : 0;
-    say(printable(text.substr(from)));
+    say(printable(words_of(error)));
     status = Status::no_redis;
   } catch (const std::invalid_argument& error) {
-    say(printable(error.what()));
+    say(printable(words_of(error)));
     status = Status::usage;
   } catch (const std::exception& error) {
-    say(printable(error.what()));
+    say(printable(words_of(error)));
     status = Status::system_failed;
   }
   if (!flush_output() && status == Status::done) status = Status::no_output;

@@ -12,7 +12,7 @@ _redis_lock() {
 
   local everywhere="--uri --uri-file --key-prefix --signal-prefix --help"
   local -A options=(
-    [run]="-w --wait -n --no-wait --expire --fencing --pass-url -E --conflict-exit-code --grace $everywhere"
+    [run]="-w --wait -n --no-wait --expire --at-least --fencing --fence-prefix --pass-url -E --conflict-exit-code --grace $everywhere"
     [list]="--json --waiters $everywhere"
     [show]="--json --waiters $everywhere"
     [reset]="--yes --all $everywhere"
@@ -25,14 +25,14 @@ _redis_lock() {
         [[ $subcommand != run ]] || _command_offset $((i + 1))
         return
         ;;
-      --uri | --uri-file | -w | --wait | --expire | --grace | -E | --conflict-exit-code | --key-prefix | --signal-prefix) ((i++)) ;;
+      --uri | --uri-file | -w | --wait | --expire | --at-least | --grace | -E | --conflict-exit-code | --fence-prefix | --key-prefix | --signal-prefix) ((i++)) ;;
       -*) ;;
       *) has_name=yes ;;
     esac
   done
 
   case $prev in
-    -w | --wait | --expire | --grace)
+    -w | --wait | --expire | --at-least | --grace)
       COMPREPLY=($(compgen -W "500ms 5s 30s 1m 5m 1h" -- "$cur"))
       return
       ;;
@@ -46,7 +46,7 @@ _redis_lock() {
       _filedir
       return
       ;;
-    -E | --conflict-exit-code | --key-prefix | --signal-prefix) return ;;
+    -E | --conflict-exit-code | --fence-prefix | --key-prefix | --signal-prefix) return ;;
   esac
 
   if [[ $subcommand == run && $has_name ]]; then

@@ -151,12 +151,23 @@ std::optional<int> end_by_signal(const Signals& signals) {
   return std::nullopt;
 }
 
+/// Frees the lock. Where no command has run, --at-least is of no effect.
+std::error_code unlock(Lock& lock, const Run& run, bool has_run) {
+  std::error_code error;
+  lock.unlock(error);
+  if (has_run || run.at_least.count() == 0) return error;
+  try {
+    (void)lock.reset(lock.id());
+  } catch (const Error&) {  // it stays for that time
+  }
+  return error;
+}
+
 /// Waits for the lock. Nothing: it is acquired.
 std::optional<End> acquire(const std::shared_ptr<Lock>& lock, const Place& place, const Run& run,
                            const Signals& signals) {
   const auto free = [&](int signal) {
-    std::error_code ignored;
-    lock->unlock(ignored);
+    (void)unlock(*lock, run, false);
     return End{0, signal};
   };
   const bool tries_once = run.wait && run.wait->count() == 0;
@@ -282,7 +293,9 @@ End run(const Place& place, const Run& run) {
   Guardian guardian{signals, run.command, std::min(run.grace, run.expire / 3)};
   redis_lock::Options options;
   options.expire = run.expire;
+  options.min_hold = run.at_least;
   options.fencing = run.fencing;
+  options.fence_prefix = run.fence_prefix;
   options.id_prefix = redis_lock::host_and_pid();
   options.key_prefix = place.key_prefix;
   options.signal_prefix = place.signal_prefix;
@@ -297,7 +310,7 @@ End run(const Place& place, const Run& run) {
   }
 
   End end;
-  bool is_ended_early = false;
+  bool has_run = false, is_ended_early = false;
   try {
     if (!lost && lock->owns_lock()) {
       const char* const url = run.passes_url ? std::getenv("REDIS_URL") : nullptr;
@@ -306,6 +319,7 @@ End run(const Place& place, const Run& run) {
            {"REDIS_LOCK_NAME", run.name},
            {"REDIS_LOCK_ID", lock->id()},
            {"REDIS_LOCK_FENCE", run.fencing ? std::to_string(lock->fencing_token()) : ""}});
+      has_run = true;
       Attendance attendance{guardian, signals, *lock, lost, run};
       end = attendance.attend();
       is_ended_early = attendance.is_ended_early();
@@ -313,10 +327,12 @@ End run(const Place& place, const Run& run) {
   } catch (const ExecFailure& failure) {
     say(printable(run.command.front()) + ": " + std::strerror(failure.error));
     end.status = failure.error == ENOENT ? Status::not_found : Status::not_executable;
+  } catch (...) {
+    (void)unlock(*lock, run, has_run);
+    throw;
   }
   guardian.finish();
-  std::error_code error;
-  lock->unlock(error);
+  const auto error = unlock(*lock, run, has_run);
   if (end.status == Status::not_ended) return end;
   if (lost || is_ended_early || error == errc::lease_lost) {
     if (!is_ended_early)

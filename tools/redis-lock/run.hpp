@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <redis_lock/options.hpp>
+
 #include "place.hpp"
 #include "status.hpp"
 
@@ -17,7 +19,9 @@ struct Run {
   std::optional<std::chrono::milliseconds> wait;  // none: for ever
   std::chrono::milliseconds expire{30'000};
   std::chrono::milliseconds grace{10'000};  // from TERM to KILL when the lock is lost
+  std::chrono::milliseconds at_least{0};    // how long nobody else gets the lock
   bool fencing = false;
+  std::string fence_prefix = redis_lock::Options{}.fence_prefix;
   int conflict_status = Status::no;
   bool passes_url = false;  // REDIS_URL, to the command
 };

@@ -78,6 +78,11 @@ inline void require(bool good, const char* complaint) {
   require(options.expire > milliseconds::zero(), "expire must be positive");
   require(options.signal_expire > milliseconds::zero(), "signal_expire must be positive");
   require(options.max_hold > milliseconds::zero(), "max_hold must be positive");
+  require(options.min_hold >= milliseconds::zero(), "min_hold must not be negative");
+  if (options.min_hold > milliseconds::zero()) {
+    require(options.id.empty(), "min_hold is for random ids: id must be empty");
+    require(options.local_handoffs == 0, "min_hold needs local_handoffs of 0");
+  }
   require(options.id.empty() || options.id_prefix.empty(),
           "id_prefix is for random ids: id must be empty");
   require(options.key_prefix != options.signal_prefix, "key_prefix and signal_prefix must differ");
@@ -98,6 +103,7 @@ inline void require(bool good, const char* complaint) {
   }
   if (options.expire != no_expiry) options.expire = limited(options.expire);
   options.signal_expire = limited(options.signal_expire);
+  options.min_hold = limited(options.min_hold);
   options.replicas.timeout = limited(options.replicas.timeout);
   return options;
 }

@@ -87,7 +87,8 @@ class Core {
 
   /// After an acquisition or a release that was given up on: makes sure that its id does not hold the
   /// lock. Where that cannot be done, the lease does it.
-  void give_up(const Keys& keys, std::string_view id, std::string_view signal_expire) noexcept try {
+  void give_up(const Keys& keys, std::string_view id, std::string_view signal_expire,
+               std::string_view kept_for = {}) noexcept try {
     const CancellationPause no_cancellation;
     if (borrowed_) return;
     // All in one write, which needs no answer: so it works, later, on a server that is frozen now.
@@ -96,7 +97,7 @@ class Core {
         Connection::Greeting::with_first_commands);
     const auto database = std::to_string(endpoint_.database);
     auto commands = greeting(endpoint_, database);
-    add_call(commands, {&release_script, {keys.lock, keys.signal, id, signal_expire}}, false);
+    add_call(commands, release_call(keys, id, signal_expire, kept_for), false);
     (void)connection->exchange_within(commands, std::min(endpoint_.command_timeout, patience));
   } catch (const std::exception&) {  // the fault that came before this one is what gets reported
   }

@@ -42,7 +42,7 @@ struct DeferredRelease {
   std::shared_ptr<Callbacks> callbacks;  // of the client; may be null
 
   [[nodiscard]] ScriptCall call() const {
-    return {&release_script, {keys.lock, keys.signal, hold->id, signal_expire}};
+    return release_call(keys, hold->id, signal_expire, hold->kept_for);
   }
 
   /// Looks at the reply, and reports what unlock() would have reported.

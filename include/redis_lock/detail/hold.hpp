@@ -43,6 +43,7 @@ struct Hold {
   std::shared_ptr<const Account> account;
 
   std::uint64_t fencing_token = 0;  // 0: none
+  std::string kept_for;             // how long the key stays when it is released; empty: not at all
 
   std::atomic<Time> expires_at{Time::min()};
   std::atomic<Time> since{Time::min()};  // when the present holder got it

@@ -82,7 +82,7 @@ class Holder : public Holding<Hold, HolderBooks> {
       } catch (const Error&) {
         throw;
       } catch (const std::exception&) {  // no memory
-        core_->give_up(keys_, hold->id, signal_expire_);
+        core_->give_up(keys_, hold->id, signal_expire_, hold->kept_for);
         throw;
       }
     });
@@ -286,7 +286,8 @@ class Holder : public Holding<Hold, HolderBooks> {
         answer = core_->perform(terms, [&](Connection& connection) {
           const bool in_doubt = std::exchange(may_have_run, true);
           try {
-            const auto said = release_or_say(connection, keys_, hold->id, signal_expire_);
+            const auto said =
+                release_or_say(connection, keys_, hold->id, signal_expire_, hold->kept_for);
             return in_doubt ? Extension::extended : said;
           } catch (const Fault& fault) {
             if (fault.code() == errc::server_error) may_have_run = in_doubt;  // it was refused
@@ -295,7 +296,8 @@ class Holder : public Holding<Hold, HolderBooks> {
         });
       } catch (const Fault& fault) {
         // What a frozen server has in its buffers may not be enough: it may have to be told the script.
-        if (fault.code() == errc::timed_out) core_->give_up(keys_, hold->id, signal_expire_);
+        if (fault.code() == errc::timed_out)
+          core_->give_up(keys_, hold->id, signal_expire_, hold->kept_for);
         if (!lost) throw error_of("unlock", name(), fault);
       }
     }

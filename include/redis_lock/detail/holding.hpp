@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -168,6 +169,7 @@ class Holding {
     std::optional<Event::Kind> how;
     try {
       const LeaveGate leave{&state.gate};
+      if (options_.min_hold > milliseconds::zero()) keep(*hold);
       how = free(hold);
     } catch (...) {
       hold->end(Event::Kind::abandoned);
@@ -269,6 +271,13 @@ class Holding {
   }
 
  private:
+  /// Has the key of what is released stay for what is left of min_hold.
+  void keep(HoldType& hold) const {
+    const auto rest =
+        std::chrono::ceil<milliseconds>(options_.min_hold - hold.held_for(Time::clock::now()));
+    if (rest > milliseconds::zero()) hold.kept_for = std::to_string(rest.count());
+  }
+
   const std::string name_;
   const Options options_;
   mutable ProcessLocal<State> state_;

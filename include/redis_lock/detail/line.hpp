@@ -30,11 +30,11 @@ namespace redis_lock::detail {
 /// A release that may have to be sent again, by then perhaps on behalf of nobody who is still there.
 struct PendingRelease {
   Keys keys;
-  std::string id, signal_expire;
+  std::string id, signal_expire, kept_for{};
 
   /// As text: it runs whether or not the server knows the script, so that nobody need wait for the answer.
   void add_to(Commands& commands) const {
-    add_call(commands, {&release_script, {keys.lock, keys.signal, id, signal_expire}}, false);
+    add_call(commands, release_call(keys, id, signal_expire, kept_for), false);
   }
   [[nodiscard]] std::string encode() const {
     Commands commands;

@@ -301,7 +301,8 @@ class Pool {
         const auto limit = after(Time::clock::now(), patience);
         connection = servers_->connect(servers_->slot_of(release.keys.lock), limit);
         LimitedLink link{*connection, limit};
-        (void)detail::release(link, release.keys, release.hold->id, release.signal_expire);
+        (void)release_or_say(link, release.keys, release.hold->id, release.signal_expire,
+                             release.hold->kept_for);
         release.succeed();
         continue;
       } catch (const Fault& fault) {

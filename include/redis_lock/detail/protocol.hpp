@@ -41,6 +41,16 @@ redis.call('DEL', KEYS[1])
 return 0)",
                                        "8df502726fd58c7b87143fc8d59c3c042f837b83", "2", 4};
 
+// As the release, but its key stays for a while.
+inline constexpr Script keep_script{R"(local id = redis.call('GET', KEYS[1])
+if id ~= ARGV[1] then return id and 1 or 3 end
+redis.call('DEL', KEYS[2])
+redis.call('LPUSH', KEYS[2], 1)
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 0)",
+                                    "7e368356d3d0e154ce55b18b70a4970cf0953971", "2", 5};
+
 inline constexpr Script extend_script{R"(local id = redis.call('GET', KEYS[1])
 if id ~= ARGV[1] then return id and 1 or 3 end
 if redis.call('PTTL', KEYS[1]) < 0 then return 2 end
@@ -185,12 +195,20 @@ enum class Extension {
   }
 }
 
+/// The lock stays for `kept_for` milliseconds, under the id of who held it, unless that is empty.
+[[nodiscard]] inline ScriptCall release_call(const Keys& keys, std::string_view id,
+                                             std::string_view signal_expire,
+                                             std::string_view kept_for = {}) {
+  const auto& script = kept_for.empty() ? release_script : keep_script;
+  return {&script, {keys.lock, keys.signal, id, signal_expire, kept_for}};
+}
+
 /// Frees the lock if it is held under `id`, and signals. `extended` means that it was.
 template <class Link>
 [[nodiscard]] Extension release_or_say(Link& link, const Keys& keys, std::string_view id,
-                                       std::string_view signal_expire) {
-  const auto replies =
-      evaluate(link, {{&release_script, {keys.lock, keys.signal, id, signal_expire}}});
+                                       std::string_view signal_expire,
+                                       std::string_view kept_for = {}) {
+  const auto replies = evaluate(link, {release_call(keys, id, signal_expire, kept_for)});
   return extension_of(integer_of_repeatable(replies.front(), "the release script"));
 }
 

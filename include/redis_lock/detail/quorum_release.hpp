@@ -26,7 +26,12 @@ class QuorumRelease {
       : nodes_(nodes),
         hold_(hold),
         releases_(nodes.size()),
-        lease_end_(after(Time::clock::now(), hold.lease)) {}
+        lease_end_(after(Time::clock::now(), hold.lease)) {
+    if (hold.kept_for.empty()) return;
+    auto release = *hold.release;
+    release.kept_for = hold.kept_for;
+    hold.release = std::make_shared<const PendingRelease>(std::move(release));
+  }
 
   /// Was it held until now? It must not be renewed any more. Throws Fault if that cannot be found out.
   [[nodiscard]] bool run() {
