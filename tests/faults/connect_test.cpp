@@ -253,6 +253,18 @@ TEST_F(HangingResolver, IsAskedOnceForAName) {
   EXPECT_TRUE(eventually([&] { return !error_of([&] { lock.lock(); }); }));
 }
 
+TEST_F(HangingResolver, ThatAnsweredWhenNobodyWaitedAnyMoreIsAskedAnew) {
+  names().set(host, {"127.0.0.2"});  // where nobody listens
+  names().hang();
+  Lock lock{uri("retry_for=0&connect_timeout=50"), name};
+  EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::connection_failed);
+  names().answer_again();
+  ASSERT_TRUE(eventually([] { return names().under_way() == 0; }));
+  std::this_thread::sleep_for(50ms);  // the look-up goes on to tell its answer
+  names().set(host, {"127.0.0.1"});
+  EXPECT_TRUE(lock.try_lock_for(soon));
+}
+
 TEST_F(HangingResolver, DoesNoHarmToAHolderWhoseConnectionsBreak) {
   Complaints losses;
   Options options;

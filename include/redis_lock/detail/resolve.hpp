@@ -123,7 +123,7 @@ class Resolver {
   [[nodiscard]] std::shared_ptr<LookUp> start(const std::string& host) {
     const std::lock_guard guard{mutex_};
     auto& running = running_[host];
-    if (running) return running;
+    if (running && !collect(host, *running)) return running;
     auto fresh = std::make_shared<LookUp>();
     without_signals([fresh, host] {
       Answer answer;
@@ -144,7 +144,14 @@ class Resolver {
     const std::lock_guard guard{mutex_};
     auto& running = running_[host];
     if (running == done) running.reset();
-    if (done->answer.code == 0) good_[host] = done->answer.addresses;
+    (void)collect(host, *done);
+  }
+
+  /// Keeps what was found, if the look-up is over: it may be old, where nobody has waited for it.
+  [[nodiscard]] bool collect(const std::string& host, LookUp& look_up) {
+    const std::lock_guard guard{look_up.mutex};
+    if (look_up.done && look_up.answer.code == 0) good_[host] = look_up.answer.addresses;
+    return look_up.done;
   }
 
   mutable std::mutex mutex_;
