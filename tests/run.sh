@@ -21,7 +21,7 @@ needed_packages=(
   doxygen   # builds the reference
   clang-format clang-tidy  # tests/lint.sh
   bash-completion mandoc  # the completion of redis-lock, and its manual page
-  python3-yaml  # its recipes
+  jq python3-yaml  # its recipes
   dpkg-dev file  # cpack finds with them which libraries a package needs
   spin      # checks the model of the protocol
   libssl-dev openssl  # TLS, in the preset clang

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the recipes of docs/command.md as they stand there, but for the paths in them.
+# Runs the recipes of docs/command.md and docs/observing.md as they stand there, but for the paths in them.
 # Redis is at $REDIS_URL (examples/run_with_redis.sh), the program at $REDIS_LOCK.
 set -euo pipefail
 
@@ -26,7 +26,7 @@ block() {
     inside { code = code $0 "\n" }
     END { exit !found }' "$docs/$1" |
     sed "s|redis://locks.internal|$REDIS_URL|; s|/usr/bin/redis-lock|$REDIS_LOCK|
-         s|/usr/local/bin|$folder|g"
+         s|/usr/local/bin|$folder|g; s|/var/lib/prometheus/node-exporter|$folder|g"
 }
 
 # program <name>: a program of the recipes, from stdin.
@@ -112,5 +112,38 @@ print(*json.loads(lines["ENTRYPOINT"]), *json.loads(lines["CMD"]), sep="\0", end
 else
   echo "there may be no PID namespaces here: the entry point was not run"
 fi
+
+# metrics <file>: its samples, as Prometheus reads them.
+metrics() {
+  /usr/bin/python3 -c '
+import sys
+from prometheus_client.parser import text_fd_to_metric_families
+for family in text_fd_to_metric_families(sys.stdin):
+    for sample in family.samples:
+        print(sample.name, repr(sample.labels["name"]), sample.value)' <"$1"
+}
+
+block observing.md sh "redis-lock list" >"$folder/list"
+redis-cli -s "${REDIS_URL#unix://}" >/dev/null <<'END'
+SET "lock:a \"b\" \\c\nd" x
+SET lock:e x PX 60000
+END
+sh "$folder/list"
+expect "metrics of locks" "$(metrics "$folder/redis_lock.prom" | sed -E 's/ (5[0-9]|60)\.[0-9]+$/ a minute/')" \
+  "redis_lock_held 'a \"b\" \\\\c\\nd' 1.0
+redis_lock_held 'e' 1.0
+redis_lock_seconds_left 'e' a minute"
+cp "$folder/redis_lock.prom" "$folder/before"
+! REDIS_URL="unix://$folder/none?retry_for=0ms" sh "$folder/list" 2>/dev/null || expect "status without Redis" 0 69
+cmp "$folder/before" "$folder/redis_lock.prom" || expect "metrics without Redis" other "as before"
+
+block observing.md sh "redis-lock run" | program recorded
+for status in 0 3; do
+  twice "recorded, report $status" $status "$folder/recorded" nightly-report "$folder/report"
+  expect "metrics of a job" \
+    "$(metrics "$folder/redis_lock_job_nightly-report.prom" | sed -E 's/ [0-9]{10}\.0$/ a time/')" \
+    "redis_lock_job_status 'nightly-report' $status.0
+redis_lock_job_end_seconds 'nightly-report' a time"
+done
 
 ((failures == 0))
