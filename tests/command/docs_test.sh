@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The manual page and the completion for bash know every option that the program has, by what its --help says, and
-# no other; docs/command.md names them all; and completing works as a person at a prompt would have it.
+# no other; docs/command.md names them all, and no test that is not there; and completing works as a person at a prompt
+# would have it.
 #   docs_test.sh <redis-lock> <folder of the project>
 set -euo pipefail
 
@@ -81,6 +82,14 @@ for status in 64 69 71 74 75 77 126 127 128+n; do
   grep -q "^\.It Li $status$" "$folder/redis-lock.1" || expect "status $status in the page" missing there
   grep -q "^| $status |" "$guide" || expect "status $status in docs/command.md" missing there
 done
+
+# The tests that docs/command.md names in the column "held by": one at least in each row.
+while IFS='|' read -r _ situation _ tests _; do
+  names=$(grep -oE '[A-Za-z]+\.[A-Za-z]+' <<<"$tests") || expect "tests for$situation" none "one at least"
+  for test in $names; do
+    grep -qE "^TEST(_F)?\(${test%.*}, ${test#*.}\)" "$2"/tests/command/*.cpp || expect "$test in tests/command" missing there
+  done
+done < <(awk '/^\| .*\| held by \|/ { inside = 1; getline; next } !/^\|/ { inside = 0 } inside' "$guide")
 
 mandoc -T lint -W warning "$folder/redis-lock.1" || expect "mandoc" warns "is silent"
 ((failures == 0))
