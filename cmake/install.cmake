@@ -5,13 +5,9 @@ include(GNUInstallDirs)
 
 set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/redis_lock")
 
-if(CMAKE_VERSION VERSION_GREATER_EQUAL 3.23)
-  install(TARGETS redis_lock EXPORT redis_lock-targets FILE_SET HEADERS COMPONENT dev)
-else()
-  install(TARGETS redis_lock EXPORT redis_lock-targets)
-  install(DIRECTORY include/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-    COMPONENT dev FILES_MATCHING PATTERN "*.hpp")
-endif()
+install(TARGETS redis_lock EXPORT redis_lock-targets)
+install(DIRECTORY include/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+  COMPONENT dev FILES_MATCHING PATTERN "*.hpp")
 install(EXPORT redis_lock-targets NAMESPACE redis_lock:: DESTINATION "${package_dir}" COMPONENT dev)
 
 configure_package_config_file(cmake/redis_lock-config.cmake.in redis_lock-config.cmake

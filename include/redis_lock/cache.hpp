@@ -10,7 +10,7 @@
 #include <utility>
 
 #include <redis_lock/client.hpp>
-#include <redis_lock/detail/callback.hpp>
+#include <redis_lock/detail/base/callback.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/lock.hpp>
 #include <redis_lock/options.hpp>

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include <redis_lock/detail/checked.hpp>
-#include <redis_lock/detail/core.hpp>
+#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/stats.hpp>
 

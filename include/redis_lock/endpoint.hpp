@@ -122,4 +122,4 @@ struct Endpoint {
 
 }  // namespace redis_lock
 
-#include <redis_lock/detail/uri.hpp>  // parse() and from_env()
+#include <redis_lock/detail/protocol/uri.hpp>  // parse() and from_env()

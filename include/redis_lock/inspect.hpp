@@ -9,12 +9,12 @@
 #include <vector>
 
 #include <redis_lock/client.hpp>
-#include <redis_lock/detail/checked.hpp>
-#include <redis_lock/detail/connection.hpp>
-#include <redis_lock/detail/keyspace.hpp>
-#include <redis_lock/detail/message.hpp>
-#include <redis_lock/detail/protocol.hpp>
-#include <redis_lock/detail/slot_map.hpp>
+#include <redis_lock/detail/lock/keyspace.hpp>
+#include <redis_lock/detail/net/connection.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/detail/protocol/slot_map.hpp>
 #include <redis_lock/options.hpp>
 
 namespace redis_lock {

@@ -15,15 +15,15 @@
 #endif
 
 #include <redis_lock/client.hpp>
-#include <redis_lock/detail/callback.hpp>
-#include <redis_lock/detail/cancellation.hpp>
-#include <redis_lock/detail/checked.hpp>
-#include <redis_lock/detail/core.hpp>
-#include <redis_lock/detail/deadline.hpp>
-#include <redis_lock/detail/lockable.hpp>
-#include <redis_lock/detail/quorum_holder.hpp>
-#include <redis_lock/detail/thread_identity.hpp>
-#include <redis_lock/detail/thread_safety.hpp>
+#include <redis_lock/detail/base/callback.hpp>
+#include <redis_lock/detail/base/cancellation.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/thread_identity.hpp>
+#include <redis_lock/detail/base/thread_safety.hpp>
+#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/lock/lockable.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
+#include <redis_lock/detail/quorum/holder.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/event.hpp>
 #include <redis_lock/node_status.hpp>

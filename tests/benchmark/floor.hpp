@@ -10,7 +10,7 @@
 
 #include <hiredis/hiredis.h>
 
-#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/endpoint.hpp>
 
 #include "support/redis.hpp"

@@ -17,12 +17,12 @@
 
 #include <fcntl.h>
 
-#include <redis_lock/detail/account.hpp>
-#include <redis_lock/detail/acquire.hpp>
-#include <redis_lock/detail/connection.hpp>
-#include <redis_lock/detail/hold.hpp>
-#include <redis_lock/detail/pool.hpp>
-#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/lock/account.hpp>
+#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/net/connection.hpp>
+#include <redis_lock/detail/net/pool.hpp>
+#include <redis_lock/detail/protocol/acquire.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/redis_lock.hpp>
 
 #include "check.hpp"

@@ -1,8 +1,9 @@
 # The installed tree holds every header and the package's files, and names no path of the build.
 cmake_minimum_required(VERSION 3.22)
-include(${CMAKE_CURRENT_LIST_DIR}/../../cmake/headers.cmake)
 
-foreach(header IN LISTS redis_lock_headers)
+set(include_dir ${CMAKE_CURRENT_LIST_DIR}/../../include)
+file(GLOB_RECURSE headers RELATIVE ${include_dir} ${include_dir}/*)
+foreach(header IN LISTS headers)
   if(NOT EXISTS ${prefix}/include/${header})
     message(SEND_ERROR "${header} is not installed")
   endif()

@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/callbacks.hpp>
+#include <redis_lock/detail/lock/callbacks.hpp>
 
 #include "support/eventually.hpp"
 

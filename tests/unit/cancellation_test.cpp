@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/cancellation.hpp>
+#include <redis_lock/detail/base/cancellation.hpp>
 
 #include "sleeping_thread.hpp"
 #include "socket_pair.hpp"

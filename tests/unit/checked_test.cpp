@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/checked.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
 
 namespace redis_lock_test {
 namespace {

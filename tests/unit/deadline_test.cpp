@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/deadline.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
 
 namespace redis_lock_test {
 namespace {

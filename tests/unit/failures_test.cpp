@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/failures.hpp>
+#include <redis_lock/detail/protocol/failures.hpp>
 
 #include "fake_redis.hpp"
 

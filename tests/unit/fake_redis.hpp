@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include <redis_lock/detail/deadline.hpp>
-#include <redis_lock/detail/message.hpp>
-#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
 
 namespace redis_lock_test {
 

@@ -8,8 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/cancellation.hpp>
-#include <redis_lock/detail/gate.hpp>
+#include <redis_lock/detail/base/cancellation.hpp>
+#include <redis_lock/detail/base/gate.hpp>
 
 #include "sleeping_thread.hpp"
 #include "support/eventually.hpp"

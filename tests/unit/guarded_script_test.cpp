@@ -6,7 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/guarded_script.hpp>
+#include <redis_lock/detail/protocol/guarded_script.hpp>
 
 #include "fake_redis.hpp"
 

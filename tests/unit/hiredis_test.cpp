@@ -9,7 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/hiredis.hpp>
+#include <redis_lock/detail/net/hiredis.hpp>
 
 #include "sleeping_thread.hpp"
 #include "socket_pair.hpp"

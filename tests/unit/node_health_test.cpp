@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/node_health.hpp>
+#include <redis_lock/detail/net/node_health.hpp>
 
 namespace redis_lock_test {
 namespace {

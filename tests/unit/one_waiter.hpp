@@ -8,7 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/acquire.hpp>
+#include <redis_lock/detail/protocol/acquire.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/options.hpp>
 

@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/process_local.hpp>
+#include <redis_lock/detail/base/process_local.hpp>
 
 #include "support/child.hpp"
 

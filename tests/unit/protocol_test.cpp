@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/protocol.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
 
 #include "fake_redis.hpp"
 #include "sha1.hpp"

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/quorum_extend.hpp>
+#include <redis_lock/detail/quorum/extend.hpp>
 
 namespace redis_lock_test {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/quorum_sight.hpp>
+#include <redis_lock/detail/quorum/sight.hpp>
 
 namespace redis_lock_test {
 namespace {

@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/random_id.hpp>
+#include <redis_lock/detail/base/random_id.hpp>
 
 namespace redis_lock_test {
 namespace {

@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/slot_map.hpp>
+#include <redis_lock/detail/protocol/slot_map.hpp>
 
 namespace redis_lock_test {
 namespace {

@@ -12,11 +12,11 @@
 #include <thread>
 #include <utility>
 
-#include <redis_lock/detail/account.hpp>
-#include <redis_lock/detail/connection.hpp>
-#include <redis_lock/detail/hiredis.hpp>
-#include <redis_lock/detail/protocol.hpp>
-#include <redis_lock/detail/servers.hpp>
+#include <redis_lock/detail/lock/account.hpp>
+#include <redis_lock/detail/net/connection.hpp>
+#include <redis_lock/detail/net/hiredis.hpp>
+#include <redis_lock/detail/net/servers.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/inspect.hpp>
 

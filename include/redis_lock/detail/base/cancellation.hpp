@@ -1,0 +1,47 @@
+#pragma once
+
+#include <sys/socket.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+
+#include <redis_lock/detail/base/deadline.hpp>
+
+namespace redis_lock::detail {
+
+/// Lets another thread end one blocking call: its sleeps, and its reads from a socket of the library.
+class Cancellation {
+ public:
+  [[nodiscard]] bool requested() const noexcept {
+    return requested_.load(std::memory_order_acquire);
+  }
+
+  void request() {
+    const std::lock_guard guard{mutex_};
+    requested_.store(true, std::memory_order_release);
+    if (socket_ >= 0) ::shutdown(socket_, SHUT_RDWR);
+    wake_.notify_all();
+  }
+
+  /// From now on request() shuts this socket down; -1 for none. Must be taken back before it is closed.
+  void watch(int socket) {
+    const std::lock_guard guard{mutex_};
+    socket_ = socket;
+    if (socket >= 0 && requested()) ::shutdown(socket, SHUT_RDWR);
+  }
+
+  /// Returns at `time`, or as soon as cancellation is requested.
+  void sleep_until(Time time) {
+    std::unique_lock guard{mutex_};
+    wake_.wait_until(guard, waitable(time), [this] { return requested(); });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<bool> requested_{false};
+  int socket_ = -1;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,163 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <mutex>
+#include <utility>
+
+#include <redis_lock/detail/base/cancellation.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+
+namespace redis_lock::detail {
+
+/// Where the threads that share one Lock queue, so that one of them at a time talks to Redis. A
+/// timed mutex that any thread may open, and whose waiters can be cancelled. Entering happens after
+/// the leaving before it, as with std::mutex.
+///
+/// leave() lets the waiters in in order of arrival. open() lets in whoever comes first, which spares the
+/// switch to another thread: it is for passing on what the thread that leaves has got.
+class Gate {
+ public:
+  [[nodiscard]] bool try_enter() noexcept {
+    bool open = false;
+    return closed_.compare_exchange_strong(open, true);
+  }
+
+  /// Blocks until this thread is let in (true), or until the deadline or the cancellation (false).
+  [[nodiscard]] bool enter(const Deadline& deadline, const Cancellation* cancellation = nullptr) {
+    if (try_enter()) return true;
+    Waiter waiter;
+    std::unique_lock guard{mutex_};
+    queue_.push_back(&waiter);
+    waiters_ = queue_.size();
+    Withdrawal withdrawal{*this, waiter};
+    while (!look(waiter)) {
+      const auto until = deadline.next_look();
+      const bool timed_out = until != never && Time::clock::now() >= until;
+      if (timed_out || (cancellation && cancellation->requested())) {
+        withdrawal.gate = nullptr;
+        remove(waiter);
+        return try_enter();  // the thread that opened the gate may have counted on this one
+      }
+      if (until == never) {
+        waiter.wake.wait(guard);
+      } else {
+        waiter.wake.wait_until(guard, waitable(until));
+      }
+    }
+    withdrawal.gate = nullptr;
+    return true;
+  }
+
+  /// Lets the first waiter in, or leaves the gate open. By the thread that entered, or any other.
+  void leave() {
+    const std::lock_guard guard{mutex_};
+    let_next_in();
+  }
+
+  /// Lets in whoever comes first, if anybody waits; says so. Otherwise the caller stays inside.
+  [[nodiscard]] bool open() {
+    if (waiters_ == 0) return false;
+    closed_ = false;
+    if (!calling_) call();
+    return waiters_ != 0 || !try_enter();  // the last waiter may have gone meanwhile
+  }
+
+  /// Makes the waiters look at their cancellation.
+  void interrupt() {
+    const std::lock_guard guard{mutex_};
+    for (const auto waiter : queue_) waiter->wake.notify_one();
+  }
+
+ private:
+  struct Waiter {
+    std::condition_variable wake;
+    bool let_in = false;
+    bool called = false;
+  };
+
+  /// Takes a waiter out of the queue whose thread is cancelled while it waits (pthread_cancel(3)).
+  struct Withdrawal {
+    Withdrawal(Gate& of, Waiter& who) : gate(&of), waiter(who) {}
+    Withdrawal(const Withdrawal&) = delete;
+    Withdrawal(Withdrawal&&) = delete;
+    Withdrawal& operator=(const Withdrawal&) = delete;
+    Withdrawal& operator=(Withdrawal&&) = delete;
+    ~Withdrawal() {
+      if (gate) gate->withdraw(waiter);
+    }
+    Gate* gate;
+    Waiter& waiter;
+  };
+
+  /// All that follow need the mutex.
+  void withdraw(Waiter& waiter) {
+    if (waiter.let_in) return let_next_in();
+    remove(waiter);
+    if (!closed_ && !queue_.empty()) queue_.front()->wake.notify_one();
+  }
+
+  void let_next_in() {
+    if (queue_.empty()) {
+      closed_ = false;
+      return;
+    }
+    const auto next = queue_.front();
+    remove(*next);
+    next->let_in = true;
+    next->wake.notify_one();  // under the mutex: `next` is gone as soon as its thread wakes
+  }
+
+  /// Is this waiter in?
+  [[nodiscard]] bool look(Waiter& waiter) {
+    if (waiter.let_in) return true;
+    answer(waiter);
+    if (!try_enter()) return false;
+    remove(waiter);
+    return true;
+  }
+
+  /// From here on the next open() calls a waiter again.
+  void answer(Waiter& waiter) {
+    if (std::exchange(waiter.called, false)) calling_ = false;
+  }
+
+  void remove(Waiter& waiter) {
+    answer(waiter);
+    queue_.erase(std::find(queue_.begin(), queue_.end(), &waiter));
+    waiters_ = queue_.size();
+  }
+
+  void call() {
+    const std::lock_guard guard{mutex_};
+    if (queue_.empty() || calling_) return;
+    calling_ = queue_.front()->called = true;
+    queue_.front()->wake.notify_one();
+  }
+
+  // Sequentially consistent, all three: who opens sees the last waiter go, or is seen by it.
+  std::atomic<bool> closed_{false};
+  std::atomic<std::size_t> waiters_{0};
+  std::atomic<bool> calling_{
+      false};  // a waiter was woken and has not looked yet: it is no use to wake more
+  std::mutex mutex_;
+  std::deque<Waiter*> queue_;
+};
+
+/// Leaves the gate at the end of a scope, unless it is to stay entered: then `gate` is set to null.
+struct LeaveGate {
+  explicit LeaveGate(Gate* entered) : gate(entered) {}
+  LeaveGate(const LeaveGate&) = delete;
+  LeaveGate(LeaveGate&&) = delete;
+  LeaveGate& operator=(const LeaveGate&) = delete;
+  LeaveGate& operator=(LeaveGate&&) = delete;
+  ~LeaveGate() {
+    if (gate) gate->leave();
+  }
+  Gate* gate;
+};
+
+}  // namespace redis_lock::detail

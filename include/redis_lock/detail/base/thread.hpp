@@ -1,0 +1,45 @@
+#pragma once
+
+#include <pthread.h>
+
+#include <csignal>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include <redis_lock/detail/base/fault.hpp>
+#include <redis_lock/error.hpp>
+
+namespace redis_lock::detail {
+
+/// Starts a thread that takes none of the application's signals: they are for its own threads.
+/// Throws a Fault of errc::no_thread if the system has no thread for it.
+template <class Function>
+[[nodiscard]] std::thread without_signals(Function&& function) {
+  sigset_t all, before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    std::thread thread{std::forward<Function>(function)};
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return thread;
+  } catch (const std::system_error& error) {
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw Fault{errc::no_thread, "no background thread can be started: " + error.code().message()};
+  } catch (...) {
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw;
+  }
+}
+
+/// Waits for the end of a thread, unless it is the calling one: that is left to itself.
+inline void join_or_detach(std::thread& thread) {
+  if (thread.get_id() == std::this_thread::get_id()) {
+    thread.detach();
+  } else {
+    thread.join();
+  }
+}
+
+}  // namespace redis_lock::detail

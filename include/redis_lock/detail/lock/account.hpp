@@ -1,0 +1,61 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <redis_lock/detail/base/callback.hpp>
+#include <redis_lock/detail/base/counters.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
+#include <redis_lock/options.hpp>
+
+namespace redis_lock::detail {
+
+/// Where the acquisitions of one lock object are counted, and whom to call back about them; also after the
+/// object itself is gone.
+class Account {
+ public:
+  Account(std::shared_ptr<Counters> counters, std::string name, const Options& options)
+      : counters_(std::move(counters)),
+        name_(std::move(name)),
+        on_event_(options.on_event),
+        on_lost_(options.on_lost),
+        on_error_(options.on_error) {}
+
+  [[nodiscard]] Counters& counters() const noexcept { return *counters_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+  /// Does anybody want to be told of events? All that follow call back: with no mutex held.
+  [[nodiscard]] bool is_told() const noexcept { return on_event_ != nullptr; }
+  [[nodiscard]] bool is_told_losses() const noexcept { return on_lost_ != nullptr; }
+  [[nodiscard]] bool is_told_errors() const noexcept { return on_error_ != nullptr; }
+  void tell(Event::Kind kind, std::string_view id, nanoseconds duration) const noexcept {
+    if (is_told()) tell(Event{kind, {}, id, duration});
+  }
+  /// The name of the lock is set here.
+  void tell(Event event) const noexcept {
+    event.name = name_;
+    call_back(on_event_, event);
+  }
+  void tell_loss() const noexcept { call_back(on_lost_, make_error_code(errc::lease_lost)); }
+  void tell_error(const Error& error) const noexcept { call_back(on_error_, error); }
+
+  /// The lock object is gone: a callback that waits to tell of its renewals or of a loss is left out.
+  void close() const noexcept { closed_ = true; }
+  [[nodiscard]] bool is_closed() const noexcept { return closed_; }
+
+ private:
+  const std::shared_ptr<Counters> counters_;
+  const std::string name_;
+  const std::function<void(const Event&)> on_event_;
+  const std::function<void(std::error_code)> on_lost_;
+  const std::function<void(const Error&)> on_error_;
+  mutable std::atomic<bool> closed_{false};
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/lock/callbacks.hpp>
+#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/net/owed_reply.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
+
+namespace redis_lock::detail {
+
+/// A release that was sent, and whose reply is read later: by then its Lock may be gone. If it goes without having been
+/// settled, the hold counts as abandoned.
+class DeferredRelease final : public OwedReply {
+ public:
+  DeferredRelease(Keys keys, std::string signal_expire, std::shared_ptr<Hold> hold,
+                  std::shared_ptr<Callbacks> callbacks)
+      : keys_(std::move(keys)),
+        signal_expire_(std::move(signal_expire)),
+        hold_(std::move(hold)),
+        callbacks_(std::move(callbacks)) {}
+  ~DeferredRelease() override { end(Event::Kind::abandoned, nullptr); }
+  DeferredRelease(const DeferredRelease&) = delete;
+  DeferredRelease(DeferredRelease&&) = delete;
+  DeferredRelease& operator=(const DeferredRelease&) = delete;
+  DeferredRelease& operator=(DeferredRelease&&) = delete;
+
+  [[nodiscard]] const std::string& key() const noexcept override { return keys_.lock; }
+  [[nodiscard]] ScriptCall call() const override {
+    return release_call(keys_, hold_->id, signal_expire_, hold_->kept_for);
+  }
+
+  /// Reports what unlock() would have reported.
+  void settle(const Reply& reply) noexcept override {
+    auto how = Event::Kind::abandoned;
+    try {
+      const auto answer = extension_of(integer_of(reply, "the release script"));
+      if (answer == Extension::extended) return succeed();
+      hold_->found_lost(reason_of(answer));
+      how = Event::Kind::lost;
+      fail(hold_->loss());
+    } catch (const Fault& fault) {
+      fail(fault);
+    } catch (const std::exception&) {  // no memory for the words
+      end(how, nullptr);
+    }
+  }
+  void succeed() noexcept override { end(Event::Kind::released, nullptr); }
+  void fail(const Fault& fault) noexcept override {
+    const bool lost = fault.code() == errc::lease_lost;
+    end(lost ? Event::Kind::lost : Event::Kind::abandoned, &fault);
+  }
+
+ private:
+  /// Counts how it has ended, and tells it; on the renewal thread, by the client's callback threads.
+  void end(Event::Kind how, const Fault* fault) const noexcept {
+    const auto& account = *hold_->account;
+    const bool is_news = hold_->count_end(how, sent_) && account.is_told();
+    std::optional<Error> error;
+    try {
+      if (fault && account.is_told_errors()) error = error_of("unlock", account.name(), *fault);
+    } catch (const std::exception&) {  // no memory for the words
+    }
+    if (!is_news && !error) return;
+    const auto urgency = error ? Callbacks::Urgency::urgent : Callbacks::Urgency::routine;
+    const auto tell = [how, is_news, error = std::move(error), hold = hold_, sent = sent_] {
+      if (is_news) hold->tell_end(how, sent);
+      if (error) hold->account->tell_error(*error);
+    };
+    if (callbacks_ && callbacks_->serves_this_thread()) {
+      callbacks_->post(&account, tell, urgency);
+    } else {
+      tell();
+    }
+  }
+
+  const Keys keys_;
+  const std::string signal_expire_;
+  const std::shared_ptr<Hold> hold_;
+  const Time sent_ = Time::clock::now();
+  const std::shared_ptr<Callbacks> callbacks_;  // of the client; may be null
+};
+
+}  // namespace redis_lock::detail

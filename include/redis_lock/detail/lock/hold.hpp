@@ -1,0 +1,246 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/lock/account.hpp>
+#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/protocol/slot_map.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
+
+namespace redis_lock::detail {
+
+/// Why the renewals of a lock fail, and since when all of them have.
+struct RenewalFailure {
+  Time since;
+  errc code;
+  std::string text;
+
+  void add_to(Event& event) const noexcept {
+    event.error = make_error_code(code);
+    event.failing_since = to_steady(since);
+  }
+};
+
+/// One acquisition while it lasts: shared by its Lock and the renewal thread.
+struct Hold {
+  std::string key, id;
+  Slot slot = 0;          // of the key
+  milliseconds expire{};  // milliseconds::max(): none
+  std::string expire_text;
+  milliseconds advance{};  // by how much it is renewed before a third of its lease is over
+  Time renewed_until = Time::min();  // not renewed at all, unless set
+  std::shared_ptr<const Account> account;
+
+  std::uint64_t fencing_token = 0;  // 0: none
+  std::string kept_for;             // how long the key stays when it is released; empty: not at all
+
+  std::atomic<Time> expires_at{Time::min()};
+  std::atomic<Time> since{Time::min()};  // when the present holder got it
+  std::atomic<bool> ended{false};        // released, lost or abandoned, and counted as such
+  std::atomic<bool> watched{false};      // by a renewal thread, which tells the loss
+  std::atomic<bool> lost{false};
+  std::atomic<bool> refused{false};  // lost by the server's word: the key is not ours
+  std::atomic<LossReason> lost_by{LossReason::none};  // set once, and then it is lost
+  std::atomic<bool> renewals_fail{false};             // `failure` is set
+  /// The shortest lease of an extension that may have been sent, and was not heard of again: Redis may
+  /// still come upon it, however much later, so that no lease is longer for certain.
+  std::atomic<milliseconds> shortest_in_doubt{milliseconds::max()};
+
+  std::mutex mutex;  // guards the three that follow
+  /// Of the callers who asked for a token that tells the loss.
+  std::shared_ptr<void> token_source;
+  void (*request_stop)(void* token_source) noexcept = nullptr;
+  std::shared_ptr<const RenewalFailure> failure;  // of the latest renewal
+
+  /// Of who extends it by hand: one at a time.
+  std::mutex extending;
+
+  /// Of the Renewer, guarded by its mutex.
+  Time due{}, retry_at = Time::min();
+  bool scheduled = false, paused = false;
+  std::atomic<bool> in_flight{false};  // a renewal is sent. Set with that mutex
+  /// No renewal is sent and no loss told any more. Set with that mutex.
+  std::atomic<bool> forgotten{false};
+
+  [[nodiscard]] bool owned() const noexcept {
+    return !lost.load() && Time::clock::now() < owned_until();
+  }
+
+  /// When it counts as lost unless it is extended: what Lock::expires_at() tells. It is the end of the
+  /// lease, or of a watched lock last_instant().
+  [[nodiscard]] Time owned_until() const noexcept {
+    return watched.load() ? last_instant() : expires_at.load();
+  }
+  /// When the loss of a watched lock is told, so that it is known before the lease is over: a tenth of the
+  /// lease earlier, at most 100 ms.
+  [[nodiscard]] Time last_instant() const noexcept {
+    const auto end = expires_at.load();
+    return end == never ? never : end - std::min(renewal() / 10, milliseconds{100});
+  }
+
+  /// The lease was extended by what was sent at that time.
+  void extended(Time sent, milliseconds lease) noexcept {
+    expires_at = after(sent, std::min(lease, shortest_in_doubt.load()));
+  }
+  /// It may have been set to this, by what was sent at that time.
+  void shortened(Time sent, milliseconds lease) noexcept {
+    expires_at = std::min(expires_at.load(), after(sent, lease));
+  }
+  void extension_in_doubt(milliseconds lease) noexcept {
+    shortest_in_doubt = std::min(lease, shortest_in_doubt.load());
+  }
+  /// What a renewal gives for certain.
+  [[nodiscard]] milliseconds renewal() const noexcept {
+    return std::min(expire, shortest_in_doubt.load());
+  }
+
+  /// How long the present holder has had it. A loss may be found out before its call has returned.
+  [[nodiscard]] Time::duration held_for(Time now) const noexcept {
+    const auto start = since.load();
+    return start == Time::min() ? Time::duration::zero() : now - start;
+  }
+
+  /// Counts and tells how it ended, unless that was done before; with no mutex held that others wait for.
+  void end(Event::Kind how, Time at = Time::clock::now()) noexcept {
+    if (count_end(how, at)) tell_end(how, at);
+  }
+  /// Counts how it ended, unless that was done before. Is that to be told?
+  [[nodiscard]] bool count_end(Event::Kind how, Time at) noexcept {
+    if (how == Event::Kind::lost) found_lost(presumed_loss(at));
+    if (ended.exchange(true)) return false;
+    account->counters().ended(how, held_for(at));
+    return true;
+  }
+  void tell_end(Event::Kind how, Time at) noexcept {
+    if (!account->is_told()) return;
+    Event event{how, {}, id, held_for(at)};
+    std::string words;
+    std::shared_ptr<const RenewalFailure> why;
+    if (how == Event::Kind::lost) {
+      event.reason = lost_by;
+      if (event.reason == LossReason::unreachable) why = latest_failure();
+      try {
+        words = describe_loss();
+      } catch (const std::exception&) {  // no memory for the words
+      }
+    }
+    if (why) why->add_to(event);
+    event.message = words;
+    account->tell(event);
+  }
+
+  /// It is lost for this reason, unless another one is known.
+  void found_lost(LossReason reason) noexcept {
+    auto none = LossReason::none;
+    lost_by.compare_exchange_strong(none, reason);
+  }
+  /// The reason why it is lost, or is going to be if the lease ends at this time without a word of the server.
+  [[nodiscard]] LossReason presumed_loss(Time at) const noexcept {
+    if (const LossReason known = lost_by; known != LossReason::none) return known;
+    if (renewals_fail || in_flight) return LossReason::unreachable;
+    const bool was_renewed = renewed_until != Time::min();
+    return was_renewed && at >= renewed_until ? LossReason::max_hold : LossReason::expired;
+  }
+  /// None if it is not lost.
+  [[nodiscard]] LossReason loss_reason() const noexcept {
+    const LossReason known = lost_by;
+    if (known != LossReason::none || ended || owned()) return known;
+    return presumed_loss(Time::clock::now());
+  }
+
+  /// Why it is lost, in words.
+  [[nodiscard]] std::string describe_loss() {
+    switch (loss_reason()) {
+      case LossReason::unreachable: return "its lease ended" + describe_failure();
+      case LossReason::taken: return "its key has another holder";
+      case LossReason::gone: return "its key is gone";
+      case LossReason::max_hold: return "its lease ended, and max_hold was over";
+      case LossReason::expired:
+      case LossReason::none: break;
+    }
+    return "its lease ended";
+  }
+  [[nodiscard]] std::string describe_failure() {
+    const auto last = latest_failure();
+    if (!last) return {};
+    const auto end = std::min(Time::clock::now(), expires_at.load());
+    const auto time = std::chrono::duration_cast<milliseconds>(end - last->since);
+    return ", as renewals failed for " + std::to_string(time.count()) + " ms: " + last->text;
+  }
+  /// What the error says of an operation that found it lost.
+  [[nodiscard]] Fault loss() {
+    return {errc::lease_lost, "it was lost before: " + describe_loss()};
+  }
+
+  /// A renewal failed that was sent at this time.
+  void renewal_failed(const Fault& fault, Time sent) noexcept {
+    account->counters().renewal_failed();
+    try {
+      const std::lock_guard guard{mutex};
+      const auto first = failure ? failure->since : sent;
+      failure =
+          std::make_shared<const RenewalFailure>(RenewalFailure{first, fault.code(), fault.what()});
+      renewals_fail = true;
+    } catch (const std::exception&) {  // no memory for the words
+    }
+  }
+  void renewal_worked() noexcept {
+    if (!renewals_fail) return;
+    const std::lock_guard guard{mutex};
+    failure.reset();
+    renewals_fail = false;
+  }
+  /// Null if the latest renewal worked.
+  [[nodiscard]] std::shared_ptr<const RenewalFailure> latest_failure() {
+    const std::lock_guard guard{mutex};
+    return failure;
+  }
+
+  /// Tells a renewal that failed, which was counted.
+  void tell_failure(const std::shared_ptr<const RenewalFailure>& why, Time at) noexcept {
+    Event event{Event::Kind::renewal_failed, {}, id, held_for(at)};
+    if (why) {
+      why->add_to(event);
+      event.message = why->text;
+    }
+    account->tell(event);
+  }
+
+  /// Tells an extension, which was counted.
+  void tell_renewal(Time at = Time::clock::now()) noexcept {
+    if (account->is_told()) account->tell(Event::Kind::renewed, id, held_for(at));
+  }
+
+  /// Does a callback wait for the news of its loss?
+  [[nodiscard]] bool is_told_loss() {
+    if (account->is_told() || account->is_told_losses()) return true;
+    const std::lock_guard guard{mutex};
+    return request_stop != nullptr;
+  }
+
+  /// Counts and tells the loss, and requests stop of the token of lost_token().
+  void tell_loss(Time at = Time::clock::now()) noexcept {
+    lost = true;
+    end(Event::Kind::lost, at);
+    std::shared_ptr<void> told;
+    {
+      const std::lock_guard guard{mutex};
+      told = token_source;
+    }
+    if (told) request_stop(told.get());
+    account->tell_loss();
+  }
+};
+
+}  // namespace redis_lock::detail

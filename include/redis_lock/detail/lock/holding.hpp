@@ -1,0 +1,286 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include <redis_lock/detail/base/cancellation.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/gate.hpp>
+#include <redis_lock/detail/base/process_local.hpp>
+#include <redis_lock/detail/base/thread_identity.hpp>
+#include <redis_lock/detail/lock/account.hpp>
+#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/lock/renewer.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/event.hpp>
+#include <redis_lock/options.hpp>
+
+namespace redis_lock::detail {
+
+/// What Holder and QuorumHolder have in common: the threads of this process queue at a gate, and one of them
+/// at a time holds what it has got from Redis; what happens is counted and told. `HoldType` is Hold or
+/// derived from it; Books are what else is remembered from one acquisition to the next, guarded by the gate.
+template <class HoldType, class Books>
+class Holding {
+ public:
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] const Options& options() const noexcept { return options_; }
+
+  /// Is this the process in which the latest acquisition was made, or none yet?
+  [[nodiscard]] bool is_here() const noexcept { return state_.is_here(); }
+
+  /// What is held, or was lost and not released yet.
+  [[nodiscard]] std::shared_ptr<HoldType> current() const noexcept {
+    return is_here() && state_->held ? latest() : nullptr;
+  }
+
+  [[nodiscard]] std::string id() const {
+    const auto hold = latest();
+    return hold ? hold->id : options_.id;
+  }
+
+  /// Why the present or latest acquisition was lost; none if it was not.
+  [[nodiscard]] LossReason loss_reason() const noexcept {
+    const auto hold = latest();
+    return hold ? hold->loss_reason() : LossReason::none;
+  }
+
+  /// Makes waiters of this process look at their cancellation.
+  void interrupt() { state_->gate.interrupt(); }
+
+ protected:
+  struct State {
+    State(const Options& options, std::shared_ptr<const Account> to)
+        : account(std::move(to)), books(options) {}
+
+    const std::shared_ptr<const Account> account;
+    Gate gate;
+    Books books;
+    std::atomic<bool> held{false};         // `latest` is not released yet
+    std::atomic<std::uint64_t> thread{0};  // that holds it: this_thread_number()
+    std::mutex mutex;                      // guards `latest`, where the gate does not
+    std::shared_ptr<HoldType> latest;
+
+    [[nodiscard]] bool is_held_by_this_thread() const noexcept {
+      return held.load(std::memory_order_relaxed) &&
+             thread.load(std::memory_order_relaxed) == this_thread_number();
+    }
+  };
+
+  /// `counters()` gives those of the process in which it is called.
+  template <class GetCounters>
+  Holding(std::string name, Options options, GetCounters counters)
+      : name_(std::move(name)), options_(std::move(options)), state_{[this, counters] {
+          return std::make_unique<State>(
+              options_, std::make_shared<const Account>(counters(), name_, options_));
+        }} {}
+  ~Holding() = default;
+  Holding(const Holding&) = delete;
+  Holding(Holding&&) = delete;
+  Holding& operator=(const Holding&) = delete;
+  Holding& operator=(Holding&&) = delete;
+
+  /// The present or latest acquisition of this process.
+  [[nodiscard]] std::shared_ptr<HoldType> latest() const noexcept {
+    if (!is_here()) return nullptr;
+    const std::lock_guard guard{state_->mutex};
+    return state_->latest;
+  }
+
+  /// Waits for its turn in this process. Then the lock is what was left here, since when `take_over(State&)` says, or
+  /// else what `get(State&, bool& contended)` gets: the new `latest`, or nothing.
+  template <class TakeOver, class Get>
+  [[nodiscard]] bool acquire_by(const char* operation, const Deadline& deadline,
+                                Cancellation* cancellation, Renewer* renewer,
+                                const TakeOver& take_over, const Get& get) {
+    auto& state = *state_;
+    const bool is_inside = state.is_held_by_this_thread() && replaces_lost(state, renewer);
+    if (!is_inside && deadline.at() == never && state.is_held_by_this_thread()) {
+      throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
+                              describe(operation, name_) + "this thread holds it");
+    }
+    bool contended = !is_inside && !state.gate.try_enter();
+    auto called = contended ? Time::clock::now() : Time::max();
+    const auto give_up = [&] {
+      const bool cancelled = cancellation && cancellation->requested();
+      if (!cancelled) state.account->counters().timed_out(contended);
+      return false;
+    };
+    if (contended && !(deadline.at() > called && state.gate.enter(deadline, cancellation)))
+      return give_up();
+    LeaveGate leave{&state.gate};
+    auto acquired = Time::min();
+    if (const std::optional<Time> taken = take_over(state)) {
+      acquired = *taken;
+      called = std::min(called, acquired);
+    } else {
+      if (!contended) called = Time::clock::now();
+      auto hold = get(state, contended);
+      if (!hold) return give_up();
+      acquired = Time::clock::now();
+      const std::lock_guard guard{state.mutex};
+      state.latest = std::move(hold);
+    }
+    state.latest->since.store(acquired, std::memory_order_relaxed);
+    state.latest->ended.store(false, std::memory_order_relaxed);  // for who passed it on, it has
+    state.account->counters().acquired(acquired - called, contended);
+    const auto told = state.account->is_told() ? state.latest : nullptr;
+    leave.gate = nullptr;
+    state.thread.store(this_thread_number(), std::memory_order_relaxed);
+    state.held.store(true, std::memory_order_release);
+    if (told) state.account->tell(Event::Kind::acquired, told->id, acquired - called);
+    return true;
+  }
+
+  /// Ends what this thread holds if it is lost, so that the thread stands inside the gate and holds nothing.
+  [[nodiscard]] bool replaces_lost(State& state, Renewer* renewer) {
+    const auto hold = latest();
+    if (hold->owned() || !state.held.exchange(false, std::memory_order_acq_rel)) return false;
+    LeaveGate leave{&state.gate};
+    hold->end(Event::Kind::lost);
+    report_loss(renewer, hold);
+    leave.gate = nullptr;
+    return true;
+  }
+
+  /// The state, in which nothing is held from now on. Throws Error if nothing is.
+  [[nodiscard]] State& take_held() {
+    if (!is_here() || !state_->held.exchange(false, std::memory_order_acq_rel)) {
+      throw error("unlock", errc::not_owned, "it is not held");
+    }
+    return *state_;
+  }
+
+  /// Has `free(const std::shared_ptr<HoldType>&)` release what was held, and lets others in. It says how it
+  /// ended (nothing: somebody else will tell, later), and throws Error if that cannot be found out.
+  template <class Free>
+  void release_by(State& state, const Free& free) {
+    const auto hold = state.latest;
+    std::optional<Event::Kind> how;
+    try {
+      const LeaveGate leave{&state.gate};
+      if (options_.min_hold > milliseconds::zero()) keep(*hold);
+      how = free(hold);
+    } catch (...) {
+      hold->end(Event::Kind::abandoned);
+      throw;
+    }
+    if (how) hold->end(*how);
+    if (how == Event::Kind::lost) throw lost_error("unlock", *hold);
+  }
+
+  [[nodiscard]] std::shared_ptr<HoldType> held(const char* operation) const {
+    auto hold = current();
+    if (!hold) throw error(operation, errc::not_owned, "it is not held");
+    return hold;
+  }
+
+  /// What all acquisitions have in common.
+  void prepare(State& state, HoldType& hold, const std::string& key) const {
+    hold.account = state.account;
+    hold.key = key;
+    hold.expire = options_.expire;
+  }
+
+  /// Sees that the background thread runs. Throws Error.
+  void start(Renewer& renewer, const char* operation) const {
+    try {
+      renewer.start();
+    } catch (const Fault& fault) {
+      throw error_of(operation, name_, fault);
+    }
+  }
+
+  /// Waits for a callback that is running to return, unless it is the callback that asks.
+  void await_callback_on(Renewer& renewer) const {
+    const auto& account = *state_->account;
+    account.close();
+    renewer.callbacks()->await(&account);
+  }
+
+  /// Must the background thread know of them, to renew them or to tell their loss?
+  [[nodiscard]] bool is_watched() const {
+    return options_.auto_renewal || options_.on_lost || options_.on_event;
+  }
+
+  /// From now on it is renewed, if it is to be.
+  void schedule_renewals(HoldType& hold) const {
+    // Locks that were taken together drift apart, so that their renewals do not come in bursts.
+    hold.advance = hold.expire / 30 / (1 + static_cast<unsigned char>(hold.id.back()) % 16);
+    if (!options_.auto_renewal) return;
+    hold.renewed_until =
+        options_.max_hold == no_expiry ? never : after(Time::clock::now(), options_.max_hold);
+  }
+
+  /// Has `extend(HoldType&)` say what came of it, with no renewal under way. `renewer` may be null: there is none.
+  template <class Extend>
+  void extend_by(Renewer* renewer, const Extend& extend) {
+    const std::shared_ptr<HoldType> hold = held("extend");
+    if (options_.expire == no_expiry)
+      throw error("extend", errc::not_expirable, "it has no expiry");
+    auto result = Extension::not_ours;
+    {
+      const std::lock_guard one_at_a_time{hold->extending};
+      const PauseRenewal pause{renewer, hold};
+      if (hold->owned()) {
+        result = extend(*hold);
+        hold->refused = is_lost(result);
+        if (hold->refused) hold->found_lost(reason_of(result));
+      }
+    }
+    if (result == Extension::not_expirable)
+      throw error("extend", errc::not_expirable, "its expiry was taken away");
+    if (result != Extension::extended || hold->lost) throw lost("extend", renewer, hold);
+    hold->account->counters().renewed();
+    hold->tell_renewal();
+  }
+
+  /// Tells that a lock is lost, unless that is known.
+  static void report_loss(Renewer* renewer, const std::shared_ptr<HoldType>& hold) {
+    hold->found_lost(hold->presumed_loss(Time::clock::now()));
+    const bool known = hold->lost.exchange(true);
+    if (renewer) {
+      renewer->resume(hold);
+    } else if (!known) {
+      hold->tell_loss();
+    }
+  }
+
+  /// The error of an operation that finds the lock lost, which is told now.
+  [[nodiscard]] Error lost(const char* operation, Renewer* renewer,
+                           const std::shared_ptr<HoldType>& hold) const {
+    report_loss(renewer, hold);
+    return lost_error(operation, *hold);
+  }
+  [[nodiscard]] Error lost_error(const char* operation, HoldType& hold) const {
+    return error_of(operation, name_, hold.loss());
+  }
+
+  [[nodiscard]] Error error(const char* operation, errc code, const char* text) const {
+    return error_of(operation, name_, Fault{code, text});
+  }
+
+ private:
+  /// Has the key of what is released stay for what is left of min_hold.
+  void keep(HoldType& hold) const {
+    const auto rest =
+        std::chrono::ceil<milliseconds>(options_.min_hold - hold.held_for(Time::clock::now()));
+    if (rest > milliseconds::zero()) hold.kept_for = std::to_string(rest.count());
+  }
+
+  const std::string name_;
+  const Options options_;
+  mutable ProcessLocal<State> state_;
+};
+
+}  // namespace redis_lock::detail

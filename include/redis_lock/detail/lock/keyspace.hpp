@@ -1,0 +1,128 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/net/connection.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
+#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/detail/protocol/slot_map.hpp>
+
+/// All locks of a keyspace: which keys are locks, and the walk over them.
+namespace redis_lock::detail {
+
+/// Tells the keys of locks from others that begin with the same prefix.
+class LockKeys {
+ public:
+  /// Throws std::invalid_argument if the prefix is empty, or leads to fencing tokens only.
+  LockKeys(std::string key_prefix, const std::string& signal_prefix,
+           const std::string& fence_prefix, bool is_cluster)
+      : prefix_(std::move(key_prefix)),
+        others_{signal_prefix, fence_prefix, "lock-signal:", "lock-fence:", "cache:"},
+        is_cluster_(is_cluster) {
+    require(!prefix_.empty(), "key_prefix must not be empty");
+    for (const auto& fences : {fence_prefix, others_[3]}) {
+      require(fences.empty() || prefix_.compare(0, fences.size(), fences) != 0,
+              "key_prefix must not begin with the prefix of fencing tokens");
+    }
+  }
+
+  [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
+
+  /// May a string under this key, which begins with the prefix, be a lock? Signals, fencing tokens and values of a Cache
+  /// are none. On a cluster each lock has a hash tag (keys_on_cluster()).
+  [[nodiscard]] bool may_have(const std::string& key) const {
+    if (is_cluster_ && !hash_tag(key)) return false;
+    return std::none_of(others_.begin(), others_.end(), [&](const std::string& other) {
+      return other.size() > prefix_.size() && key.compare(0, other.size(), other) == 0;
+    });
+  }
+
+ private:
+  std::string prefix_;
+  std::array<std::string, 5> others_;
+  bool is_cluster_;
+};
+
+/// The name under a key without its prefix: on a cluster it may have been made a hash tag (keys_on_cluster()). Where two
+/// names have the same key, `{a}{b}` and `a}{b`, it is the one with tags of its own.
+[[nodiscard]] inline std::string name_under(std::string key, bool is_cluster,
+                                            std::string_view prefix = {}) {
+  if (!is_cluster || key.size() < 3 || key.front() != '{' || key.back() != '}') return key;
+  auto name = key.substr(1, key.size() - 2);
+  const auto close = name.find('}');
+  const bool has_tags = close != name.npos && name.find('{', close) != name.npos;
+  return has_tags || hash_tag(std::string(prefix) + name) ? key : name;
+}
+
+/// A key that is at another server of the cluster by now, and what the server said that was asked.
+struct Elsewhere {
+  std::string key;
+  Reply reply;
+};
+
+/// Has the cluster moved the key away between two commands? Redirector has turned MOVED into TRYAGAIN.
+[[nodiscard]] inline bool is_elsewhere(const Reply& reply) {
+  return reply.is_error("TRYAGAIN") || is_about_a_moved_key(reply);
+}
+
+/// Walks the keys of the locks at the server that has this slot, by SCAN, and has `look(Connection&, keys)` look at some at
+/// a time, in one exchange. It returns a std::vector<Elsewhere>, and so does this function.
+template <class Look>
+[[nodiscard]] std::vector<Elsewhere> walk_server(Core& core, const char* operation,
+                                                 const LockKeys& locks, Slot server,
+                                                 const Look& look) {
+  std::vector<Elsewhere> elsewhere;
+  std::string cursor = "0";
+  do {
+    std::vector<Elsewhere> more;
+    cursor =
+        core.perform(operation, locks.prefix(), core.terms(server), [&](Connection& connection) {
+          auto found = scan(connection, locks.prefix(), cursor);
+          auto& keys = found.keys;
+          const auto is_other = [&](const std::string& key) { return !locks.may_have(key); };
+          keys.erase(std::remove_if(keys.begin(), keys.end(), is_other), keys.end());
+          if (!keys.empty()) more = look(connection, keys);
+          return std::move(found.next);
+        });
+    std::move(more.begin(), more.end(), std::back_inserter(elsewhere));
+  } while (cursor != "0");
+  return elsewhere;
+}
+
+/// Walks the keys of the locks at all masters, as walk_server() does, and then looks at what has moved, key by key. Asks
+/// where the masters are before the walk, and again behind it: if they or their slots have changed, keys may have been
+/// missed, and it walks once more, up to `most_walks` times. So a key may be looked at more than once. Throws Error, which
+/// names the operation.
+template <class Look>
+void walk_locks(Core& core, const char* operation, const LockKeys& locks, const Look& look) {
+  constexpr int most_walks = 5;
+  auto places = core.survey(operation, locks.prefix());
+  for (int walk = 1; walk <= most_walks; ++walk) {
+    std::vector<Elsewhere> elsewhere;
+    for (const auto server : places.one_slot_of_each()) {
+      auto more = walk_server(core, operation, locks, server, look);
+      std::move(more.begin(), more.end(), std::back_inserter(elsewhere));
+    }
+    for (const auto& each : elsewhere) {
+      const auto terms = core.terms(core.slot_of(each.key));
+      core.perform(operation, locks.prefix(), terms, [&](Connection& connection) {
+        const auto still = look(connection, std::vector<std::string>{each.key});
+        if (still.empty()) return 0;
+        throw Fault{errc::server_error, still.front().reply.text, Fault::Kind::passing};
+      });
+    }
+    auto now = core.survey(operation, locks.prefix());
+    if (now == places) return;
+    places = std::move(now);
+  }
+}
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,389 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/base/backoff.hpp>
+#include <redis_lock/detail/base/cancellation.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/random_id.hpp>
+#include <redis_lock/detail/net/connect.hpp>
+#include <redis_lock/detail/net/hiredis.hpp>
+#include <redis_lock/detail/net/owed_reply.hpp>
+#include <redis_lock/detail/net/resolve.hpp>
+#include <redis_lock/detail/net/tls.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// What to do about the replies of one server of a cluster that tell of another one.
+class Redirector {
+ public:
+  /// Says whether any of the replies are another server's now. `independent`: one that is not to be had
+  /// is of kind `other`, so that the rest are not lost with it.
+  virtual bool redirect(const Address& asked, const Commands& commands, Replies& replies,
+                        Time deadline, bool independent) = 0;
+
+ protected:
+  ~Redirector() = default;
+};
+
+/// One connection to Redis: commands in, their replies out. After a fault it owes replies that nobody
+/// will read, so it is not usable() any more. For one thread at a time.
+class Connection {
+ public:
+  enum class Greeting { now, with_first_commands };
+
+  /// Connects and, unless that is left to the caller, authenticates and selects the database. Blocks
+  /// up to connect_timeout, but not past `deadline`, and then up to command_timeout; over TLS up to twice.
+  Connection(const Endpoint& endpoint, Resolver& resolver, Time deadline,
+             Greeting greeting = Greeting::now)
+      : command_timeout_(endpoint.command_timeout) {
+    if (endpoint.tls) require_tls();
+    const auto start = Time::clock::now();
+    const auto timeout = std::min(endpoint.connect_timeout, left_until(deadline, start));
+    const auto connected_by = after(start, timeout);
+    owned_ = open_context(endpoint, resolver, connected_by);
+    context_ = owned_.get();
+    if (endpoint.tls) start_tls(*context_, endpoint, connected_by, deadline);
+    if (greeting == Greeting::now) greet(endpoint, deadline);
+  }
+
+  /// Works over somebody else's connection, which is never closed or reconnected.
+  explicit Connection(redisContext* borrowed) : context_(borrowed) {
+    if (context_->err) {
+      throw Fault{errc::connection_failed,
+                  "the borrowed context has failed before: " + std::string(context_->errstr)};
+    }
+    if (is_busy(*context_)) {
+      throw Fault{errc::protocol_error, "the borrowed context has commands of its owner under way"};
+    }
+    for (std::size_t i = 0; i < timeouts_.size(); ++i) {
+      socklen_t length = sizeof(timeval);
+      ::getsockopt(context_->fd, SOL_SOCKET, timeout_options[i], &timeouts_[i], &length);
+    }
+    const auto& receive_timeout = timeouts_.front();
+    const auto own = std::chrono::seconds{receive_timeout.tv_sec} +
+                     std::chrono::microseconds{receive_timeout.tv_usec};
+    if (own > own.zero()) command_timeout_ = std::chrono::ceil<milliseconds>(own);
+    set_timeouts({to_timeval(command_timeout_), to_timeval(command_timeout_)});
+  }
+
+  ~Connection() {
+    if (cancellation_) cancellation_->watch(-1);
+    if (owned_) return;
+    if (!usable() && !context_->err) poison(*context_);
+    set_timeouts(timeouts_);
+  }
+  Connection(const Connection&) = delete;
+  Connection(Connection&&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  Connection& operator=(Connection&&) = delete;
+
+  /// Sends all commands in one write and reads their replies, which are due within command_timeout
+  /// after the time that the server was asked to wait. Throws Fault; error replies are returned.
+  [[nodiscard]] Replies exchange(const Commands& commands,
+                                 milliseconds wait = milliseconds::zero()) {
+    const bool may_wait = wait > milliseconds::zero();
+    if (!may_wait) return exchange_within(commands, command_timeout_, false);
+    // The server begins to count a little later, in whole milliseconds.
+    return exchange_within(commands, command_timeout_ + wait, true, wait + milliseconds{1});
+  }
+
+  /// Sends all commands in one write and reads their replies, which are due within `limit` at all events. The server
+  /// is nudged after the time `nudge_after`, if it has not answered.
+  [[nodiscard]] Replies exchange_within(const Commands& commands, milliseconds limit,
+                                        bool may_wait = true,
+                                        std::optional<milliseconds> nudge_after = {}) {
+    const auto now = Time::clock::now();
+    const auto deadline = after(now, limit);
+    owes_replies_ = true;
+    const auto marker = owned_ || is_in_step_ ? std::string{} : fresh_marker(now);
+    transmit(commands, marker);
+    if (!marker.empty()) find_marker(marker, commands.size(), deadline);
+    auto late = receive_all(deferred_.size(), deadline, may_wait);
+    Nudge nudge;
+    if (nudge_after) nudge.at = after(now, *nudge_after);
+    auto replies = receive_all(commands.size(), deadline, may_wait, nudge);
+    if (!deferred_.empty()) repeat_unknown_calls(late, deadline);
+    owes_replies_ = false;
+    settle(late);
+    if (redirector_ &&
+        redirector_->redirect(server_, commands, replies, deadline, independent_replies))
+      asked_elsewhere = true;
+    const bool refused = std::any_of(replies.begin(), replies.end(), is_passing_error);
+    answered_ = answered_ || !refused;
+    return replies;
+  }
+
+  /// As exchange(), but its replies are due by `deadline` at all events.
+  [[nodiscard]] Replies exchange_by(const Commands& commands, Time deadline) {
+    const auto left = left_until(deadline, Time::clock::now());
+    return exchange_within(commands, std::min(command_timeout_, left));
+  }
+
+  /// Before a command that must not be sent twice: finds out what can be known to be wrong without it.
+  void make_sure() {
+    if (has_deferred()) settle_deferred(command_timeout_);
+    if (owned_ && stale()) {
+      throw Fault{errc::connection_failed, "the server closed the connection",
+                  Fault::Kind::passing};
+    }
+  }
+
+  /// Sends a call, and leaves its reply to be read with the next exchange.
+  void defer(std::unique_ptr<OwedReply> reply) {
+    deferred_.push_back(std::move(reply));
+    Commands commands;
+    add_call(commands, deferred_.back()->call(), std::exchange(has_sent_script_, true));
+    owes_replies_ = true;
+    transmit(commands);
+    owes_replies_ = false;
+  }
+  [[nodiscard]] bool has_deferred() const noexcept { return !deferred_.empty(); }
+  [[nodiscard]] bool may_defer() const noexcept { return deferred_.size() < most_deferred; }
+  void settle_deferred(milliseconds limit) { (void)exchange_within(Commands{}, limit); }
+  /// What was sent on a connection that failed before it was answered, or was refused for now.
+  [[nodiscard]] OwedReplies take_deferred() {
+    auto all = std::exchange(refused_, {});
+    if (all.empty()) return std::exchange(deferred_, {});
+    std::move(deferred_.begin(), deferred_.end(), std::back_inserter(all));
+    deferred_.clear();
+    return all;
+  }
+
+  /// Says that it leads to this server, one of several.
+  void belong_to(Address server, Redirector* redirector) {
+    server_ = std::move(server);
+    redirector_ = redirector;
+  }
+  [[nodiscard]] const Address& server() const noexcept { return server_; }
+
+  /// Did replies come on a borrowed context that its owner had asked for? Then it is of no use to the owner any more.
+  [[nodiscard]] bool is_out_of_step() const noexcept { return is_out_of_step_; }
+
+  /// May it be used for another operation?
+  [[nodiscard]] bool usable() const noexcept {
+    return !is_out_of_step_ && !owes_replies_ && refused_.empty() && context_->err == 0 &&
+           !has_more(*context_);
+  }
+  [[nodiscard]] bool stale() const noexcept { return is_stale(*context_); }
+  /// Has the server done what it was asked on it since the last call of expect_answer()?
+  [[nodiscard]] bool answered() const noexcept { return answered_; }
+  void expect_answer() noexcept {
+    answered_ = false;
+    progress = Progress::none;
+  }
+
+  /// Lets another thread end what this connection waits for. A borrowed one notices between two waits.
+  void set_cancellation(Cancellation* cancellation) {
+    if (owned_ && cancellation_) cancellation_->watch(-1);
+    cancellation_ = cancellation;
+    if (owned_ && cancellation_) cancellation_->watch(context_->fd);
+  }
+  [[nodiscard]] bool cancelled() const noexcept {
+    return cancellation_ && cancellation_->requested();
+  }
+  /// Must cancellation, to be noticed, wait for the server's answer?
+  [[nodiscard]] bool cancelled_late() const noexcept { return cancellation_ && !owned_; }
+  void pause(milliseconds time) const {
+    if (cancellation_) {
+      cancellation_->sleep_until(after(Time::clock::now(), time));
+    } else {
+      std::this_thread::sleep_for(time);
+    }
+  }
+
+  /// For a Line, which reads without waiting. Whoever uses it does not use exchange() any more.
+  [[nodiscard]] redisContext& context() noexcept { return *context_; }
+
+  /// Has the server refused a fractional BLPOP timeout, as those before Redis 6.0 do?
+  bool whole_seconds = false;
+
+  /// Has another server of the cluster answered for this one, which is handing keys over to it?
+  bool asked_elsewhere = false;
+  /// How far the operation that uses it has got since expect_answer(), as it says itself when it fails.
+  Progress progress = Progress::none;
+  /// Is a reply of worth to its reader without the others?
+  bool independent_replies = false;
+
+ private:
+  static constexpr std::size_t most_deferred = 64;
+  static constexpr std::array<int, 2> timeout_options{SO_RCVTIMEO, SO_SNDTIMEO};
+
+  void set_timeouts(const std::array<timeval, 2>& timeouts) const noexcept {
+    for (std::size_t i = 0; i < timeouts.size(); ++i) {
+      ::setsockopt(context_->fd, SOL_SOCKET, timeout_options[i], &timeouts[i], sizeof(timeval));
+    }
+  }
+
+  void transmit(const Commands& commands, std::string_view marker = {}) {
+    if (commands.empty()) return;
+    if (owned_ && is_plain(*context_)) {
+      try {
+        send_owned(*context_, commands.encode());
+      } catch (const Fault&) {
+        const auto words = last_words(*context_);
+        if (words) throw fault_of(*words);
+        throw;
+      }
+    } else {
+      const auto deadline = after(Time::clock::now(), command_timeout_);
+      auto bytes = marker.empty() ? std::string{} : Commands{}.add({"ECHO", marker}).encode();
+      send_through_hiredis(*context_, bytes.append(commands.encode()), deadline);
+    }
+  }
+
+  /// A text that no reply to the owner of a borrowed context has.
+  [[nodiscard]] static std::string fresh_marker(Time now) {
+    const auto ticks = static_cast<std::uint64_t>(now.time_since_epoch().count());
+    return "redis_lock:" + std::to_string(mix(ticks)) + std::to_string(mix(~ticks));
+  }
+
+  /// Makes sure that the replies to come on a borrowed context are those of the library: before the first commands of an
+  /// operation stands an ECHO, which must come back in its place. Within MULTI nothing has run, and never will once the
+  /// connection is shut down. Where replies to its owner come first, reads on until nothing is owed any more, so that
+  /// what has run can be undone.
+  void find_marker(const std::string& marker, std::size_t count, Time deadline) {
+    const auto first = receive(*context_, deadline, false);
+    if (first.kind == Reply::Kind::string && first.text == marker) {
+      is_in_step_ = true;
+      return;
+    }
+    is_out_of_step_ = true;
+    if (first.kind == Reply::Kind::status && first.text == "QUEUED") {
+      throw Fault{errc::protocol_error, "the borrowed context is inside MULTI"};
+    }
+    const bool is_refused =
+        first.is_error() && first.text.find("'echo'") != first.text.npos;  // NOPERM, or subscribed
+    for (auto reply = first; !is_refused && reply.text != marker;)
+      reply = receive(*context_, deadline, false);
+    while (count-- > 0) (void)receive(*context_, deadline, false);
+    owes_replies_ = false;
+    is_in_step_ = true;
+    if (is_refused) throw fault_of(first);
+    throw Fault{errc::protocol_error, "the borrowed context has replies of its owner under way"};
+  }
+
+  /// The first reply may be that of a command which blocks.
+  [[nodiscard]] Replies receive_all(std::size_t count, Time deadline, bool may_wait,
+                                    Nudge nudge = {}) {
+    Replies replies;
+    replies.reserve(count);
+    while (replies.size() < count) {
+      try {
+        replies.push_back(receive(*context_, deadline, may_wait, std::exchange(nudge, {})));
+      } catch (const Fault&) {
+        const bool is_told =
+            !replies.empty() && (is_passing_error(replies.back()) || is_parting(replies.back()));
+        if (is_told) throw fault_of(replies.back());
+        throw;
+      }
+    }
+    return replies;
+  }
+
+  void settle(const Replies& late) {
+    auto settled = std::exchange(deferred_, {});
+    for (std::size_t i = 0; i < settled.size(); ++i) {
+      const bool elsewhere = redirector_ && late[i].is_error();
+      if (elsewhere || is_passing_error(late[i])) {
+        refused_.push_back(std::move(settled[i]));
+      } else {
+        settled[i]->settle(late[i]);
+      }
+    }
+  }
+
+  void repeat_unknown_calls(Replies& replies, Time deadline) {
+    struct Link {
+      Connection& connection;
+      Time deadline;
+      [[nodiscard]] Replies exchange(const Commands& commands) const {
+        connection.transmit(commands);
+        return connection.receive_all(commands.size(), deadline, true);
+      }
+    };
+    Link link{*this, deadline};
+    std::vector<ScriptCall> calls;
+    for (const auto& owed : deferred_) calls.push_back(owed->call());
+    repeat_unknown(link, calls, replies);
+  }
+
+  void greet(const Endpoint& endpoint, Time deadline);
+
+  milliseconds command_timeout_ = Endpoint{}.command_timeout;
+  Context owned_;
+  redisContext* context_ = nullptr;
+  std::array<timeval, 2> timeouts_{};
+  OwedReplies deferred_, refused_;
+  Address server_;
+  Redirector* redirector_ = nullptr;
+  bool has_sent_script_ = false;  // the first time as text: what comes next finds the lock free
+  Cancellation* cancellation_ = nullptr;
+  bool owes_replies_ = false;
+  bool is_in_step_ = false, is_out_of_step_ = false;  // a borrowed context
+  bool answered_ = false;
+};
+
+/// A connection all of whose replies are due by one time.
+struct LimitedLink {
+  Connection& connection;
+  Time limit;
+  [[nodiscard]] Replies exchange(const Commands& commands) const {
+    return connection.exchange_within(commands, left_until(limit, Time::clock::now()));
+  }
+};
+
+/// What makes a new connection one of this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. `database` is the
+/// text that the commands refer to.
+[[nodiscard]] inline Commands greeting(const Endpoint& endpoint, const std::string& database) {
+  Commands commands;
+  if (!endpoint.username.empty()) {
+    commands.add({"AUTH", endpoint.username, endpoint.password});
+  } else if (!endpoint.password.empty()) {
+    commands.add({"AUTH", endpoint.password});
+  }
+  if (endpoint.database != 0) commands.add({"SELECT", database});
+  if (!endpoint.client_name.empty()) commands.add({"CLIENT", "SETNAME", endpoint.client_name});
+  return commands;
+}
+
+/// Servers quote the arguments of a command that they do not know.
+[[nodiscard]] inline std::string without_secrets(std::string text, const Endpoint& endpoint) {
+  for (const auto& secret : {endpoint.password, endpoint.username}) {
+    if (secret.empty()) continue;
+    for (auto at = text.find(secret); at != text.npos; at = text.find(secret, at + 3)) {
+      text.replace(at, secret.size(), "***");
+    }
+  }
+  return text;
+}
+
+inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
+  const auto database = std::to_string(endpoint.database);
+  const auto commands = greeting(endpoint, database);
+  if (commands.empty()) return;
+  const auto replies = exchange_by(commands, deadline);
+  const bool authenticates = !endpoint.username.empty() || !endpoint.password.empty();
+  const auto& first = replies.front();
+  const bool is_refused = first.is_error() && !is_passing_error(first) && !is_parting(first);
+  if (authenticates && is_refused) {
+    throw Fault{errc::authentication_failed, first.text};
+  }
+  for (const auto& reply : replies) expect(reply, reply.is_ok(), "the greeting");
+  answered_ = false;
+} catch (const Fault& fault) {
+  throw Fault{fault.code(), without_secrets(fault.what(), endpoint),
+              fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+}
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,312 @@
+#pragma once
+
+#include <fcntl.h>
+#include <hiredis/hiredis.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/thread_identity.hpp>
+#include <redis_lock/detail/net/openssl_error.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/endpoint.hpp>
+
+/// All that the library knows of hiredis: its handles, its errors, and its lack of MSG_NOSIGNAL.
+namespace redis_lock::detail {
+
+struct ContextCloser {
+  void operator()(redisContext* context) const noexcept {
+    const CancellationPause no_cancellation;
+    ::redisFree(context);
+  }
+};
+using Context = std::unique_ptr<redisContext, ContextCloser>;
+
+struct ReplyFreer {
+  void operator()(redisReply* reply) const noexcept { ::freeReplyObject(reply); }
+};
+using HiredisReply = std::unique_ptr<redisReply, ReplyFreer>;
+
+/// hiredis writes without MSG_NOSIGNAL: to a connection that the peer has closed, that raises SIGPIPE,
+/// on the writing thread. Blocks the signal there for the time of a write; the mask is put back as it
+/// was, and the handlers of the application never see anything.
+class SigpipeBlock {
+ public:
+  SigpipeBlock() {
+    sigemptyset(&sigpipe_);
+    sigaddset(&sigpipe_, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &sigpipe_, &before_);
+    if (sigismember(&before_, SIGPIPE) == 1) {
+      sigset_t pending;
+      sigpending(&pending);
+      was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+    }
+  }
+  ~SigpipeBlock() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SigpipeBlock(const SigpipeBlock&) = delete;
+  SigpipeBlock(SigpipeBlock&&) = delete;
+  SigpipeBlock& operator=(const SigpipeBlock&) = delete;
+  SigpipeBlock& operator=(SigpipeBlock&&) = delete;
+
+  /// To be called after a write that failed: takes back the signal it raised.
+  void take_back() const {
+    if (was_pending_) return;
+    const timespec at_once{};
+    while (::sigtimedwait(&sigpipe_, nullptr, &at_once) == -1 && errno == EINTR) {
+    }
+  }
+
+ private:
+  sigset_t sigpipe_{}, before_{};
+  bool was_pending_ = false;
+};
+
+[[nodiscard]] inline timeval to_timeval(milliseconds time) {
+  timeval value{};
+  using Seconds = std::chrono::duration<decltype(value.tv_sec)>;
+  using Microseconds = std::chrono::duration<decltype(value.tv_usec), std::micro>;
+  const auto limited = std::min(time, milliseconds{std::chrono::hours{24}});
+  const auto seconds = std::chrono::duration_cast<Seconds>(limited);
+  value.tv_sec = seconds.count();
+  value.tv_usec = std::chrono::duration_cast<Microseconds>(limited - seconds).count();
+  return value;
+}
+
+/// The fault behind a hiredis call that failed. `error` is the errno it left.
+[[nodiscard]] inline Fault fault_of(const redisContext& context, int error) {
+  const std::string text = context.errstr;
+  switch (context.err) {
+    case REDIS_ERR_IO:
+      if (error == EAGAIN || error == EWOULDBLOCK) {
+        return {errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
+      }
+      break;
+    case REDIS_ERR_PROTOCOL:
+    case REDIS_ERR_OOM: return {errc::protocol_error, text};
+    default: break;
+  }
+  return {errc::connection_failed, text, Fault::Kind::passing};
+}
+
+/// The fault behind something that TLS could not go on with. What the other end refuses, our certificate
+/// for one, it will refuse again.
+[[nodiscard]] inline Fault fault_of(const OpensslError& error) {
+  if (error.hung_up) {
+    return {errc::connection_failed, "TLS: the server closed the connection", Fault::Kind::passing};
+  }
+  if (!error.from_peer) {
+    return {errc::connection_failed, "TLS: " + error.text, Fault::Kind::passing};
+  }
+  return {errc::connection_failed, "TLS: refused by the server: " + error.text};
+}
+
+/// Does hiredis read and write on the bare socket? Otherwise through TLS.
+[[nodiscard]] inline bool is_plain(const redisContext& context) {
+#if HIREDIS_MAJOR >= 1
+  return context.privctx == nullptr;
+#else
+  (void)context;
+  return true;
+#endif
+}
+
+/// Waits until one can go on with a connection (true), or until `time` (false).
+[[nodiscard]] inline bool is_ready(int descriptor, short events, Time time) {
+  for (;;) {
+    const auto left = left_until(time, Time::clock::now());
+    if (left <= milliseconds::zero()) return false;
+    const auto most = milliseconds{std::numeric_limits<int>::max()};
+    pollfd socket{descriptor, events, 0};
+    if (::poll(&socket, 1, static_cast<int>(std::min(left, most).count())) > 0) return true;
+  }
+}
+
+/// Waits until one can go on with a connection, or throws timed_out at the deadline.
+inline void wait_for(const redisContext& context, short events, Time deadline,
+                     const char* complaint = "no answer within the timeout") {
+  if (!is_ready(context.fd, events, deadline)) {
+    throw Fault{errc::timed_out, complaint, Fault::Kind::passing};
+  }
+}
+
+/// Lets hiredis write, or read where that may write, as with TLS.
+template <class Call>
+void call_hiredis(redisContext& context, const Call& call) {
+  const SigpipeBlock sigpipe;
+  clear_openssl_errors();
+  errno = 0;
+  const int result = call();
+  const int error = errno;
+  if (result == REDIS_OK && is_plain(context)) return;
+  sigpipe.take_back();
+  if (result == REDIS_OK) return;
+  const auto complaint = take_openssl_error();
+  throw complaint.text.empty() ? fault_of(context, error) : fault_of(complaint);
+}
+
+/// Sends the bytes through hiredis, which may have its own way of writing (TLS).
+inline void send_through_hiredis(redisContext& context, const std::string& bytes, Time deadline) {
+  if (::redisAppendFormattedCommand(&context, bytes.data(), bytes.size()) != REDIS_OK) {
+    throw fault_of(context, 0);
+  }
+  for (int done = 0;;) {
+    call_hiredis(context, [&] { return ::redisBufferWrite(&context, &done); });
+    if (done != 0) return;
+    wait_for(context, POLLOUT, deadline);
+  }
+}
+
+/// Sends the bytes on a plain socket of ours. MSG_NOSIGNAL spares the two system calls of SigpipeBlock.
+inline void send_owned(const redisContext& context, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto sent = ::send(context.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      throw Fault{errc::timed_out, "the server does not read", Fault::Kind::passing};
+    } else if (errno != EINTR) {
+      throw Fault{errc::connection_failed, std::generic_category().message(errno),
+                  Fault::Kind::passing};
+    }
+  }
+}
+
+[[nodiscard]] inline Reply to_reply(const redisReply& from) {
+  Reply reply;
+  switch (from.type) {
+    case REDIS_REPLY_NIL: reply.kind = Reply::Kind::nil; break;
+    case REDIS_REPLY_STATUS: reply.kind = Reply::Kind::status; break;
+    case REDIS_REPLY_STRING: reply.kind = Reply::Kind::string; break;
+    case REDIS_REPLY_INTEGER: reply.kind = Reply::Kind::integer; break;
+    case REDIS_REPLY_ERROR: reply.kind = Reply::Kind::error; break;
+    case REDIS_REPLY_ARRAY: reply.kind = Reply::Kind::array; break;
+    default: reply.kind = Reply::Kind::other; return reply;
+  }
+  reply.integer = from.integer;
+  if (from.str) reply.text.assign(from.str, from.len);
+  for (std::size_t i = 0; i < from.elements; ++i)
+    reply.elements.push_back(to_reply(*from.element[i]));
+  return reply;
+}
+
+/// Ends a blocking command on time. Redis ends one that has timed out when its event loop turns next, on an idle server
+/// up to 100 ms late. An empty line, to which Redis answers nothing, makes the loop turn.
+struct Nudge {
+  Time at = never;  // of the next one
+  Time::duration pause = milliseconds{2};
+
+  /// Writes the empty line. That it cannot be written shows when the reply is read.
+  void send(redisContext& context, Time now, Time deadline) {
+    at = now + pause;
+    pause *= 2;
+    if (is_plain(context)) {
+      (void)::send(context.fd, "\r\n", 2, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } else {
+      send_through_hiredis(context, "\r\n", deadline);
+    }
+  }
+};
+
+/// Waits until there is something to read, or throws timed_out at the deadline.
+inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
+  while (nudge.at < deadline) {
+    if (is_ready(context.fd, POLLIN, nudge.at)) return;
+    nudge.send(context, Time::clock::now(), deadline);
+  }
+  wait_for(context, POLLIN, deadline);
+}
+
+/// Reads one reply. `may_wait`: the socket's own timeout is too short for it, the deadline rules.
+[[nodiscard]] inline Reply receive(redisContext& context, Time deadline, bool may_wait,
+                                   Nudge nudge = {}) {
+  for (;;) {
+    void* parsed = nullptr;
+    if (::redisGetReplyFromReader(&context, &parsed) != REDIS_OK) throw fault_of(context, 0);
+    if (parsed) {
+      const HiredisReply reply{static_cast<redisReply*>(parsed)};
+#ifdef REDIS_REPLY_PUSH  // client-side caching of the owner of a borrowed RESP3 connection
+      if (reply->type == REDIS_REPLY_PUSH) continue;
+#endif
+      return to_reply(*reply);
+    }
+    // The check comes before each read: signals and single bytes must not prolong the wait for ever.
+    const bool blocks = (context.flags & REDIS_BLOCK) != 0;
+    if (may_wait || !blocks || Time::clock::now() >= deadline)
+      wait_for_reply(context, deadline, nudge);
+    if (is_plain(context)) {
+      errno = 0;
+      if (::redisBufferRead(&context) != REDIS_OK) throw fault_of(context, errno);
+    } else {
+      call_hiredis(context, [&] { return ::redisBufferRead(&context); });
+    }
+  }
+}
+
+/// What the server said before it hung up, if it was an error: it can be read although nothing can be sent any more.
+[[nodiscard]] inline std::optional<Reply> last_words(redisContext& context) {
+  std::array<char, 1024> bytes;
+  const auto count = ::recv(context.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (count <= 0 || ::redisReaderFeed(context.reader, bytes.data(),
+                                      static_cast<std::size_t>(count)) != REDIS_OK) {
+    return std::nullopt;
+  }
+  void* parsed = nullptr;
+  if (::redisGetReplyFromReader(&context, &parsed) != REDIS_OK || !parsed) return std::nullopt;
+  const HiredisReply reply{static_cast<redisReply*>(parsed)};
+  auto words = to_reply(*reply);
+  if (!is_parting(words)) return std::nullopt;
+  return words;
+}
+
+/// Has the peer closed this idle connection, or sent what nobody asked for?
+[[nodiscard]] inline bool is_stale(const redisContext& context) noexcept {
+  const CancellationPause no_cancellation;
+  char byte = 0;
+  return ::recv(context.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+         (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+/// Has the peer said more than it was asked?
+[[nodiscard]] inline bool has_more(const redisContext& context) {
+  return context.reader->pos < context.reader->len;
+}
+
+/// Has its owner commands or replies under way on a borrowed connection? They would be taken for ours.
+[[nodiscard]] inline bool is_busy(const redisContext& context) {
+  return ::sdslen(context.obuf) > 0 || has_more(context);
+}
+
+/// Makes a borrowed connection that still owes replies useless to its owner, through hiredis itself:
+/// otherwise a late reply would pass for the answer to the owner's next command.
+inline void poison(redisContext& context) noexcept {
+  const CancellationPause no_cancellation;
+  {
+    const SigpipeBlock sigpipe;  // TLS says goodbye where it can no more
+    ::shutdown(context.fd, SHUT_RDWR);
+    while (::redisBufferRead(&context) == REDIS_OK) {
+    }
+    sigpipe.take_back();
+    clear_openssl_errors();
+  }
+  // What was read before the end would still be handed out.
+  void* late = nullptr;
+  while (::redisReaderGetReply(context.reader, &late) == REDIS_OK && late) ::freeReplyObject(late);
+}
+
+}  // namespace redis_lock::detail

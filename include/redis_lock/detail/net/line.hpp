@@ -1,0 +1,260 @@
+#pragma once
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/thread_identity.hpp>
+#include <redis_lock/detail/net/connection.hpp>
+#include <redis_lock/detail/net/hiredis.hpp>
+#include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+
+namespace redis_lock::detail {
+
+/// A release that may have to be sent again, by then perhaps on behalf of nobody who is still there.
+struct PendingRelease {
+  Keys keys;
+  std::string id, signal_expire, kept_for{};
+
+  /// As text: it runs whether or not the server knows the script, so that nobody need wait for the answer.
+  void add_to(Commands& commands) const {
+    add_call(commands, release_call(keys, id, signal_expire, kept_for), false);
+  }
+  [[nodiscard]] std::string encode() const {
+    Commands commands;
+    add_to(commands);
+    return commands.encode();
+  }
+};
+/// One, with the time from which on nobody needs it.
+struct LateRelease {
+  std::shared_ptr<const PendingRelease> release;
+  Time lease_end;
+};
+using LateReleases = std::vector<LateRelease>;
+
+/// A connection that never waits: what is sent goes out as far as the socket takes it, and replies are
+/// read as they come, in order. One that nobody waits for any more is read by whoever uses the line
+/// next. For one thread at a time.
+class Line {
+ public:
+  /// Replies are counted from 0, over the life of the line.
+  using Number = std::uint64_t;
+  struct Answer {
+    Number number;
+    Reply reply;
+  };
+
+  /// `health`: told what the server does and refuses; it must outlive the line. Null for none.
+  explicit Line(std::unique_ptr<Connection> connection, NodeHealth* health = nullptr)
+      : connection_(std::move(connection)), context_(connection_->context()), health_(health) {}
+  /// No more will be done of what was sent, or before a server hears of anything on a new connection.
+  ~Line() { received_->store(std::numeric_limits<Number>::max(), std::memory_order_release); }
+  Line(const Line&) = delete;
+  Line(Line&&) = delete;
+  Line& operator=(const Line&) = delete;
+  Line& operator=(Line&&) = delete;
+
+  [[nodiscard]] bool was_used() const noexcept { return sent_ > 0; }
+  [[nodiscard]] Time opened() const noexcept { return opened_; }
+  /// False after an exception in the middle of something: then sent and received may not fit together any more.
+  [[nodiscard]] bool is_sound() const noexcept { return is_sound_; }
+  /// Has it been given back by a user that had no trouble with it?
+  bool has_proved_itself = false;
+
+  /// How many replies have come, for who no longer has the line; more than any when it is closed.
+  using Progress = std::shared_ptr<const std::atomic<Number>>;
+  [[nodiscard]] Progress progress() const noexcept { return received_; }
+
+  /// No other line of the process has the same; not 0.
+  [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
+  [[nodiscard]] int descriptor() const noexcept { return context_.fd; }
+  [[nodiscard]] Connection& connection() noexcept { return *connection_; }
+
+  /// Sends commands for one request, and says which number the first of their replies has. `release`: what
+  /// they are, if they are one. Throws Fault.
+  Number send(std::string_view bytes, std::size_t replies, Time now, Request request,
+              LateRelease release = {}) {
+    const CancellationPause no_cancellation;  // which could come between bytes and their count
+    const auto first = sent_;
+    is_sound_ = false;
+    sent_ += replies;
+    batches_.push_back({sent_, now, request, false, std::move(release)});
+    if (is_plain(context_)) {
+      unsent_.append(bytes);
+    } else if (::redisAppendFormattedCommand(&context_, bytes.data(), bytes.size()) != REDIS_OK) {
+      throw fault_of(context_, 0);
+    }
+    has_unsent_ = true;
+    flush();
+    is_sound_ = true;
+    return first;
+  }
+
+  [[nodiscard]] bool has_unsent() const noexcept { return has_unsent_; }
+
+  /// Sends what the socket had no room for.
+  void flush() {
+    const CancellationPause no_cancellation;
+    if (is_plain(context_)) {
+      flush_plain();
+    } else {
+      int done = 0;
+      call_hiredis(context_, [&] { return ::redisBufferWrite(&context_, &done); });
+      has_unsent_ = done == 0;
+    }
+  }
+
+  /// Reads what has come.
+  void receive() {
+    const CancellationPause no_cancellation;
+    if (!is_plain(context_)) {
+      call_hiredis(context_, [this] { return ::redisBufferRead(&context_); });
+      return;
+    }
+    std::array<char, 4096> bytes;
+    const auto count = ::recv(context_.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+    if (count > 0) {
+      if (::redisReaderFeed(context_.reader, bytes.data(), static_cast<std::size_t>(count)) !=
+          REDIS_OK) {
+        throw Fault{errc::protocol_error, context_.reader->errstr};
+      }
+    } else if (count == 0) {
+      throw Fault{errc::connection_failed, "Server closed the connection", Fault::Kind::passing};
+    } else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+      throw Fault{errc::connection_failed, std::generic_category().message(errno),
+                  Fault::Kind::passing};
+    }
+  }
+
+  /// The next reply of those that were read, if its number is at least `from`: earlier ones concern nobody.
+  [[nodiscard]] std::optional<Answer> next(Number from) {
+    for (;; is_sound_ = true) {
+      void* parsed = nullptr;
+      if (::redisGetReplyFromReader(&context_, &parsed) != REDIS_OK) throw fault_of(context_, 0);
+      if (!parsed) return std::nullopt;
+      is_sound_ = false;
+      const HiredisReply raw{static_cast<redisReply*>(parsed)};
+      const auto number = received();
+      Answer answer{number, to_reply(*raw)};
+      if (number == sent_) {
+        throw answer.reply.is_error()
+            ? fault_of(answer.reply)
+            : Fault{errc::protocol_error, "the server said more than it was asked"};
+      }
+      received_->store(number + 1, std::memory_order_release);
+      note(answer.reply);
+      if (batches_.front().end == number + 1) batches_.erase(batches_.begin());
+      if (number < from) continue;
+      is_sound_ = true;
+      return answer;
+    }
+  }
+
+  /// Reads what has come of the replies that concern nobody.
+  void settle() {
+    for (auto before = sent_ + 1; owes() && before != received();) {
+      before = received();
+      receive();
+      (void)next(sent_);
+    }
+  }
+
+  /// Of a line that has failed: the releases that may not have run.
+  [[nodiscard]] LateReleases unanswered() {
+    LateReleases releases;
+    for (auto& batch : batches_) {
+      if (batch.release.release) releases.push_back(batch.release);
+    }
+    return releases;
+  }
+
+  [[nodiscard]] bool owes() const noexcept { return received() < sent_; }
+  /// Of a line that has failed: what it failed at.
+  [[nodiscard]] Request asked() const noexcept {
+    return batches_.empty() ? Request::connect : batches_.front().request;
+  }
+  /// Since when the server has been silent; `never` if it owes nothing.
+  [[nodiscard]] Time silent_since() const noexcept {
+    return batches_.empty() ? never : batches_.front().sent;
+  }
+
+ private:
+  [[nodiscard]] Number received() const noexcept {
+    return received_->load(std::memory_order_relaxed);
+  }
+
+  /// What went out together.
+  struct Batch {
+    Number end;  // behind its last reply
+    Time sent;
+    Request request;
+    bool is_refused;  // by one of its replies
+    LateRelease release;
+  };
+
+  /// Also of replies that no thread waits for.
+  void note(const Reply& reply) {
+    if (!health_) return;
+    auto& batch = batches_.front();
+    if (is_refusal(reply)) {
+      batch.is_refused = true;
+      health_->failed(batch.request, fault_of(reply));
+    } else if (!batch.is_refused && batch.end == received()) {
+      health_->worked(batch.request);
+    }
+  }
+
+  void flush_plain() {
+    std::string_view bytes = unsent_;
+    while (!bytes.empty()) {
+      const auto sent =
+          ::send(context_.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent >= 0) {
+        bytes.remove_prefix(static_cast<std::size_t>(sent));
+      } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        break;
+      } else if (errno != EINTR) {
+        throw Fault{errc::connection_failed, std::generic_category().message(errno),
+                    Fault::Kind::passing};
+      }
+    }
+    unsent_.erase(0, unsent_.size() - bytes.size());
+    has_unsent_ = !unsent_.empty();
+  }
+
+  static std::uint64_t next_serial() noexcept {
+    static std::atomic<std::uint64_t> latest{0};
+    return ++latest;
+  }
+
+  std::uint64_t serial_ = next_serial();
+  const Time opened_ = Time::clock::now();
+  std::unique_ptr<Connection> connection_;
+  redisContext& context_;
+  NodeHealth* const health_;
+  std::string unsent_;
+  bool has_unsent_ = false;
+  bool is_sound_ = true;
+  Number sent_ = 0;
+  const std::shared_ptr<std::atomic<Number>> received_ = std::make_shared<std::atomic<Number>>(0);
+  std::vector<Batch> batches_;  // of which replies are to come, the oldest first
+};
+
+}  // namespace redis_lock::detail

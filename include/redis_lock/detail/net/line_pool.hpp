@@ -1,0 +1,401 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/base/backoff.hpp>
+#include <redis_lock/detail/base/bell.hpp>
+#include <redis_lock/detail/base/counters.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/thread.hpp>
+#include <redis_lock/detail/base/thread_identity.hpp>
+#include <redis_lock/detail/net/connection.hpp>
+#include <redis_lock/detail/net/hiredis.hpp>
+#include <redis_lock/detail/net/line.hpp>
+#include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/resolve.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// The connection of a Line: the one place that opens them. Blocks. Throws Fault.
+[[nodiscard]] inline std::unique_ptr<Connection> open_connection(const Endpoint& endpoint,
+                                                                 Resolver& resolver) {
+  return std::make_unique<Connection>(endpoint, resolver, never);
+}
+
+/// The open lines to one server, for those who ask several servers at once, and do not wait for one
+/// that is away: connecting, and finding out whether the server answers, is done by a thread, which
+/// lives for as long as somebody wants a line. Safe to share between threads.
+class LinePool {
+ public:
+  /// A line that nobody uses for so long is closed.
+  static constexpr std::chrono::minutes longest_idle{1};
+
+  LinePool(const Endpoint& endpoint, std::shared_ptr<Counters> counters,
+           milliseconds idle_limit = longest_idle)
+      : endpoint_(endpoint), counters_(std::move(counters)), idle_limit_(idle_limit) {}
+  /// Waits for an attempt to connect to end.
+  ~LinePool() {
+    const CancellationPause no_cancellation;
+    {
+      const std::lock_guard guard{mutex_};
+      stopping_ = true;
+      wake_.notify_all();
+    }
+    if (thread_.joinable()) thread_.join();
+  }
+  LinePool(const LinePool&) = delete;
+  LinePool(LinePool&&) = delete;
+  LinePool& operator=(const LinePool&) = delete;
+  LinePool& operator=(LinePool&&) = delete;
+
+  /// What there is in the place of a line.
+  enum class State {
+    opening,  // one will be open soon, as far as is known
+    away,     // the server has failed, and is being asked again
+    resting   // the same, in the pause between two attempts
+  };
+  struct Taken {
+    std::unique_ptr<Line> line;
+    State state = State::opening;
+  };
+
+  /// A line that is not in use: the one of this number, or else any. If there is none, has one opened;
+  /// `bell` is rung when that has succeeded or failed.
+  [[nodiscard]] Taken take(std::uint64_t preferred, const std::shared_ptr<Bell>& bell) {
+    const std::lock_guard guard{mutex_};
+    while (!silent_ && !idle_.empty()) {
+      if (auto line = pop(preferred)) return {std::move(line)};
+    }
+    wanted_ = true;
+    if (bell) bells_.push_back(bell);
+    start();
+    if (!away_) return {};
+    const bool rests = !running_ || Time::clock::now() < next_attempt_;
+    return {nullptr, rests ? State::resting : State::away};
+  }
+
+  /// `silent`: a reply on it is overdue. Then none is handed out until the server has answered.
+  void give_back(std::unique_ptr<Line> line, bool silent) {
+    const auto now = Time::clock::now();
+    std::vector<std::unique_ptr<Line>> superfluous;  // closed after the mutex is released
+    const std::lock_guard guard{mutex_};
+    if (!line->is_sound()) return mourn(*line);
+    if (silent || is_overdue(*line, now)) {
+      silence(std::move(line));
+      return;
+    }
+    backoff_ = {};
+    line->has_proved_itself = true;
+    idle_.push_back({std::move(line), now});
+    take_superfluous(now, superfluous);
+  }
+
+  /// A line has failed: so may have the others that were open then. If the server hung up on it soon after it was
+  /// opened, before any user was done with it, the next one is opened after a pause that doubles each time.
+  void distrust(std::unique_ptr<Line> line, const Fault& fault) {
+    health_.failed(line->asked(), fault);
+    std::vector<Idle> closed;
+    const std::lock_guard guard{mutex_};
+    const auto now = Time::clock::now();
+    if (!line->has_proved_itself && now - line->opened() < soon)
+      next_attempt_ = now + backoff_.next();
+    closed.swap(idle_);
+    for (auto& idle : closed) mourn(*idle.line);
+    mourn(*line);
+    start();
+  }
+
+  /// Reads what nobody has waited for, finds out which lines have failed, and closes those that were idle for too long.
+  /// Says when to do it again.
+  [[nodiscard]] Time tidy() {
+    const auto now = Time::clock::now();
+    bool again = false;
+    std::vector<Idle> kept;
+    std::vector<std::unique_ptr<Line>> superfluous;  // closed after the mutex is released
+    const std::lock_guard guard{mutex_};
+    for (auto& idle : std::exchange(idle_, {})) {
+      if (!idle.line->owes() || settle(idle.line)) {
+        if (is_overdue(*idle.line, now)) {
+          silence(std::move(idle.line));
+          continue;
+        }
+        again = again || idle.line->owes();
+        kept.push_back(std::move(idle));
+      }
+    }
+    idle_ = std::move(kept);
+    take_superfluous(now, superfluous);
+    start();
+    if (again) return now + between_looks;
+    return idle_.empty() ? never : idle_.front().since + idle_limit_;
+  }
+
+  /// Somebody has waited for a line for as long as anybody should.
+  void give_up_waiting() {
+    const std::lock_guard guard{mutex_};
+    away_ = away_ || idle_.empty();
+    if (away_ && !health_.fails(Request::connect)) health_.failed(Request::connect, no_line());
+  }
+
+  /// This id may still hold its lock. Frees it when there is a new connection, unless its lease is over.
+  void release_later(LateRelease release) {
+    const std::lock_guard guard{mutex_};
+    add_late(std::move(release));
+    start();
+  }
+
+  /// Why there is no line.
+  [[nodiscard]] Fault fault() {
+    const std::lock_guard guard{mutex_};
+    if (reason_) return {reason_->code, reason_->text, reason_->kind};
+    return no_line();
+  }
+
+  [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
+  /// What the server has failed at. No I/O.
+  [[nodiscard]] const NodeHealth& health() const noexcept { return health_; }
+
+ private:
+  [[nodiscard]] static Fault no_line() {
+    return {errc::connection_failed, "no connection within the timeout", Fault::Kind::passing};
+  }
+
+  struct Idle {
+    std::unique_ptr<Line> line;
+    Time since;
+  };
+  /// A Fault in parts: copies of an exception share their text.
+  struct Reason {
+    errc code;
+    std::string text;
+    Fault::Kind kind;
+  };
+  /// While there are replies that nobody waits for.
+  static constexpr milliseconds between_looks{100};
+  /// A line that was used this short a time ago is good, or else soon noticed.
+  static constexpr milliseconds just_now{500};
+  /// Longer than the longest pause between two attempts to connect.
+  static constexpr std::chrono::seconds soon{1};
+  static constexpr std::size_t most_late = 256;
+
+  /// All that follow need the mutex. One that owes replies stays: a release may be among what it was asked.
+  void take_superfluous(Time now, std::vector<std::unique_ptr<Line>>& superfluous) {
+    // The latest used are used next: so the first is the one that has been idle for longest.
+    for (auto idle = idle_.begin(); idle != idle_.end();) {
+      if (idle_.size() <= endpoint_.max_idle && now - idle->since < idle_limit_) return;
+      const bool closes = !idle->line->owes();
+      if (closes) superfluous.push_back(std::move(idle->line));
+      idle = closes ? idle_.erase(idle) : std::next(idle);
+    }
+  }
+
+  /// Null: the one that was there is not good any more.
+  [[nodiscard]] std::unique_ptr<Line> pop(std::uint64_t preferred) {
+    const auto now = Time::clock::now();
+    auto found = std::find_if(idle_.begin(), idle_.end(), [preferred](const Idle& idle) {
+      return idle.line->serial() == preferred;
+    });
+    if (found == idle_.end()) --found;
+    auto idle = std::move(*found);
+    idle_.erase(found);
+    if (now - idle.since < just_now) return std::move(idle.line);
+    if (!settle(idle.line)) return nullptr;
+    if (is_overdue(*idle.line, now)) {
+      silence(std::move(idle.line));
+    } else if (idle.line->owes() || !is_stale(idle.line->connection().context())) {
+      return std::move(idle.line);
+    } else {
+      ++broken_;
+    }
+    return nullptr;
+  }
+
+  void add_late(LateRelease release) {
+    late_.push_back(std::move(release));
+    if (late_.size() > most_late) late_.erase(late_.begin());
+  }
+
+  /// What a line that has failed leaves undone.
+  void mourn(Line& line) {
+    ++broken_;
+    for (auto& release : line.unanswered()) add_late(std::move(release));
+  }
+
+  /// Reads what concerns nobody. One that fails is closed.
+  [[nodiscard]] bool settle(std::unique_ptr<Line>& line) {
+    try {
+      line->settle();
+      return true;
+    } catch (const std::exception&) {  // it has failed, or there is no memory
+      const auto failed = std::exchange(line, nullptr);
+      mourn(*failed);
+      return false;
+    }
+  }
+
+  [[nodiscard]] bool is_overdue(const Line& line, Time now) const {
+    const auto since = line.silent_since();
+    return since != never && now - since > endpoint_.command_timeout;
+  }
+
+  void silence(std::unique_ptr<Line> line) {
+    if (silent_) mourn(*silent_);
+    silent_ = std::move(line);
+    away_ = wanted_ = true;
+    reason_ = Reason{errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
+    health_.failed(Request::connect, {reason_->code, reason_->text});
+    start();
+  }
+
+  [[nodiscard]] bool has_work() const { return wanted_ || !late_.empty(); }
+
+  void start() {
+    if (running_ || stopping_ || !has_work()) return;
+    if (thread_.joinable()) thread_.join();  // it is past its last use of the mutex
+    try {
+      thread_ = without_signals([this] { run(); });
+      running_ = true;
+    } catch (
+        const Fault&
+            fault) {  // the server was not asked: whoever wants a line next tries again at once
+      note(fault);
+    }
+  }
+
+  void run() {
+    std::unique_lock guard{mutex_};
+    while (!stopping_ && has_work()) {
+      wake_.wait_until(guard, waitable(next_attempt_), [this] { return stopping_; });
+      if (stopping_) break;
+      try {
+        if (has_spoken()) {
+          add(std::move(silent_));
+        } else {
+          open(guard);
+        }
+      } catch (const std::exception&) {  // no memory
+        if (!guard.owns_lock()) guard.lock();
+        away_ = wanted_ = true;
+        next_attempt_ = Time::clock::now() + backoff_.next();
+      }
+      for (const auto& bell : std::exchange(bells_, {})) bell->ring();
+    }
+    running_ = false;
+  }
+
+  /// Has the silent line caught up?
+  [[nodiscard]] bool has_spoken() { return silent_ && settle(silent_) && !silent_->owes(); }
+
+  /// `was_wanted`: not only opened to send releases again. Such lines would be one more for each release.
+  void add(std::unique_ptr<Line> line, bool was_wanted = true) {
+    if (was_wanted || idle_.empty()) idle_.push_back({std::move(line), Time::clock::now()});
+    if (silent_) mourn(*silent_);
+    silent_.reset();
+    reason_.reset();
+    health_.worked(Request::connect);
+    next_attempt_ = Time::min();
+    away_ = wanted_ = false;
+  }
+
+  void open(std::unique_lock<std::mutex>& guard) {
+    const auto now = Time::clock::now();
+    late_.erase(std::remove_if(late_.begin(), late_.end(),
+                               [now](const LateRelease& late) { return late.lease_end < now; }),
+                late_.end());
+    if (!has_work()) return;
+    const bool was_wanted = std::exchange(wanted_, false);
+    auto late = std::exchange(late_, {});
+    std::unique_ptr<Line> line;
+    std::optional<Fault> fault;
+    guard.unlock();
+    try {
+      line = open_line(late);
+    } catch (const Fault& thrown) {
+      fault = thrown;
+    } catch (const std::exception& thrown) {  // no memory, or no OpenSSL
+      fault.emplace(errc::connection_failed, thrown.what());
+    }
+    guard.lock();
+    if (line) {
+      if (broken_ > 0) {
+        --broken_;
+        counters_->reconnected();
+      }
+      add(std::move(line), was_wanted);
+      return;
+    }
+    late_.insert(late_.begin(), std::make_move_iterator(late.begin()),
+                 std::make_move_iterator(late.end()));
+    fail(*fault);
+  }
+
+  /// Remembers why there is no line.
+  void note(const Fault& fault) {
+    away_ = true;
+    reason_ = Reason{fault.code(), fault.what(),
+                     fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+  }
+
+  void fail(const Fault& fault) {
+    note(fault);
+    health_.failed(Request::connect, fault);
+    next_attempt_ = Time::clock::now() + backoff_.next();
+  }
+
+  /// Connects, and finds out whether the server answers: a frozen one, too, lets clients connect.
+  [[nodiscard]] std::unique_ptr<Line> open_line(const LateReleases& late) {
+    auto connection = open_connection(endpoint_, resolver_);
+    Commands commands;
+    commands.add({"PING"});
+    for (const auto& [release, lease_end] : late) release->add_to(commands);
+    const auto replies = connection->exchange(commands);
+    const auto& alive = replies.front();
+    if (!alive.is_error("NOPERM")) expect(alive, alive.kind == Reply::Kind::status, "PING");
+    for (auto reply = std::next(replies.begin()); reply != replies.end(); ++reply) {
+      if (is_refusal(*reply)) {
+        health_.failed(Request::release, fault_of(*reply));
+      } else {
+        health_.worked(Request::release);
+      }
+    }
+    return std::make_unique<Line>(std::move(connection), &health_);
+  }
+
+  const Endpoint& endpoint_;
+  mutable Resolver resolver_;
+  const std::shared_ptr<Counters> counters_;
+  const milliseconds idle_limit_;
+  NodeHealth health_;
+  std::mutex mutex_;     // guards all below
+  unsigned broken_ = 0;  // lines that were closed as they had failed, and not replaced yet
+  std::condition_variable wake_;
+  std::vector<Idle> idle_;
+  std::unique_ptr<Line> silent_;  // on which a reply is overdue
+  LateReleases late_;
+  std::vector<std::shared_ptr<Bell>> bells_;
+  std::optional<Reason> reason_;  // why the server is away
+  Backoff backoff_;
+  Time next_attempt_ = Time::min();
+  bool away_ = false;
+  bool wanted_ = false;  // since the latest attempt
+  bool running_ = false, stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/error.hpp>
+
+namespace redis_lock::detail {
+
+/// What a node is asked. A node may do one of them and refuse another, as the rights of its user say.
+enum class Request : unsigned char { connect, vote, wait, look, extend, release };
+
+/// Which requests a node has failed at, since when and why. Each is forgotten when the node has done the same
+/// again. Safe to share between threads.
+class NodeHealth {
+ public:
+  struct Failure {
+    Time since;
+    errc code;
+    std::string text;
+  };
+
+  void failed(Request request, const Fault& fault) noexcept {
+    try {
+      const std::lock_guard guard{mutex_};
+      auto& failure = failures_[index(request)];
+      const auto since = failure ? failure->since : Time::clock::now();
+      failure = Failure{since, fault.code(), described(request, fault.what())};
+      failing_.fetch_or(bit(request), std::memory_order_relaxed);
+    } catch (const std::exception&) {  // no memory for the words
+    }
+  }
+
+  void worked(Request request) noexcept {
+    if (!fails(request)) return;
+    const std::lock_guard guard{mutex_};
+    failures_[index(request)].reset();
+    failing_.fetch_and(~bit(request), std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] bool fails(Request request) const noexcept {
+    return (failing_.load(std::memory_order_relaxed) & bit(request)) != 0;
+  }
+
+  /// Since when it has failed, and the first in the order of Request of what it fails at; nothing if it works.
+  [[nodiscard]] std::optional<Failure> failure() const {
+    const std::lock_guard guard{mutex_};
+    std::optional<Failure> found;
+    for (const auto& failure : failures_) {
+      if (!failure) continue;
+      if (!found) found = failure;
+      found->since = std::min(found->since, failure->since);
+    }
+    return found;
+  }
+
+ private:
+  static constexpr std::size_t requests = 6;
+
+  [[nodiscard]] static constexpr std::size_t index(Request request) noexcept {
+    return static_cast<std::size_t>(request);
+  }
+  [[nodiscard]] static constexpr unsigned bit(Request request) noexcept {
+    return 1U << index(request);
+  }
+
+  [[nodiscard]] static std::string described(Request request, const char* words) {
+    constexpr std::array<const char*, requests> names{"connecting", "asking for a lock",
+                                                      "waiting",    "asking for the holder",
+                                                      "extending",  "releasing"};
+    return std::string(names[index(request)]) + ": " + words;
+  }
+
+  std::atomic<unsigned> failing_{0};  // a bit for each of `failures_`
+  mutable std::mutex mutex_;          // guards `failures_`
+  std::array<std::optional<Failure>, requests> failures_;
+};
+
+/// Does this reply say that the node cannot do what it was asked? Some errors are a part of the protocol.
+[[nodiscard]] inline bool is_refusal(const Reply& reply) {
+  return reply.is_error() && !reply.is_error("NOSCRIPT") && !reply.is_error("UNBLOCKED") &&
+         reply.text.find("timeout is not an integer") == std::string::npos;
+}
+
+}  // namespace redis_lock::detail

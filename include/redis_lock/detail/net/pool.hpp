@@ -1,0 +1,363 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <iterator>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/base/backoff.hpp>
+#include <redis_lock/detail/base/cancellation.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/net/connection.hpp>
+#include <redis_lock/detail/net/owed_reply.hpp>
+#include <redis_lock/detail/net/servers.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/detail/protocol/slot_map.hpp>
+#include <redis_lock/endpoint.hpp>
+
+namespace redis_lock::detail {
+
+/// How long one operation may go on, and what may end it.
+struct Terms {
+  milliseconds retry_for;     // reconnecting after it lost its connection
+  Deadline deadline = never;  // reconnecting does not go on past this
+  Cancellation* cancellation = nullptr;
+  Slot slot = 0;  // of a cluster, where the keys are
+};
+
+/// The idle connections to the servers of one endpoint. Safe to share between threads.
+class Pool {
+ public:
+  /// A connection that nobody uses for `longest_idle` is closed.
+  Pool(const Endpoint& endpoint, std::shared_ptr<Servers> servers,
+       milliseconds longest_idle = std::chrono::minutes{1})
+      : endpoint_(endpoint), servers_(std::move(servers)), longest_idle_(longest_idle) {}
+
+  /// Runs `work(Connection&)` on an idle or a new connection. When it throws a Fault that a new
+  /// connection may mend, runs it again on one, until it returns or the terms are used up. A server
+  /// that accepts a new connection but does not answer on it is given up at once, unless another server
+  /// may take its place.
+  template <class Work>
+  auto perform(const Terms& terms, Work&& work) {
+    Retries retries;
+    std::optional<Time> connect_by;
+    std::optional<Fault> before;
+    auto connection = take_idle(terms.slot);
+    for (;;) {
+      const bool is_new = !connection;
+      const auto started = is_new ? Time::clock::now() : Time{};
+      try {
+        if (is_new) {
+          if (!connect_by) connect_by = std::max(terms.deadline.at(), started + least_to_connect);
+          connection = servers_->connect(terms.slot, *connect_by);
+        }
+        // NOLINTNEXTLINE(bugprone-use-after-move): what was moved from is null, and then a new one
+        connection->expect_answer();
+        connection->set_cancellation(terms.cancellation);
+        auto result = work(*connection);
+        keep(std::move(connection));
+        return result;
+      } catch (const Fault& fault) {
+        const bool answered = connection && connection->answered();
+        const auto now = Time::clock::now();
+        retries.failed(connection ? connection->progress : Progress::none, now);
+        const bool silent =
+            fault.code() == errc::timed_out && is_new && !answered && !servers_->fail_over();
+        const bool cancelled = terms.cancellation && terms.cancellation->requested();
+        if (connection && fault.passing() && !cancelled) servers_->doubt(connection->server());
+        // What failed on an old connection gets one new one in any case.
+        const auto give_up_at = std::min(terms.deadline.at(), retries.give_up_at(terms.retry_for));
+        if (is_new) connect_by = give_up_at;
+        const bool out_of_time = is_new && now >= give_up_at;
+        const auto told = connection ? servers_->named(*connection, fault) : fault;
+        if (!fault.passing() || silent || cancelled || out_of_time) {
+          if (connection && !connection->usable()) give_up(connection->take_deferred(), fault);
+          if (!fault.passing()) {
+            keep(std::move(connection));
+          } else if (connection) {
+            servers_->count_broken();
+          }
+          // What cuts the last attempt short tells less than what went wrong before.
+          const bool is_cut = !connection || fault.code() == errc::timed_out;
+          if (out_of_time && is_cut && before) throw *before;
+          throw told;
+        }
+        before = told;
+      } catch (...) {  // no memory, or the thread is cancelled
+        abandon(std::move(connection));
+        throw;
+      }
+      close(std::move(connection), terms.retry_for);
+      if (is_new) pause_until(after(started, retries.next_pause()), terms);
+    }
+  }
+
+  /// Lends an idle connection to this server, for a renewal that cannot open its own. Null if there is
+  /// none. give_back() ends the loan.
+  [[nodiscard]] std::unique_ptr<Connection> lend(const Address& server) {
+    return take_idle_to(server);
+  }
+  /// Takes back what lend() gave. Releases that a broken connection has not answered are left to
+  /// settle_idle().
+  void give_back(std::unique_ptr<Connection> connection) {
+    if (connection->usable()) return keep(std::move(connection));
+    repeat_later(connection->take_deferred(), endpoint_.retry_for);
+    servers_->count_broken();
+  }
+
+  /// Sends the call that `make()` makes on an idle connection, without waiting for the reply. False: there is no such
+  /// connection, or too many replies are to come on it.
+  template <class Make>
+  [[nodiscard]] bool defer(const std::string& key, const Make& make) {
+    auto connection = take_idle(servers_->slot_of(key));
+    if (!connection || !connection->may_defer()) {
+      keep(std::move(connection));
+      return false;
+    }
+    try {
+      connection->defer(make());
+      keep(std::move(connection));
+    } catch (const Fault&) {
+      close(std::move(connection), endpoint_.retry_for);
+    }
+    return true;
+  }
+
+  /// Reads the replies of deferred releases on connections that nobody has used for a while, where they
+  /// have come or should have, and repeats those that failed. Closes connections that were idle for too long. Says
+  /// when to do it again.
+  [[nodiscard]] Time settle_idle() {
+    std::vector<std::unique_ptr<Connection>> due, superfluous;
+    bool left = false;
+    {
+      const auto now = Time::clock::now();
+      const std::lock_guard guard{mutex_};
+      for (auto idle = idle_.begin(); idle != idle_.end();) {
+        const auto age = now - idle->since;
+        const bool deferred = idle->connection->has_deferred();
+        const bool ready = deferred && age > settle_after &&
+                           (age > endpoint_.command_timeout || idle->connection->stale());
+        left = left || (deferred && !ready);
+        if (ready) due.push_back(std::move(idle->connection));
+        idle = ready ? idle_.erase(idle) : std::next(idle);
+      }
+      take_superfluous(now, superfluous);
+    }
+    for (auto& connection : due) settle(std::move(connection), moment, endpoint_.retry_for);
+    if (repeat_failed() || left) return Time::clock::now() + between_settlings;
+    const std::lock_guard guard{mutex_};
+    is_planned_ = !idle_.empty();
+    return is_planned_ ? idle_.front().since + longest_idle_ : never;
+  }
+
+  /// Since the last call, has a connection become idle that settle_idle() is to close one day? Nothing, or when.
+  [[nodiscard]] std::optional<Time> take_plan() {
+    if (!has_plan_.load(std::memory_order_relaxed) || !has_plan_.exchange(false))
+      return std::nullopt;
+    return after(Time::clock::now(), longest_idle_);
+  }
+
+  /// Are there releases that failed, for settle_idle() to repeat?
+  [[nodiscard]] bool has_failed() const noexcept { return has_failed_; }
+
+  /// Reads all of them, and waits for those that have not come; those that failed have one more try. Throws nothing.
+  void settle_all() {
+    std::vector<Idle> all;
+    {
+      const std::lock_guard guard{mutex_};
+      all.swap(idle_);
+    }
+    for (auto& idle : all) {
+      try {
+        settle(std::move(idle.connection), endpoint_.command_timeout, milliseconds::zero());
+      } catch (const std::exception&) {  // no memory
+      }
+    }
+    for (auto& failed : failed_) failed.give_up_at = Time::min();
+    while (repeat_failed()) {
+    }
+  }
+
+ private:
+  /// What the first new connection of an operation has, though its deadline is nearer.
+  static constexpr milliseconds least_to_connect{100};
+
+  /// How long a connection with a deferred release must have been idle to be settled.
+  static constexpr milliseconds settle_after{50};
+  /// The time between two looks at replies that are to come, and releases that failed.
+  static constexpr milliseconds between_settlings{100};
+  /// How long a release that failed is tried once more: renewals wait meanwhile.
+  static constexpr milliseconds patience{200};
+  /// For an answer that is there, or is overdue.
+  static constexpr milliseconds moment{20};
+
+  struct Idle {
+    std::unique_ptr<Connection> connection;
+    Time since;
+  };
+
+  /// A release that failed when nobody was there to wait for it.
+  struct Failed {
+    std::unique_ptr<OwedReply> owed;
+    Time give_up_at;
+  };
+
+  /// The latest used connection to the server that has the slot.
+  [[nodiscard]] std::unique_ptr<Connection> take_idle(Slot slot) {
+    return take_idle_to(servers_->server_of(slot));
+  }
+  [[nodiscard]] std::unique_ptr<Connection> take_idle_to(const Address& server) {
+    for (;;) {
+      Idle latest;
+      {
+        const std::lock_guard guard{mutex_};
+        auto found = idle_.rbegin();
+        if (servers_->fail_over()) {
+          found = std::find_if(found, idle_.rend(), [&](const Idle& idle) {
+            return idle.connection->server() == server;
+          });
+        }
+        if (found == idle_.rend()) return nullptr;
+        latest = std::move(*found);
+        idle_.erase(std::next(found).base());
+      }
+      // Looking costs a system call. One that was used just now is good, or else soon noticed.
+      const bool used_just_now = Time::clock::now() - latest.since < std::chrono::seconds{1};
+      if (used_just_now || latest.connection->has_deferred() || !latest.connection->stale()) {
+        return std::move(latest.connection);
+      }
+      servers_->count_broken();
+    }
+  }
+
+  /// What has been done on the connection stands, so it throws nothing.
+  void keep(std::unique_ptr<Connection> connection) try {
+    if (!connection || !connection->usable())
+      return close(std::move(connection), endpoint_.retry_for);
+    connection->set_cancellation(nullptr);
+    const auto now = Time::clock::now();
+    std::vector<std::unique_ptr<Connection>> superfluous;  // closed after the mutex is released
+    const std::lock_guard guard{mutex_};
+    idle_.push_back({nullptr, now});
+    idle_.back().connection = std::move(connection);
+    take_superfluous(now, superfluous);
+    if (!idle_.empty() && !std::exchange(is_planned_, true)) has_plan_ = true;
+  } catch (const std::exception&) {  // no memory: it is closed
+  }
+
+  /// Needs the mutex. One with deferred releases stays: settle_idle() is for it.
+  void take_superfluous(Time now, std::vector<std::unique_ptr<Connection>>& superfluous) {
+    // The latest used are used next: so the first is the one that has been idle for longest.
+    for (auto idle = idle_.begin(); idle != idle_.end();) {
+      if (idle_.size() <= endpoint_.max_idle && now - idle->since < longest_idle_) return;
+      const bool closes = !idle->connection->has_deferred();
+      if (closes) superfluous.push_back(std::move(idle->connection));
+      idle = closes ? idle_.erase(idle) : std::next(idle);
+    }
+  }
+
+  void settle(std::unique_ptr<Connection> connection, milliseconds limit, milliseconds retry_for) {
+    if (!connection->has_deferred()) return;
+    try {
+      connection->settle_deferred(limit);
+    } catch (const std::exception&) {  // what is not answered is repeated
+    }
+    repeat_later(connection->take_deferred(), retry_for);
+    keep(std::move(connection));
+  }
+
+  void repeat_later(OwedReplies all, milliseconds retry_for) {
+    const auto give_up_at = after(Time::clock::now(), retry_for);
+    std::list<Failed> failed;  // made without the mutex, as one that goes is told
+    for (auto& owed : all) failed.push_back({std::move(owed), give_up_at});
+    const std::lock_guard guard{mutex_};
+    failed_.splice(failed_.end(), failed);
+    has_failed_ = !failed_.empty();
+  }
+
+  /// Tries once more the releases that failed, up to the first that fails again. Are any left?
+  bool repeat_failed() {
+    for (;;) {
+      std::list<Failed> one;
+      {
+        const std::lock_guard guard{mutex_};
+        if (failed_.empty()) return false;
+        one.splice(one.begin(), failed_, failed_.begin());
+        has_failed_ = !failed_.empty();
+      }
+      auto& next = one.front();
+      std::unique_ptr<Connection> connection;
+      bool is_final = false;
+      try {
+        const auto limit = after(Time::clock::now(), patience);
+        connection = servers_->connect(servers_->slot_of(next.owed->key()), limit);
+        LimitedLink link{*connection, limit};
+        const auto replies = evaluate(link, {next.owed->call()});
+        (void)integer_of_repeatable(replies.front(), "the repeated script");
+        next.owed->succeed();
+        continue;
+      } catch (const Fault& fault) {
+        if (connection) servers_->doubt(connection->server());
+        is_final = !fault.passing() || Time::clock::now() >= next.give_up_at;
+        if (is_final) next.owed->fail(fault);
+      } catch (const std::exception&) {  // no memory
+        is_final = Time::clock::now() >= next.give_up_at;
+      }
+      if (is_final) continue;
+      const std::lock_guard guard{mutex_};
+      failed_.splice(failed_.end(), one);
+      has_failed_ = true;
+      return true;
+    }
+  }
+
+  /// Closes a connection that failed. Releases that it has not answered are repeated once, and then by
+  /// settle_idle(): who wants something else must not wait for them.
+  void close(std::unique_ptr<Connection> connection, milliseconds retry_for) try {
+    if (!connection) return;
+    auto unanswered = connection->take_deferred();
+    connection.reset();
+    servers_->count_broken();
+    if (unanswered.empty()) return;
+    repeat_later(std::move(unanswered), retry_for);
+    (void)repeat_failed();
+  } catch (const std::exception&) {  // no memory: the leases free the locks
+  }
+
+  /// Closes a connection in whatever state it is. The releases that it has not answered are left to settle_idle().
+  void abandon(std::unique_ptr<Connection> connection) noexcept try {
+    if (connection) repeat_later(connection->take_deferred(), endpoint_.retry_for);
+  } catch (const std::exception&) {  // no memory: their leases free the locks
+  }
+
+  static void give_up(const OwedReplies& all, const Fault& fault) {
+    for (const auto& owed : all) owed->fail(fault);
+  }
+
+  static void pause_until(Time end, const Terms& terms) {
+    const auto until = std::min(terms.deadline.at(), end);
+    if (terms.cancellation) {
+      terms.cancellation->sleep_until(until);
+    } else {
+      std::this_thread::sleep_until(until);
+    }
+  }
+
+  const Endpoint& endpoint_;
+  const std::shared_ptr<Servers> servers_;
+  const milliseconds longest_idle_;
+  std::mutex mutex_;  // guards idle_, failed_ and is_planned_
+  std::vector<Idle> idle_;
+  std::list<Failed> failed_;
+  bool is_planned_ = false;  // settle_idle() will be called, or take_plan() is to tell of it
+  std::atomic<bool> has_failed_{false}, has_plan_{false};
+};
+
+}  // namespace redis_lock::detail

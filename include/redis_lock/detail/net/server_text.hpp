@@ -1,0 +1,47 @@
+#pragma once
+
+#include <hiredis/hiredis.h>
+
+#include <cstdint>
+#include <string>
+
+#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/endpoint.hpp>
+#include <redis_lock/error.hpp>
+
+/// How messages name a server: host:port, [address]:port for IPv6, or the path of a Unix socket. Never a secret.
+namespace redis_lock::detail {
+
+[[nodiscard]] inline std::string text_of(const Address& server) {
+  const bool is_literal = server.host.find(':') != std::string::npos;  // of IPv6
+  const auto host = is_literal ? '[' + server.host + ']' : server.host;
+  return host + ':' + std::to_string(server.port);
+}
+
+/// Of an endpoint that is one server.
+[[nodiscard]] inline std::string text_of(const Endpoint& endpoint) {
+  return endpoint.unix_socket.empty() ? text_of(Address{endpoint.host, endpoint.port})
+                                      : endpoint.unix_socket;
+}
+
+/// Of a borrowed connection: with its server, where hiredis knows it.
+[[nodiscard]] inline std::string text_of(const redisContext& context) {
+  std::string text = "borrowed context";
+  if (context.unix_sock.path) return text + " to " + context.unix_sock.path;
+  if (!context.tcp.host) return text;
+  return text + " to " +
+         text_of(Address{context.tcp.host, static_cast<std::uint16_t>(context.tcp.port)});
+}
+
+/// Where the endpoint was read from, to stand behind a server's address in a message.
+[[nodiscard]] inline std::string origin_of(const Endpoint& endpoint) {
+  return endpoint.origin.empty() ? std::string{} : " (from " + endpoint.origin + ')';
+}
+
+/// The same failure, which says which server it was.
+[[nodiscard]] inline Fault named(const std::string& server, const Fault& fault) {
+  return {fault.code(), server + ": " + fault.what(),
+          fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+}
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,331 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <redis_lock/detail/base/backoff.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/options.hpp>
+
+namespace redis_lock::detail {
+
+/// The text of a BLPOP timeout. Not by printf, whose decimal point depends on the locale.
+[[nodiscard]] inline std::string in_seconds(milliseconds time, bool whole_seconds) {
+  auto text = std::to_string(time.count() / 1000);
+  if (whole_seconds) return text;
+  const auto fraction = std::to_string(time.count() % 1000);
+  return text.append(".").append(3 - fraction.size(), '0').append(fraction);
+}
+
+/// One acquisition of one lock: the waiting algorithm, over any kind of connection.
+///
+///   first:    SET NX PX, PTTL                 mine, or busy and at most this long
+///   waiting:  BLPOP signal, SET NX PX, PTTL   in one write: the server runs the SET when the BLPOP ends,
+///                                             before it waits for what other clients send next
+///   granted:  WAIT                            where replicas are to acknowledge it
+///
+/// Where the Keys have a fence, the acquire script is in the place of SET.
+///
+/// run() throws Fault when its connection fails. Call it again with a new one to go on: from then on
+/// each attempt also asks for the holder's id, as a SET whose reply was lost may have run.
+///
+/// A Link has what Connection has: exchange(), pause(), cancelled(), cancelled_late(), whole_seconds,
+/// asked_elsewhere.
+template <class Clock = Time::clock>
+class Acquisition {
+ public:
+  /// A waiter looks after the server and the lock at least this often.
+  static constexpr milliseconds longest_slice{3000};
+  /// Shorter waits would be polling: see slice().
+  static constexpr milliseconds shortest_cap{1000};
+  /// How far behind the end of a lease a waiter looks, so that Redis has noticed that end.
+  static constexpr milliseconds behind_the_lease{5};
+  /// How often a waiter tries in its last second on a server that blocks for whole seconds only.
+  static constexpr milliseconds pause_between_tries{50};
+
+  Acquisition(const Keys& keys, std::string_view id, milliseconds expire,
+              std::string_view signal_expire, Deadline deadline, const Replicas& replicas = {})
+      : keys_(keys),
+        id_(id),
+        expire_(expire),
+        expire_text_(expire == without_end ? std::string{} : std::to_string(expire.count())),
+        signal_expire_(signal_expire),
+        deadline_(deadline),
+        tries_once_(deadline.at() <= Clock::now()),
+        replicas_(replicas) {}
+
+  /// Blocks until the lock is acquired: the end of its lease; or until the deadline or cancellation:
+  /// nothing, and nothing is held. What is granted after the deadline goes back, except by the first attempt. `expire` of milliseconds::max() is a lease without end.
+  template <class Link>
+  [[nodiscard]] std::optional<Time> run(Link& link) {
+    auto slice = milliseconds::zero();  // after a fault, too, the next attempt comes at once
+    bool was_over = false;              // the lease of the latest grant, before its answer came
+    progress_ = Progress::none;
+    for (;;) {
+      const auto sent = Clock::now();
+      auto answer = attempt(link, slice);
+      if (answer.lease_end && slice > slice.zero() && Clock::now() > deadline_.at()) {
+        give_back(link);
+        return std::nullopt;
+      }
+      if (answer.lease_end) {
+        const auto lease_end = confirm(link, *answer.lease_end, answer.is_found);
+        if (lease_end && replicas_.min_acks > 0) await_replicas(link, *lease_end);
+        if (lease_end && Clock::now() < *lease_end) return lease_end;
+        // The lease was over before anybody knew of it, so it was none: it goes back.
+        const auto taken = std::chrono::ceil<milliseconds>(Clock::now() - sent);
+        give_back(link);
+        // After one pause of this process the next attempt is in time. If it is not, the way to Redis is too long.
+        if (was_over) throw too_short(taken);
+        answer.held_for = milliseconds::zero();
+      } else if (answer.held_for == without_end && !type_is_known_) {
+        // A key of another type looks like a lock that is never freed; GET tells.
+        (void)owner(link, keys_.lock);
+        type_is_known_ = true;
+      }
+      was_over = answer.lease_end.has_value();
+      contended_ = contended_ || !was_over;
+      progress_ = std::max(progress_, Progress::asked);
+      const auto now = Clock::now();
+      const bool again = was_over && tries_once_;
+      if ((now >= deadline_.at() && !again) || link.cancelled()) return std::nullopt;
+      slice =
+          again ? milliseconds::zero() : next_slice(answer.held_for, now, link.cancelled_late());
+    }
+  }
+
+  /// May a command have run whose reply was lost, so that the lock may be held under this id?
+  [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
+
+  /// May Redis still come upon a release of this id? It would free a later grant under it: go on under
+  /// another one.
+  [[nodiscard]] bool id_is_spent() const noexcept { return id_is_spent_; }
+  void go_on_as(std::string_view fresh_id) noexcept {
+    id_ = fresh_id;
+    in_doubt_ = extension_in_doubt_ = id_is_spent_ = false;
+  }
+
+  /// May Redis still come upon an extension whose reply was lost?
+  [[nodiscard]] bool extension_in_doubt() const noexcept { return extension_in_doubt_; }
+
+  /// The first attempt comes behind a release of this lock that is not answered yet. Where a waiter waits, it must not be
+  /// faster than that waiter.
+  void go_in_turn() noexcept { in_turn_ = true; }
+
+  /// Did it find the lock held by somebody else?
+  [[nodiscard]] bool contended() const noexcept { return contended_; }
+
+  /// How far the latest run() has got.
+  [[nodiscard]] Progress progress() const noexcept { return progress_; }
+
+  /// Greater than those of all acquisitions before; 0 without a fence.
+  [[nodiscard]] std::uint64_t fencing_token() const noexcept { return fencing_token_; }
+
+ private:
+  static constexpr milliseconds without_end = milliseconds::max();
+
+  struct Answer {
+    std::optional<Time> lease_end;  // the lock is ours until then
+    bool is_found = false;          // as an earlier connection got it
+    milliseconds held_for{};        // otherwise: what the lease of its holder has left, at most
+  };
+
+  [[nodiscard]] Fault too_short(milliseconds taken) const {
+    return {errc::timed_out, "the lease of " + expire_text_ +
+                                 " ms is over before the answer comes, after " +
+                                 std::to_string(taken.count()) + " ms: expire is too short"};
+  }
+
+  template <class Link>
+  void give_back(Link& link) {
+    id_is_spent_ = true;
+    release(link, keys_, id_, signal_expire_);
+    id_is_spent_ = false;
+  }
+
+  /// Waits up to `slice` for the lock to come free, tries to take it, and asks how long it is held.
+  template <class Link>
+  [[nodiscard]] Answer attempt(Link& link, milliseconds slice, bool by_digest = true) {
+    if (link.whole_seconds && slice > milliseconds::zero()) {
+      const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
+      if (whole == milliseconds::zero()) link.pause(std::min(slice, pause_between_tries));
+      slice = whole;
+    }
+    const auto timeout = in_seconds(slice, link.whole_seconds);
+    const bool waits = slice > milliseconds::zero();
+    const bool asks_for_id = in_doubt_;
+    Commands commands;
+    if (waits) commands.add({"BLPOP", keys_.signal, timeout});
+    if (in_turn_ && is_fenced()) {
+      add_call(commands,
+               {&acquire_turn_script, {keys_.lock, keys_.fence, keys_.signal, id_, expire_text_}},
+               by_digest);
+    } else if (in_turn_) {
+      add_call(commands, {&turn_script, {keys_.lock, keys_.signal, id_, expire_text_}}, by_digest);
+    } else if (is_fenced()) {
+      add_call(commands, {&acquire_script, {keys_.lock, keys_.fence, id_, expire_text_}},
+               by_digest);
+    } else {
+      commands.add({"SET", keys_.lock, id_, "NX"});
+      if (expire_ != without_end) commands.append("PX").append(expire_text_);
+    }
+    commands.add({"PTTL", keys_.lock});
+    // If the lock is ours after it was asked for, the fence was ours, too.
+    if (asks_for_id && is_fenced()) commands.add({"GET", keys_.fence});
+    if (asks_for_id) commands.add({"GET", keys_.lock});
+
+    const auto sent = Clock::now();
+    in_doubt_ = true;
+    link.asked_elsewhere = false;
+    const auto replies = link.exchange(commands, waits ? late(link, slice) : slice);
+    auto reply = replies.begin();
+    const auto* wake_up = waits ? &*reply++ : nullptr;
+    const auto& set = *reply++;
+    const auto& ttl = *reply++;
+
+    if (by_digest && set.is_error("NOSCRIPT")) {
+      in_doubt_ = asks_for_id;
+      if (wake_up) check_wake_up(link, *wake_up);
+      return attempt(link, milliseconds::zero(), false);
+    }
+    const bool in_turn = std::exchange(in_turn_, false);
+    const bool granted = is_fenced() ? set.kind == Reply::Kind::integer : set.is_ok();
+    in_doubt_ = asks_for_id || granted;
+    expect(set, granted || set.is_nil(), is_fenced() ? "the acquire script" : "SET");
+    const milliseconds lease_left{integer_of(ttl, "PTTL")};
+    // Without a holder, the signal is gone for another reason: then nobody is before us.
+    if (in_turn && !granted && lease_left.count() < 0) return attempt(link, slice);
+    Answer answer;
+    if (granted) {
+      if (is_fenced()) fencing_token_ = token_of(set.integer);
+      answer.lease_end = lease_from(sent, expire_);
+    } else if (asks_for_id && string_of(replies.back(), "GET") == id_) {
+      if (is_fenced()) {
+        const auto fence = string_of(*reply, "GET").value_or("");
+        fencing_token_ = token_of(std::strtoll(fence.c_str(), nullptr, 10));
+      }
+      answer.lease_end = lease_from(sent, lease_left.count() < 0 ? expire_ : lease_left);
+      answer.is_found = true;
+    } else {
+      // -2: freed in between. -1: no expiry, or on Redis 2.6 either of the two.
+      answer.held_for = lease_left.count() == -1
+                            ? without_end
+                            : std::clamp<milliseconds>(lease_left, milliseconds::zero(), longest);
+    }
+    if (wake_up) check_wake_up(link, *wake_up);
+    if (wake_up && !wake_up->is_error()) progress_ = Progress::waited;
+    return answer;
+  }
+
+  /// Looks at the reply to BLPOP: what it popped does not matter, the SET behind it decides.
+  template <class Link>
+  static void check_wake_up(Link& link, const Reply& reply) {
+    if (reply.is_error() && !link.whole_seconds &&
+        reply.text.find("timeout is not an integer") != reply.text.npos) {
+      link.whole_seconds = true;
+    } else if (reply.is_error("ASK")) {  // the cluster is moving the keys: not for long
+      link.pause(pause_between_tries);
+    } else if (!reply.is_error("UNBLOCKED")) {
+      expect(reply, reply.is_nil() || reply.kind == Reply::Kind::array, "BLPOP");
+    }
+  }
+
+  [[nodiscard]] bool is_fenced() const noexcept { return !keys_.fence.empty(); }
+
+  [[nodiscard]] static std::uint64_t token_of(long long count) {
+    if (count <= 0) throw Fault{errc::protocol_error, "the fence does not count acquisitions"};
+    return static_cast<std::uint64_t>(count);
+  }
+
+  [[nodiscard]] static Time lease_from(Time sent, milliseconds lease) {
+    return lease == without_end ? never : after(sent, lease);
+  }
+
+  /// A grant may have lain in a socket for a while. If less than two thirds of its lease are left, asks
+  /// once more, for a lease that counts from now. So it does with what was found, if replicas are to
+  /// acknowledge it: WAIT waits for what its own connection wrote. Nothing if the lock is not ours any more.
+  template <class Link>
+  [[nodiscard]] std::optional<Time> confirm(Link& link, Time lease_end, bool is_found) {
+    const auto sent = Clock::now();
+    const bool is_good = expire_ == without_end || lease_end - sent >= expire_ - expire_ / 3;
+    if (is_good && !(is_found && replicas_.min_acks > 0)) return lease_end;
+    if (lease_end <= sent) return std::nullopt;
+    const bool in_doubt_before = std::exchange(extension_in_doubt_, true);
+    const auto extension = expire_ == without_end ? rewrite(link, keys_.lock, id_)
+                                                  : extend(link, keys_.lock, id_, expire_text_);
+    extension_in_doubt_ = in_doubt_before;
+    if (extension != Extension::extended) return std::nullopt;
+    return lease_from(sent, expire_);
+  }
+
+  /// Comes after confirm(), so that the lease that is reported is the one that they have. Where they do
+  /// not have it in time, or the server cannot tell, gives the lock back and throws.
+  template <class Link>
+  void await_replicas(Link& link, Time lease_end) {
+    const auto now = Clock::now();
+    if (now >= lease_end) return;
+    auto limit = replicas_.timeout;
+    if (expire_ != without_end) limit = std::min(limit, left_until(lease_end - expire_ / 3, now));
+    limit = std::max(limit, milliseconds{1});  // 0 is for ever
+    const auto least = std::to_string(replicas_.min_acks);
+    const auto timeout = std::to_string(limit.count());
+    const auto command = Commands{}.add({"WAIT", least, timeout});
+    const auto reply = link.exchange(command, late(link, limit)).front();
+    if (is_passing_error(reply)) throw fault_of(reply);
+    const bool counts = reply.kind == Reply::Kind::integer;
+    // Another server's replicas are not those of this one.
+    const auto acks = link.asked_elsewhere ? 0 : reply.integer;
+    if (counts && acks >= replicas_.min_acks) return;
+    try {
+      release(link, keys_, id_, signal_expire_);
+      in_doubt_ = false;
+    } catch (const Fault&) {  // it stays in doubt, and what is reported is why it was given back
+    }
+    expect(reply, counts, "WAIT");
+    throw Fault{errc::too_few_replicas, std::to_string(acks) + " of " + least +
+                                            " replicas acknowledged it within " + timeout + " ms"};
+  }
+
+  /// The slower clocks of servers before 6.0 let a client wait up to two seconds longer.
+  template <class Link>
+  [[nodiscard]] static milliseconds late(const Link& link, milliseconds wait) {
+    return link.whole_seconds ? wait + milliseconds{2000} : wait;
+  }
+
+  /// No slice is longer than a third of the lease: so a grant has two thirds left for certain, without
+  /// asking again. Where that would be polling, slices go up to a second, and confirm() asks.
+  [[nodiscard]] milliseconds next_slice(milliseconds held_for, Time now,
+                                        bool cancelled_late) const {
+    auto slice = std::min(longest_slice, std::max(shortest_cap, expire_ / 3));
+    if (cancelled_late) slice = std::min(slice, shortest_cap);
+    if (held_for != without_end) slice = std::min(slice, held_for + behind_the_lease);
+    if (deadline_.may_move()) slice = std::min(slice, Deadline::longest_trust);
+    return std::max(std::min(slice, left_until(deadline_.at(), now)), milliseconds{1});
+  }
+
+  const Keys& keys_;
+  std::string_view id_;
+  milliseconds expire_;
+  std::string expire_text_;
+  std::string_view signal_expire_;
+  Deadline deadline_;
+  bool tries_once_;  // the deadline was over before
+  Replicas replicas_;
+  Progress progress_ = Progress::none;
+  bool contended_ = false;
+  bool in_doubt_ = false;
+  bool extension_in_doubt_ = false;
+  bool in_turn_ = false;
+  bool id_is_spent_ = false;
+  std::uint64_t fencing_token_ = 0;
+  bool type_is_known_ = false;
+};
+
+}  // namespace redis_lock::detail

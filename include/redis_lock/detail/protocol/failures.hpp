@@ -1,0 +1,149 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include <redis_lock/detail/base/fault.hpp>
+#include <redis_lock/error.hpp>
+#include <redis_lock/reply.hpp>
+
+/// What the error replies of Redis, Valkey, Sentinel and Cluster mean for an operation of the library: the one
+/// place that decides it.
+namespace redis_lock::detail {
+
+enum class Decision {
+  transient,   // retried like a lost connection, until retry_for is over
+  final,       // reported at once: the same question gets the same answer
+  credentials  // final, and reported as errc::authentication_failed
+};
+
+/// An error reply that begins with these words. Those of Redis 2.6 to 8, Valkey 7 to 8 and their Sentinels are here.
+/// An error that is not here is final.
+struct KnownError {
+  std::string_view words;
+  Decision decision;
+};
+
+// clang-format off
+inline constexpr std::array known_errors{
+    // The server is not ready yet, or is busy with something else. That ends by itself.
+    KnownError{"LOADING", Decision::transient},     // it reads its data after a start
+    KnownError{"BUSY", Decision::transient},        // it runs a slow script or a command of a module
+    KnownError{"ERR max number of clients", Decision::transient},
+    KnownError{"UNBLOCKED", Decision::transient},   // a blocked client, as the server became a replica
+
+    // A failover or a move of slots is under way: this server, or its successor, soon serves the keys.
+    KnownError{"READONLY", Decision::transient},    // it is a replica by now, or still
+    KnownError{"MASTERDOWN", Decision::transient},  // a replica that has lost its master
+    KnownError{"NOREPLICAS", Decision::transient},  // min-replicas-to-write, until replicas attach to a new master
+    KnownError{"CLUSTERDOWN", Decision::transient},
+    KnownError{"TRYAGAIN", Decision::transient},    // the keys of one command are at two servers
+    KnownError{"IDONTKNOW", Decision::transient},   // a Sentinel that has just started
+
+    // The server cannot save its data, and refuses all writes: SET, BLPOP, extensions and releases alike. That lasts
+    // until its disk has room again, as a rule for longer than retry_for, so its administrator is told at once. A
+    // renewal is tried again all the same, as it is after any error, until the lease is over.
+    KnownError{"MISCONF", Decision::final},
+
+    // The server has no memory left. It comes free only by what others do. The release frees memory before it
+    // needs any, and an extension needs none: both run.
+    KnownError{"OOM", Decision::final},
+
+    // The server asks for other credentials than those of the Endpoint.
+    KnownError{"NOAUTH", Decision::credentials},
+    KnownError{"WRONGPASS", Decision::credentials},
+    KnownError{"ERR operation not permitted", Decision::credentials},  // NOAUTH of Redis 2.6
+    KnownError{"ERR invalid password", Decision::credentials},         // WRONGPASS before Redis 6
+    KnownError{"ERR Client sent AUTH, but no password is set", Decision::credentials},  // before Redis 6
+    KnownError{"ERR AUTH <password> called without any password configured", Decision::credentials},
+    KnownError{"ERR Protocol error: unauthenticated", Decision::credentials},  // long commands before AUTH
+
+    // The server is set up in a way that refuses this client or this command.
+    KnownError{"DENIED", Decision::final},  // protected mode
+    KnownError{"NOPERM", Decision::final},  // the user lacks a right: the credentials are good
+    KnownError{"ERR unknown command", Decision::final},
+    KnownError{"ERR unknown subcommand", Decision::final},
+    KnownError{"NOPROTO", Decision::final},
+
+    // The program asks for what cannot be: the same command fails at any time.
+    KnownError{"WRONGTYPE", Decision::final},  // another program uses the key
+    KnownError{"ERR Protocol error", Decision::final},
+    KnownError{"EXECABORT", Decision::final},
+    KnownError{"BUSYKEY", Decision::final},
+    KnownError{"NOSCRIPT", Decision::final},   // of EVALSHA: evaluate() repeats it as EVAL before that counts
+
+    // A cluster, where the Endpoint names a single server. A client of a cluster follows the first two.
+    KnownError{"MOVED", Decision::final},
+    KnownError{"ASK", Decision::final},
+    KnownError{"CROSSSLOT", Decision::final},
+
+    // Answers to commands that only administrators, replicas and Sentinels send.
+    KnownError{"UNKILLABLE", Decision::final},
+    KnownError{"NOTBUSY", Decision::final},
+    KnownError{"NOMASTERLINK", Decision::final},
+    KnownError{"NOGOODSLAVE", Decision::final},
+    KnownError{"INPROG", Decision::final},
+    KnownError{"NOQUORUM", Decision::final},
+};
+// clang-format on
+
+/// The part of an error's text that begins with its code. Before Redis 7, an error inside a script comes wrapped, as
+/// in "ERR Error running script (call to f_<sha>): @user_script:3: @user_script: 3: -NOREPLICAS Not enough …". Since
+/// Redis 7 its code comes first, and the script is named behind it.
+[[nodiscard]] inline std::string_view without_wrapping(std::string_view text) {
+  constexpr std::string_view place = "@user_script";
+  const auto at = text.rfind(place);
+  if (at == text.npos) return text;
+  const auto begin = text.find_first_not_of(": 0123456789-", at + place.size());
+  return begin == text.npos || text[begin] == '.' ? text : text.substr(begin);
+}
+
+[[nodiscard]] inline Decision decision_on(std::string_view error_text) {
+  const auto text = without_wrapping(error_text);
+  for (const auto& [words, decision] : known_errors) {
+    if (text.substr(0, words.size()) != words) continue;
+    const bool ends = text.size() == words.size() ||
+                      std::string_view{" .,:\r\n"}.find(text[words.size()]) != text.npos;
+    if (ends) return decision;
+  }
+  return Decision::final;
+}
+
+/// Is it what a server says to a client before it hangs up on it, whatever the client had asked?
+[[nodiscard]] inline bool is_parting(const Reply& reply) {
+  if (!reply.is_error()) return false;
+  for (const std::string_view words :
+       {"DENIED", "NOAUTH", "ERR max number of clients", "ERR Protocol error"}) {
+    if (reply.text.compare(0, words.size(), words) == 0) return true;
+  }
+  return false;
+}
+
+/// The fault that an error reply stands for.
+[[nodiscard]] inline Fault fault_of(const Reply& error) {
+  switch (decision_on(error.text)) {
+    case Decision::transient: return {errc::server_error, error.text, Fault::Kind::passing};
+    case Decision::credentials: return {errc::authentication_failed, error.text};
+    case Decision::final: break;
+  }
+  if (error.is_error("MOVED") || error.is_error("ASK") || error.is_error("CROSSSLOT")) {
+    return {errc::server_error,
+            error.text +
+                " (a cluster needs redis+cluster://, and all keys of one operation in one slot)"};
+  }
+  return {errc::server_error, error.text};
+}
+
+[[nodiscard]] inline bool is_passing_error(const Reply& reply) {
+  return reply.is_error() && decision_on(reply.text) == Decision::transient;
+}
+
+/// Has a cluster moved a key away while a script ran? Repeated, the script finds its keys together again, or is told
+/// where they are; so this is transient for scripts that may run twice, and final for others.
+[[nodiscard]] inline bool is_about_a_moved_key(const Reply& reply) {
+  return reply.is_error() && reply.text.find("non local key") != std::string::npos;
+}
+
+}  // namespace redis_lock::detail

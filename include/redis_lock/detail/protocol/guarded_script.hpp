@@ -1,0 +1,73 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/event.hpp>
+
+namespace redis_lock::detail {
+
+/// A script that runs only while the lock is held under one id: the key of the lock comes last of KEYS,
+/// the id last of ARGV, and both are taken away before the script sees them. Goes as EVAL, as its
+/// digest is not known; the server compiles it once. Refers to its arguments: they must outlive it.
+class GuardedScript {
+ public:
+  GuardedScript(std::string_view script, const std::vector<std::string>& keys,
+                const std::vector<std::string>& arguments, std::string_view lock,
+                std::string_view id)
+      : text_(script), key_count_(std::to_string(keys.size() + 1)) {
+    // A #! line must stay the first; and the lines keep their numbers, for the server's messages.
+    text_.insert(script.substr(0, 2) == "#!" ? std::min(text_.find('\n'), text_.size() - 1) + 1 : 0,
+                 condition);
+    command_.add({"EVAL", text_, key_count_});
+    for (const auto& key : keys) command_.append(key);
+    command_.append(lock);
+    for (const auto& argument : arguments) command_.append(argument);
+    command_.append(id);
+  }
+  GuardedScript(const GuardedScript&) = delete;
+  GuardedScript(GuardedScript&&) = delete;
+  GuardedScript& operator=(const GuardedScript&) = delete;
+  GuardedScript& operator=(GuardedScript&&) = delete;
+  ~GuardedScript() = default;
+
+  /// What the script returned; nothing if the lock was not held under the id, and `lost` says why. Once the
+  /// script may have run, the Fault is one that no new connection mends: so it is not sent again.
+  template <class Link>
+  [[nodiscard]] std::optional<Reply> run_once(Link& link, LossReason* lost = nullptr) const {
+    link.make_sure();
+    auto reply = ask_once(link);
+    if (reply.is_error("LEASELOST")) {
+      const bool gone = reply.text.find("is gone") != std::string::npos;
+      if (lost) *lost = gone ? LossReason::gone : LossReason::taken;
+      return std::nullopt;
+    }
+    expect_no_error(reply);
+    return reply;
+  }
+
+ private:
+  static constexpr std::string_view condition{
+      "if redis.call('GET', KEYS[#KEYS]) ~= table.remove(ARGV) then "
+      "return {err = redis.call('GET', KEYS[#KEYS]) and 'LEASELOST the lock is not held under this "
+      "id' "
+      "or 'LEASELOST the lock is gone'} elseif table.remove(KEYS) then end "};
+
+  template <class Link>
+  [[nodiscard]] Reply ask_once(Link& link) const {
+    try {
+      return ask(link, command_);
+    } catch (const Fault& fault) {
+      throw Fault{fault.code(), std::string(fault.what()) + "; the script may have run"};
+    }
+  }
+
+  std::string text_, key_count_;
+  Commands command_;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,387 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/base/backoff.hpp>
+#include <redis_lock/detail/base/cancellation.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/random_id.hpp>
+#include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/protocol/acquire.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/detail/quorum/extend.hpp>
+#include <redis_lock/detail/quorum/nodes.hpp>
+#include <redis_lock/detail/quorum/sight.hpp>
+#include <redis_lock/detail/quorum/vote.hpp>
+#include <redis_lock/error.hpp>
+
+namespace redis_lock::detail {
+
+/// One acquisition on a majority of servers.
+///
+///   a vote:   SET NX PX on all at once. A majority: acquired. Otherwise it goes back, everywhere.
+///   a look:   GET, PTTL on all at once: which id has a majority, and so where its release will be signalled
+///   waiting:  BLPOP signal, SET NX PX, PTTL in one write, on the first server that has that id
+///
+/// The first server that is there, and whose key was not left over by a release that failed, is the arbiter of
+/// those that come at once. The one that was granted the lock there asks the others again for a moment, as the
+/// one that has it there is giving it back. One that was refused there gives way once, also with a majority, as
+/// the arbiter's queue of waiters is the order in which they came.
+class QuorumAcquisition {
+ public:
+  /// What a QuorumLock remembers from one acquisition to the next.
+  struct Memory {
+    explicit Memory(const Options& options) : ids(options.id_prefix) {}
+    IdSource ids;
+    /// The ids of keys that were left over, or that did not take the turn that was left to them.
+    QuorumSight::PassedOver passed_over;
+  };
+
+  QuorumAcquisition(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
+                    std::string_view signal_expire, QuorumHold& hold, Memory& memory,
+                    const Deadline& deadline, Cancellation* cancellation)
+      : vote_(nodes, keys, fixed_id, signal_expire, hold, memory.ids, memory.passed_over,
+              cancellation),
+        nodes_(nodes),
+        hold_(hold),
+        memory_(memory),
+        deadline_(deadline),
+        cancellation_(cancellation),
+        marks_(nodes.size()) {
+    may_give_way_ = deadline.at() > Clock::now();
+  }
+
+  /// Blocks until the lock is acquired (true), or until the deadline or cancellation (false). When it
+  /// throws a Fault, or is false, whatever was granted has gone back.
+  [[nodiscard]] bool run() {
+    try {
+      return take_turns();
+    } catch (...) {
+      vote_.give_back();
+      throw;
+    }
+  }
+
+  /// Did it find the lock held, or wanted, by somebody else?
+  [[nodiscard]] bool contended() const noexcept { return contended_; }
+  /// How far has it got: has a majority answered, and has a wait ended as it should?
+  [[nodiscard]] Progress progress() const noexcept { return vote_.progress; }
+  /// Has a connection failed that was open before?
+  [[nodiscard]] bool was_stale() const noexcept { return vote_.panel.was_stale(); }
+
+ private:
+  using Clock = Time::clock;
+  using Waiting = Acquisition<>;  // for its limits
+  static constexpr std::size_t nobody = QuorumVote::nobody;
+  static constexpr unsigned most_tries = 5;
+  static constexpr milliseconds longest_round{20};
+  /// The first wait where it is not certain that a release will be signalled there: it doubles each time.
+  static constexpr milliseconds uncertain_slice{50};
+  /// A wait that ends sooner than this, and grants nothing, is no wait.
+  static constexpr milliseconds shortest_wait{5};
+  static constexpr milliseconds longest_pause{100};
+  /// A grant that comes later than this after the deadline goes back.
+  static constexpr milliseconds latest_grant{10};
+
+  [[nodiscard]] bool take_turns() {
+    vote_.begin();
+    for (unsigned tries = 0, late_grants = 0;;) {
+      const bool won = vote_.run(may_give_way_);
+      const bool stops = vote_.panel.is_cancelled();
+      if (won && !stops && !gives_way()) {
+        if (confirm()) return true;
+        if (is_too_late_) {  // once: this process may have been stopped
+          if (++late_grants == 2) throw lease_too_short();
+          vote_.give_back();
+          vote_.begin();
+          continue;
+        }
+      } else if (!won && !stops && has_turn() && tries < most_tries) {
+        contended_ = true;
+        pause_before_try(tries++);
+        continue;
+      }
+      if (!won && !stops && !vote_.has_enough()) throw no_majority();
+      if (!won) late_grants = 0;
+      contended_ = contended_ || vote_.is_refused();
+      vote_.give_back();
+      if (is_stopped() || !wait(won)) return false;
+      tries = 0;
+    }
+  }
+
+  [[nodiscard]] bool is_refused_by_arbiter() const {
+    return vote_.arbiter != nobody && vote_.ballots[vote_.arbiter].refused;
+  }
+
+  /// With a majority, but against the arbiter: another waiter may have its turn there.
+  [[nodiscard]] bool gives_way() const { return may_give_way_ && is_refused_by_arbiter(); }
+
+  /// Without a majority, but with the arbiter.
+  [[nodiscard]] bool has_turn() {
+    return vote_.arbiter != nobody && vote_.ballots[vote_.arbiter].granted && vote_.has_enough();
+  }
+
+  /// Long enough for others to give back what they have.
+  void pause_before_try(unsigned tries) {
+    // A round in which this process was stopped says nothing of how long others take.
+    const auto round = std::min<Time::duration>(vote_.round, longest_round);
+    const auto most = (round + std::chrono::microseconds{200}) * (1U << tries);
+    pause(most / 2 + jitter(most / 2));
+  }
+
+  /// Not past the deadline, if that is not over yet.
+  void pause(Time::duration time) const {
+    const auto now = Clock::now();
+    const auto deadline = deadline_.at();
+    vote_.panel.pause(deadline > now ? std::min(time, deadline - now) : time);
+  }
+
+  /// A lease that counts from the latest of the questions that make up a majority. If less than two
+  /// thirds of it are left, asks once more, for one that counts from now.
+  [[nodiscard]] bool confirm() {
+    const auto majority = vote_.panel.majority();
+    std::vector<Time> sent;
+    for (const auto& ballot : vote_.ballots) {
+      if (ballot.granted) sent.push_back(ballot.sent);
+    }
+    const auto nth = sent.begin() + static_cast<std::ptrdiff_t>(majority - 1);
+    std::nth_element(sent.begin(), nth, sent.end(), std::greater<>{});
+    auto end = after(*nth, hold_.expire);
+    const auto now = Clock::now();
+    way_ = now - *nth;
+    is_too_late_ = now >= end;
+    if (end - now < hold_.lease / 3 * 2) {
+      if (is_too_late_) return false;
+      const std::vector<QuorumHold*> holds{&hold_};
+      QuorumExtension extension{holds, milliseconds::zero()};
+      extension.run(vote_.panel, now + vote_.timeout);
+      const auto verdict = extension.verdict(0);
+      if (!verdict) throw no_majority();
+      if (*verdict != Extension::extended) return false;
+      end = after(now, extension.certain(0, majority));
+      way_ = Clock::now() - now;
+    }
+    hold_.expires_at = end;
+    is_too_late_ = Clock::now() >= end;
+    return !is_too_late_;
+  }
+
+  /// Why a lease that was granted twice was over each time before this was known.
+  [[nodiscard]] Fault lease_too_short() const {
+    const auto way = std::chrono::ceil<milliseconds>(way_);
+    return {errc::timed_out, "a majority of the nodes took " + std::to_string(way.count()) +
+                                 " ms to answer, but a lease of " + hold_.expire_text +
+                                 " ms is certain for " + std::to_string(hold_.expire.count()) +
+                                 " ms only: Options::expire is too short"};
+  }
+
+  /// The words of the nodes, and what they had to do with the lease.
+  [[nodiscard]] Fault no_majority() {
+    auto fault = detail::no_majority(vote_.panel);
+    if (fault.code() != errc::timed_out || vote_.timeout >= nodes_.timeout(longest)) return fault;
+    return {fault.code(),
+            fault.what() + (" (with a lease of " + hold_.expire_text) + " ms, nodes have " +
+                std::to_string(vote_.timeout.count()) + " ms to answer)",
+            fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+  }
+
+  /// Where to wait, and whether a release will be signalled there for certain.
+  struct Place {
+    std::size_t node = nobody;
+    bool is_certain = false;
+  };
+
+  /// Waits until one server grants the lock, or until it is time for another vote. False: the deadline is over,
+  /// or cancellation was requested.
+  [[nodiscard]] bool wait(bool won) {
+    if (!vote_.is_refused()) {  // a majority whose lease was over before this was known
+      pause_if_fruitless(milliseconds::zero());
+      return begin_vote();
+    }
+    if (won) return give_way();
+    const auto sight = look();
+    std::vector<bool> refused;
+    for (const auto& ballot : vote_.ballots) refused.push_back(ballot.refused);
+    for (const auto since = Clock::now(); !is_stopped();) {
+      const auto place = place_to_wait(sight, refused);
+      if (place.node == nobody) {
+        pause_if_fruitless(milliseconds::zero());
+        return begin_vote();
+      }
+      auto left = vote_.ballots[place.node].left;
+      for (;;) {
+        vote_.begin();
+        const auto asked = Clock::now();
+        const auto slice = next_slice(left, place);
+        const auto waited = vote_.wait_on(place.node, slice, cancellation_);
+        const auto ballot = vote_.ballots[place.node];
+        const bool is_late = Clock::now() > after(deadline_.at(), latest_grant);
+        if (ballot.granted && !is_late && !vote_.panel.is_cancelled()) {
+          vote_.arbiter = place.node;
+          return true;
+        }
+        left = ballot.left;
+        vote_.give_back();
+        if (is_stopped()) return false;
+        if (waited.fault) mark(place.node, *waited.fault, ballot.refused);
+        const auto now = Clock::now();
+        pause_if_fruitless(now - asked);
+        if (waited.fault && ballot.refused) break;
+        const bool goes_on = ballot.refused && !waited.is_over && place.is_certain &&
+                             now - since < Waiting::longest_slice;
+        if (!goes_on) return begin_vote();
+      }
+      vote_.panel.connect(Clock::now() + vote_.timeout);
+    }
+    return false;
+  }
+
+  [[nodiscard]] bool begin_vote() {
+    if (is_stopped()) return false;
+    vote_.begin();
+    return true;
+  }
+
+  [[nodiscard]] bool is_stopped() const {
+    return Clock::now() >= deadline_.at() || vote_.panel.is_cancelled();
+  }
+
+  /// Sees which id holds the lock. Throws Fault, if no majority answers.
+  [[nodiscard]] QuorumSight look() {
+    using Looking = QuorumVote::Looking;
+    auto sight = vote_.look(uncertain_waits_ == 0 ? Looking::likely : Looking::all);
+    if (!vote_.panel.is_cancelled() && !vote_.has_enough()) throw no_majority();
+    if (seen_) sight.remember(*seen_, memory_.passed_over);
+    seen_ = sight;
+    return sight;
+  }
+
+  /// The first server that has refused, and whose key was not left over; but, if its release of the lock would be
+  /// refused, too, the first one that has the id of the holder. nobody: there is none any more. Throws Fault, if a
+  /// majority cannot be waited on.
+  [[nodiscard]] Place place_to_wait(const QuorumSight& sight, const std::vector<bool>& refused) {
+    const auto holder = sight.holder(memory_.passed_over);
+    const auto now = Clock::now();
+    std::size_t open = 0, first = nobody, releasable = nobody, left_over = nobody;
+    for (std::size_t i = 0; i < vote_.panel.size(); ++i) {
+      auto& seat = vote_.panel.seats()[i];
+      const auto& mark = marks_[i];
+      if (mark && now < mark->until && !seat.fault) seat.fault = mark->fault;
+      if (!seat.line || seat.fault) continue;
+      ++open;
+      if (!refused[i]) continue;
+      const auto& node = sight.nodes[i];
+      if (vote_.ballots[i].is_passed_over ||
+          (node.is_held() && node.id == memory_.passed_over[i])) {
+        left_over = std::min(left_over, i);
+        continue;
+      }
+      first = std::min(first, i);
+      const bool has_id = holder && (!node.told || node.id == holder->id);
+      if (has_id && !seat.pool->health().fails(Request::release))
+        releasable = std::min(releasable, i);
+    }
+    if (open < vote_.panel.majority()) {
+      if (!has_waited_)
+        vote_.progress = Progress::none;  // so that the next attempt comes after a longer pause
+      throw no_majority();
+    }
+    if (first == nobody) return {left_over, false};
+    const auto& node = sight.nodes[first];
+    const bool is_settled = holder && holder->is_certain && (!node.told || node.id == holder->id);
+    if (is_settled && releasable != nobody) return {releasable, true};
+    return {first, false};
+  }
+
+  /// This server does not count for waiting for a while. A connection may break once: the next one may be better.
+  void mark(std::size_t node, const Fault& fault, bool has_answered) {
+    if (!has_answered && !std::exchange(was_broken_, true)) return;
+    marks_[node] = Mark{fault, Clock::now() + Waiting::longest_slice};
+  }
+
+  /// Whatever the servers answer, there is no loop without a pause in it.
+  void pause_if_fruitless(Time::duration waited) {
+    constexpr unsigned most_at_once = 3;
+    if (waited >= shortest_wait) {
+      fruitless_ = 0;
+      has_waited_ = true;
+      was_broken_ = false;
+      return;
+    }
+    if (++fruitless_ < most_at_once) return;
+    pause(std::min(milliseconds{1} * (1U << std::min(fruitless_ - most_at_once, 10U)),
+                   longest_pause));
+  }
+
+  /// No slice is longer than a third of the lease, unless that would be polling: then confirm() asks.
+  [[nodiscard]] milliseconds next_slice(std::optional<milliseconds> left, const Place& place) {
+    auto slice = std::min(Waiting::longest_slice, std::max(Waiting::shortest_cap, hold_.lease / 3));
+    if (place.is_certain) {
+      uncertain_waits_ = 0;
+    } else {
+      slice = std::min(slice, uncertain_slice * (1U << std::min(uncertain_waits_++, 5U)));
+    }
+    if (!left) slice = std::min(slice, Waiting::shortest_cap);
+    if (left && *left != milliseconds::max())
+      slice = std::min(slice, *left + Waiting::behind_the_lease);
+    if (deadline_.may_move()) slice = std::min(slice, Deadline::longest_trust);
+    return std::max(std::min(slice, left_until(deadline_.at(), Clock::now())), milliseconds{1});
+  }
+
+  /// Lets another waiter ask the others, which may have its turn at the arbiter, for as long as that takes. The
+  /// key that is still there then was left over.
+  [[nodiscard]] bool give_way() {
+    may_give_way_ = false;
+    if (is_refused_by_arbiter()) {
+      const auto at_arbiter = vote_.look(QuorumVote::Looking::arbiter).nodes[vote_.arbiter];
+      if (at_arbiter.is_held()) memory_.passed_over[vote_.arbiter] = at_arbiter.id;
+    }
+    const auto least = 4 * std::min<Time::duration>(vote_.round, vote_.timeout) + milliseconds{1};
+    pause(least + jitter(least));
+    vote_.begin();
+    return !vote_.panel.is_cancelled();
+  }
+
+  /// A random time of up to so much.
+  [[nodiscard]] static Time::duration jitter(Time::duration most) {
+    const auto now = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
+    return Time::duration{static_cast<Time::rep>(
+        mix(now) % static_cast<std::uint64_t>(std::max<Time::rep>(most.count(), 1)))};
+  }
+
+  /// A server that cannot be waited on, and until when it is not asked to.
+  struct Mark {
+    Fault fault;
+    Time until;
+  };
+
+  QuorumVote vote_;
+  const QuorumNodes& nodes_;
+  QuorumHold& hold_;
+  Memory& memory_;
+  Deadline deadline_;
+  Cancellation* cancellation_;
+  bool contended_ = false;
+  bool may_give_way_ = false;
+  std::vector<std::optional<Mark>> marks_;
+  Time::duration way_{};      // how long a majority took to grant it
+  bool is_too_late_ = false;  // the lease was over when it was granted
+  unsigned uncertain_waits_ = 0;
+  std::optional<QuorumSight> seen_;  // by the latest look
+  unsigned fruitless_ = 0;           // how many waits in a row were none
+  bool has_waited_ = false;          // at least once
+  bool was_broken_ = false;          // the connection of the latest wait
+};
+
+}  // namespace redis_lock::detail

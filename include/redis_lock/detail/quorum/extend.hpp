@@ -1,0 +1,185 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/net/line.hpp>
+#include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/panel.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+
+namespace redis_lock::detail {
+
+/// What is certain of a lease on several servers: the clocks of client and servers may drift apart by 1 % and
+/// 2 ms. https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
+[[nodiscard]] constexpr milliseconds validity(milliseconds lease) {
+  return std::max(lease - lease / 100 - milliseconds{2}, milliseconds::zero());
+}
+
+/// One acquisition of a QuorumLock. Hold::expire is its validity, not the lease that servers are asked for.
+struct QuorumHold : Hold {
+  /// What is known of one server.
+  struct Share {
+    bool asked = false;      // the id may hold the lock there
+    std::uint64_t line = 0;  // on which it was asked
+    Line::Number reply = 0;  // to that, by its number on the line
+    Line::Progress progress;
+    /// As Hold::shortest_in_doubt, of this server.
+    milliseconds shortest_in_doubt = milliseconds::max();
+
+    /// Has the server done what it was asked? If not, what is sent on another line may be done before.
+    [[nodiscard]] bool is_done() const noexcept {
+      return !progress || progress->load(std::memory_order_acquire) > reply;
+    }
+  };
+  std::vector<Share> shares;
+  std::shared_ptr<const PendingRelease> release;
+  milliseconds lease{};
+};
+
+/// One attempt to extend leases, each on a majority.
+class QuorumExtension {
+ public:
+  /// `lease` in the place of that of the holds, unless it is zero.
+  QuorumExtension(const std::vector<QuorumHold*>& holds, milliseconds lease)
+      : holds_(holds), lease_(lease) {
+    texts_.reserve(holds.size());  // the calls refer to them
+    for (const auto* hold : holds) {
+      texts_.push_back(lease > lease.zero() ? std::to_string(lease.count()) : hold->expire_text);
+      calls_.push_back(extend_call(hold->key, hold->id, texts_.back()));
+    }
+    votes_.resize(holds.size());
+  }
+
+  /// The answers of the servers for one lock. A server without expiry under the id holds the lock as well as
+  /// one that was extended. One that has not answered, or with an error, counts for nothing.
+  struct Vote {
+    std::vector<milliseconds>
+        held;                  // for how long for certain, by each server that still has the id
+    std::size_t extended = 0;  // how many of those have the new lease
+    std::size_t not_ours = 0;  // how many servers have the id of another holder
+    std::size_t gone = 0;      // how many servers have no key
+
+    /// What `size` servers say together; nothing if it is not known.
+    [[nodiscard]] std::optional<Extension> verdict(std::size_t size) const {
+      const auto majority = size / 2 + 1;
+      if (extended >= majority) return Extension::extended;
+      if (held.size() >= majority) return Extension::not_expirable;
+      if (not_ours + gone > size - majority)
+        return not_ours > 0 ? Extension::not_ours : Extension::gone;
+      return std::nullopt;
+    }
+  };
+
+  /// Asks all servers that have a line. A late reply is one in doubt.
+  void run(Panel& panel, Time deadline) {
+    const auto bytes = encode([](std::size_t) { return true; }, true);
+    const auto now = Time::clock::now();
+    for (auto& seat : panel.seats()) {
+      if (seat.line) panel.ask(seat, bytes, calls_.size(), now, Request::extend);
+    }
+    Time enough_at = never;
+    const auto wait_until = [&] {
+      if (enough_at == never && count_settled(panel) >= panel.majority()) {
+        const auto later = Time::clock::now();
+        enough_at = later + std::max<Time::duration>(later - now, milliseconds{5});
+      }
+      return enough_at;
+    };
+    panel.collect(deadline, wait_until);
+    repeat_unknown(panel, deadline);
+    for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
+  }
+
+  /// The verdict over one of the locks.
+  [[nodiscard]] std::optional<Extension> verdict(std::size_t hold) const {
+    return votes_[hold].verdict(holds_[hold]->shares.size());
+  }
+
+  /// For how long a majority will hold the lock, whatever is still under way. For a verdict of extended or
+  /// not_expirable.
+  [[nodiscard]] milliseconds certain(std::size_t hold, std::size_t majority) {
+    auto& held = votes_[hold].held;
+    std::sort(held.begin(), held.end(), std::greater<>{});
+    return validity(held[majority - 1]);
+  }
+
+ private:
+  [[nodiscard]] milliseconds lease_of(const QuorumHold& hold) const {
+    return lease_ > lease_.zero() ? lease_ : hold.lease;
+  }
+
+  template <class Wanted>
+  [[nodiscard]] std::string encode(const Wanted& wanted, bool by_digest) const {
+    Commands commands;
+    for (std::size_t i = 0; i < calls_.size(); ++i) {
+      if (wanted(i)) add_call(commands, calls_[i], by_digest);
+    }
+    return commands.encode();
+  }
+
+  [[nodiscard]] static std::size_t count_settled(Panel& panel) {
+    std::size_t settled = 0;
+    for (const auto& seat : panel.seats()) settled += seat.has_answered() ? 1U : 0U;
+    return settled;
+  }
+
+  /// Where a server did not know the script, it is sent again as text, for all.
+  void repeat_unknown(Panel& panel, Time deadline) const {
+    std::string bytes;
+    for (auto& seat : panel.seats()) {
+      const auto is_unknown = [](const Reply& reply) { return reply.is_error("NOSCRIPT"); };
+      if (!seat.line || !seat.has_answered() ||
+          std::none_of(seat.replies.begin(), seat.replies.end(), is_unknown)) {
+        continue;
+      }
+      if (bytes.empty()) bytes = encode([](std::size_t) { return true; }, false);
+      panel.ask(seat, bytes, calls_.size(), Time::clock::now(), Request::extend);
+    }
+    if (!bytes.empty()) panel.collect(deadline, [] { return never; });
+  }
+
+  void count(Panel& panel, std::size_t server) {
+    auto& seat = panel.seats()[server];
+    std::optional<Fault> refusal;
+    for (std::size_t i = 0; i < holds_.size(); ++i) {
+      auto& share = holds_[i]->shares[server];
+      const auto lease = lease_of(*holds_[i]);
+      if (!seat.has_answered()) {
+        if (seat.sent != Time{}) share.shortest_in_doubt = std::min(share.shortest_in_doubt, lease);
+        continue;
+      }
+      const auto& reply = seat.replies[i];
+      if (reply.kind != Reply::Kind::integer) {  // an error: nothing was done
+        if (!refusal && reply.is_error()) refusal = fault_of(reply);
+        continue;
+      }
+      auto& vote = votes_[i];
+      const auto extension = extension_of(reply);
+      if (is_lost(extension)) {
+        ++(extension == Extension::gone ? vote.gone : vote.not_ours);
+        continue;
+      }
+      vote.held.push_back(std::min(lease, share.shortest_in_doubt));
+      if (extension == Extension::extended) ++vote.extended;
+    }
+    if (refusal) seat.fault = std::move(refusal);
+  }
+
+  const std::vector<QuorumHold*>& holds_;
+  const milliseconds lease_;
+  std::vector<std::string> texts_;
+  std::vector<ScriptCall> calls_;
+  std::vector<Vote> votes_;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/panel.hpp>
+#include <redis_lock/detail/net/pool.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/detail/quorum/extend.hpp>
+#include <redis_lock/detail/quorum/nodes.hpp>
+
+namespace redis_lock::detail {
+
+/// The end of one acquisition of a QuorumLock: frees it on every node that may hold it. Those that are
+/// away are freed when they are back.
+class QuorumRelease {
+ public:
+  QuorumRelease(const QuorumNodes& nodes, QuorumHold& hold)
+      : nodes_(nodes),
+        hold_(hold),
+        releases_(nodes.size()),
+        lease_end_(after(Time::clock::now(), hold.lease)) {
+    if (hold.kept_for.empty()) return;
+    auto release = *hold.release;
+    release.kept_for = hold.kept_for;
+    hold.release = std::make_shared<const PendingRelease>(std::move(release));
+  }
+
+  /// Was it held until now? It must not be renewed any more. Throws Fault if that cannot be found out.
+  [[nodiscard]] bool run() {
+    const bool lost = !hold_.owned();
+    try {
+      nodes_.perform({lost ? milliseconds::zero() : nodes_.retry_for(), hold_.expires_at.load()},
+                     [this](QuorumNodes::Status& status) { return attempt(status); });
+    } catch (const Fault&) {
+      leave_rest();
+      if (!lost) throw;
+    }
+    leave_rest();
+    if (lost) return false;
+    if (!is_freed()) hold_.found_lost(reason());
+    return is_freed();
+  }
+
+ private:
+  /// What has become of it on one node.
+  struct Outcome {
+    bool was_sent = false;   // and may have run
+    bool is_queued = false;  // behind other commands that are not answered yet
+    bool freed = false, not_ours = false;
+    bool gone = false;               // if not_ours: there is no key
+    std::optional<Fault> refusal{};  // for good: not to be sent again
+  };
+
+  [[nodiscard]] bool is_due(std::size_t i) const {
+    const auto& outcome = releases_[i];
+    return hold_.shares[i].asked && !outcome.freed && !outcome.not_ours && !outcome.refusal;
+  }
+
+  [[nodiscard]] bool is_freed() const {
+    const auto freed = [](const Outcome& outcome) { return outcome.freed; };
+    return static_cast<std::size_t>(std::count_if(releases_.begin(), releases_.end(), freed)) >=
+           nodes_.majority();
+  }
+
+  /// Is it certain that no majority had it any more?
+  [[nodiscard]] bool is_lost() const {
+    std::size_t may_have = 0;
+    for (std::size_t i = 0; i < releases_.size(); ++i)
+      may_have += hold_.shares[i].asked && !releases_[i].not_ours ? 1U : 0U;
+    return may_have < nodes_.majority();
+  }
+
+  /// Why no majority had it any more.
+  [[nodiscard]] LossReason reason() const {
+    const auto taken = [](const Outcome& outcome) { return outcome.not_ours && !outcome.gone; };
+    const bool is_taken = std::any_of(releases_.begin(), releases_.end(), taken);
+    return is_taken ? LossReason::taken : LossReason::gone;
+  }
+
+  bool attempt(QuorumNodes::Status& status) {
+    Panel panel{nodes_.pools()};
+    std::vector<std::uint64_t> lines;
+    for (const auto& share : hold_.shares) lines.push_back(share.line);
+    const auto timeout = nodes_.timeout(hold_.lease);
+    panel.connect(Time::clock::now() + timeout, lines);
+    const auto start = Time::clock::now();
+    first_ = panel.size();
+    send(panel);
+    // The first node, too, if it does not take much longer than the rest: if this thread wants the lock again,
+    // who waits there shall come first.
+    Time patience = never;
+    panel.collect(start + timeout, [&] {
+      for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
+      if (!is_freed()) return never;
+      if (!panel.seats()[first_].is_pending()) return Time::min();
+      const auto now = Time::clock::now();
+      if (patience == never) patience = now + (now - start) + milliseconds{1};
+      return patience;
+    });
+    status.was_stale = panel.was_stale();
+    for (std::size_t i = 0; i < panel.size(); ++i) {
+      releases_[i].is_queued = panel.seats()[i].is_pending();
+      releases_[i].was_sent = releases_[i].was_sent || releases_[i].is_queued;
+    }
+    if (panel.is_pending()) nodes_.tidy_soon();
+    if (!is_freed() && !is_lost()) throw no_majority(panel);
+    return true;
+  }
+
+  void send(Panel& panel) {
+    const auto now = Time::clock::now();
+    const auto bytes = hold_.release->encode();
+    for (std::size_t i = 0; i < panel.size(); ++i) {
+      auto& seat = panel.seats()[i];
+      if (releases_[i].refusal) seat.fault = releases_[i].refusal;
+      if (!seat.line || !is_due(i)) continue;
+      const auto& share = hold_.shares[i];
+      if (seat.line->serial() != share.line && !share.is_done()) continue;
+      if (first_ == panel.size()) first_ = i;
+      panel.ask(seat, bytes, 1, now, Request::release, {hold_.release, lease_end_});
+    }
+  }
+
+  /// Looks at one answer. "Not mine", where an earlier answer was lost, means that it was freed.
+  void count(Panel& panel, std::size_t i) {
+    auto& seat = panel.seats()[i];
+    auto& outcome = releases_[i];
+    if (!is_due(i)) return;
+    if (!seat.has_answered()) {
+      outcome.was_sent = outcome.was_sent || (seat.fault && seat.sent != Time{});
+      return;
+    }
+    const auto& reply = seat.replies.front();
+    try {
+      const auto answer = extension_of(integer_of(reply, "the release script"));
+      outcome.freed = answer == Extension::extended || outcome.was_sent;
+      outcome.not_ours = !outcome.freed;
+      outcome.gone = answer == Extension::gone;
+    } catch (const Fault& fault) {
+      seat.fault = fault;
+      if (!fault.passing()) outcome.refusal = fault;
+    }
+  }
+
+  void leave_rest() {
+    const auto pools = nodes_.pools();
+    for (std::size_t i = 0; i < releases_.size(); ++i) {
+      if (is_due(i) && !releases_[i].is_queued)
+        pools[i]->release_later({hold_.release, lease_end_});
+    }
+  }
+
+  const QuorumNodes& nodes_;
+  QuorumHold& hold_;
+  std::vector<Outcome> releases_;
+  const Time lease_end_;   // of the latest extension that may have been sent
+  std::size_t first_ = 0;  // of the nodes that were asked
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,349 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <redis_lock/detail/base/backoff.hpp>
+#include <redis_lock/detail/base/cancellation.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/random_id.hpp>
+#include <redis_lock/detail/net/line.hpp>
+#include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/panel.hpp>
+#include <redis_lock/detail/protocol/acquire.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/detail/quorum/extend.hpp>
+#include <redis_lock/detail/quorum/nodes.hpp>
+#include <redis_lock/detail/quorum/sight.hpp>
+
+namespace redis_lock::detail {
+
+/// Asks several servers for a lock under one id, and keeps the books of what they say.
+class QuorumVote {
+ public:
+  static constexpr std::size_t nobody = QuorumSight::nobody;
+
+  /// What one server said.
+  struct Ballot {
+    bool asked = false, granted = false, refused = false;
+    bool is_passed_over = false;       // refused, by a key that is known to be left over
+    Time sent{};                       // when the grant was asked for
+    std::optional<milliseconds> left;  // of the lease of who holds it; max() if it has no end
+  };
+
+  QuorumVote(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
+             std::string_view signal_expire, QuorumHold& hold, IdSource& ids,
+             QuorumSight::PassedOver& passed_over, Cancellation* cancellation)
+      : panel(nodes.pools(), cancellation),
+        timeout(nodes.timeout(hold.lease)),
+        nodes_(nodes),
+        keys_(keys),
+        fixed_id_(fixed_id),
+        signal_expire_(signal_expire),
+        hold_(hold),
+        ids_(ids),
+        passed_over_(passed_over) {
+    passed_over_.resize(panel.size());
+  }
+
+  /// From here on another id is asked for: a late release of the one before cannot meet it.
+  void begin() {
+    ballots.assign(panel.size(), {});
+    hold_.id = fixed_id_.empty() ? ids_.next() : std::string(fixed_id_);
+    hold_.release = std::make_shared<const PendingRelease>(
+        PendingRelease{keys_, hold_.id, std::string(signal_expire_)});
+    hold_.shares.assign(panel.size(), {});
+    arbiter = nobody;
+  }
+
+  /// Asks all that have not granted it yet. Is there a majority? The arbiter is heard, too, if he does not
+  /// take much longer than the rest; `hears_arbiter`: also when there is a majority without him.
+  [[nodiscard]] bool run(bool hears_arbiter) {
+    panel.connect(Time::clock::now() + timeout);
+    const auto start = Time::clock::now();
+    ask_rest(start);
+    Time patience = never;
+    panel.collect(start + timeout, [&] {
+      const auto granted = count_all();
+      const auto open = static_cast<std::size_t>(
+          std::count_if(panel.seats().begin(), panel.seats().end(),
+                        [](const Panel::Seat& seat) { return seat.is_pending(); }));
+      const bool won = granted >= panel.majority();
+      if (!won && granted + open >= panel.majority()) return never;
+      const bool heard = arbiter == nobody || !panel.seats()[arbiter].is_pending();
+      if (heard || (won && !hears_arbiter)) return Time::min();
+      const auto now = Time::clock::now();
+      if (patience == never) patience = now + (now - start) + milliseconds{1};
+      return patience;
+    });
+    round = Time::clock::now() - start;
+    const auto granted = count_all();
+    std::size_t there = granted;
+    for (const auto& ballot : ballots) there += ballot.refused ? 1U : 0U;
+    if (there >= panel.majority()) progress = std::max(progress, Progress::asked);
+    return granted >= panel.majority();
+  }
+
+  /// How a wait on one server has ended.
+  struct Waited {
+    bool is_over = false;        // without a signal
+    std::optional<Fault> fault;  // the server cannot be waited on
+  };
+
+  /// Sends BLPOP, SET and PTTL to one server, and gives the lines of the others back. `Waiting` has the limits.
+  template <class Waiting = Acquisition<>>
+  [[nodiscard]] Waited wait_on(std::size_t i, milliseconds slice, Cancellation* cancellation) {
+    for (std::size_t other = 0; other < panel.size(); ++other) {
+      if (other != i) panel.leave(panel.seats()[other]);
+    }
+    auto& seat = panel.seats()[i];
+    if (!seat.line) return {true, std::nullopt};
+    auto& connection = seat.line->connection();
+    if (connection.whole_seconds) {
+      const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
+      if (whole == milliseconds::zero()) panel.pause(std::min(slice, Waiting::pause_between_tries));
+      slice = whole;
+    }
+    const bool blocks = slice > milliseconds::zero();
+    const auto bytes =
+        question({blocks ? std::optional{slice} : std::nullopt, true}, connection.whole_seconds);
+    // The slower clocks of servers before 6.0 let a client wait up to two seconds longer.
+    const auto margin = milliseconds{connection.whole_seconds ? 2000 : 0};
+    connection.set_cancellation(cancellation);
+    panel.is_watched = true;
+    const auto now = Time::clock::now();
+    ask(i, bytes, blocks ? 3 : 2, now, blocks ? Request::wait : Request::vote);
+    const auto deadline = now + slice + margin + timeout;
+    Nudge nudge;
+    if (blocks) nudge.at = now + slice + margin + milliseconds{1};
+    for (;;) {
+      panel.collect(deadline, [&nudge] { return nudge.at; });
+      if (!seat.is_pending() || panel.is_cancelled() || seat.late) break;
+      if (seat.line->has_unsent()) {
+        nudge = {};
+      } else {
+        nudge.send(connection.context(), Time::clock::now(), deadline);
+      }
+    }
+    panel.is_watched = false;
+    if (seat.line) connection.set_cancellation(nullptr);
+    if (!seat.has_answered()) return {true, seat.fault};
+    count(i, blocks ? 1 : 0);
+    if (!blocks) return {true, seat.fault};
+    const auto& signal = seat.replies.front();
+    if (!signal.is_error()) progress = Progress::waited;
+    if (signal.is_error() && signal.text.find("timeout is not an integer") != signal.text.npos) {
+      connection.whole_seconds = true;
+    } else if (is_refusal(signal)) {
+      return {false, fault_of(signal)};
+    }
+    return {signal.is_nil(), seat.fault};
+  }
+
+  /// Which servers are asked for the id that holds the lock.
+  enum class Looking {
+    likely,  // as many as make up a majority, without those whose key is left over
+    arbiter,
+    all  // and for what is left of the lease
+  };
+
+  /// Asks servers which id holds the lock there. A key of another type looks like a lock that is never freed: it is
+  /// a fault of its server.
+  [[nodiscard]] QuorumSight look(Looking looking) {
+    Commands commands;
+    commands.add({"GET", keys_.lock});
+    if (looking == Looking::all) commands.add({"PTTL", keys_.lock});
+    const auto bytes = commands.encode();
+    panel.connect(Time::clock::now() + timeout);
+    const auto start = Time::clock::now();
+    std::vector<std::size_t> asked;
+    for (std::size_t i = 0; i < panel.size(); ++i) {
+      auto& seat = panel.seats()[i];
+      if (!seat.line || (looking == Looking::arbiter && i != arbiter)) continue;
+      if (looking == Looking::likely &&
+          (ballots[i].is_passed_over || asked.size() == panel.majority())) {
+        continue;
+      }
+      panel.ask(seat, bytes, commands.size(), start, Request::look);
+      asked.push_back(i);
+    }
+    QuorumSight sight{panel.size(), looking == Looking::all};
+    Time patience = never;
+    panel.collect(start + timeout, [&] {
+      for (const auto i : asked) see(sight, i);
+      const auto holder = sight.holder(passed_over_);
+      if (!holder || !holder->is_certain) return never;
+      const auto now = Time::clock::now();
+      if (patience == never) patience = now + (now - start) + milliseconds{1};
+      return patience;
+    });
+    for (const auto i : asked) see(sight, i);
+    return sight;
+  }
+
+  /// Releases what was granted or may have been, without waiting for the answers.
+  void give_back() {
+    std::string bytes;
+    const auto now = Time::clock::now();
+    const LateRelease release{hold_.release, after(now, hold_.lease)};
+    for (std::size_t i = ballots.size(); i-- > 0;) {
+      auto& ballot = ballots[i];
+      if (!ballot.asked || ballot.refused) continue;
+      ballot = {};
+      auto& seat = panel.seats()[i];
+      if (!seat.line) {
+        seat.pool->release_later(release);
+      } else {
+        if (bytes.empty()) bytes = hold_.release->encode();
+        panel.ask(seat, bytes, 1, now, Request::release, release);
+        nodes_.tidy_soon();
+      }
+    }
+  }
+
+  /// Has any server refused?
+  [[nodiscard]] bool is_refused() const {
+    return std::any_of(ballots.begin(), ballots.end(),
+                       [](const Ballot& ballot) { return ballot.refused; });
+  }
+
+  /// Are there enough servers for a majority?
+  [[nodiscard]] bool has_enough() {
+    std::size_t there = 0;
+    for (const auto& seat : panel.seats()) there += seat.line && !seat.fault ? 1U : 0U;
+    return there >= panel.majority();
+  }
+
+  Panel panel;
+  const milliseconds timeout;
+  std::vector<Ballot> ballots;
+  /// The first server whose key is not known to be left over: it decides among those that come at once.
+  std::size_t arbiter = nobody;
+  Time::duration round{};  // how long the latest vote took
+  Progress progress = Progress::none;
+
+ private:
+  /// What is asked besides SET: for how long to wait before, and what behind.
+  struct Question {
+    std::optional<milliseconds> wait{};
+    bool asks_for_left = false, asks_for_id = false;
+
+    [[nodiscard]] std::size_t replies() const noexcept {
+      return 1U + (wait ? 1U : 0U) + (asks_for_left ? 1U : 0U) + (asks_for_id ? 1U : 0U);
+    }
+  };
+
+  [[nodiscard]] std::string question(const Question& asked, bool whole_seconds = false) const {
+    Commands commands;
+    const auto seconds = asked.wait ? in_seconds(*asked.wait, whole_seconds) : std::string{};
+    if (asked.wait) commands.add({"BLPOP", keys_.signal, seconds});
+    commands.add({"SET", keys_.lock, hold_.id, "NX", "PX", hold_.expire_text});
+    if (asked.asks_for_left) commands.add({"PTTL", keys_.lock});
+    if (asked.asks_for_id) commands.add({"GET", keys_.lock});
+    return commands.encode();
+  }
+
+  void ask(std::size_t i, const std::string& bytes, std::size_t replies, Time now,
+           Request request) {
+    auto& seat = panel.seats()[i];
+    ballots[i].asked = hold_.shares[i].asked = true;
+    ballots[i].refused = false;
+    auto& share = hold_.shares[i];
+    share.line = seat.line->serial();
+    share.progress = seat.line->progress();
+    panel.ask(seat, bytes, replies, now, request);
+    share.reply = seat.to - 1;
+  }
+
+  /// What is left of the holder's lease matters to an acquisition that may have to wait: the first time, at the
+  /// arbiter. Where a key was left over, the id tells whether it is still the same.
+  void ask_rest(Time now) {
+    const bool is_first = arbiter == nobody;
+    std::array<std::string, 4> questions;  // made when they are needed
+    bool has_arbiter = false;
+    for (std::size_t i = 0; i < panel.size(); ++i) {
+      if (!panel.seats()[i].line || (ballots[i].asked && !ballots[i].refused)) continue;
+      if (arbiter == nobody) arbiter = i;
+      const bool is_suspect = passed_over_[i].has_value();
+      const Question asked{{}, !is_first || is_suspect || !has_arbiter, is_suspect};
+      if (!is_suspect) has_arbiter = true;
+      auto& bytes = questions[(asked.asks_for_left ? 1U : 0U) + (asked.asks_for_id ? 2U : 0U)];
+      if (bytes.empty()) bytes = question(asked);
+      ask(i, bytes, asked.replies(), now, Request::vote);
+    }
+  }
+
+  [[nodiscard]] std::size_t count_all() {
+    std::size_t granted = 0;
+    for (std::size_t i = 0; i < panel.size(); ++i) {
+      count(i, 0);
+      granted += ballots[i].granted ? 1U : 0U;
+    }
+    while (arbiter != nobody && ballots[arbiter].is_passed_over) {
+      do ++arbiter;
+      while (arbiter < panel.size() && !ballots[arbiter].asked);
+      if (arbiter == panel.size()) arbiter = nobody;
+    }
+    return granted;
+  }
+
+  /// Looks at the answer to SET, and to the PTTL and the GET behind it.
+  void count(std::size_t i, std::size_t at) {
+    auto& seat = panel.seats()[i];
+    auto& ballot = ballots[i];
+    if (!ballot.asked || ballot.granted || ballot.refused || !seat.has_answered()) return;
+    try {
+      const auto& set = seat.replies[at];
+      expect(set, set.is_ok() || set.is_nil(), "SET");
+      ballot.granted = set.is_ok();
+      ballot.refused = !ballot.granted;
+      ballot.sent = seat.sent;
+      if (seat.replies.size() == at + 1) return;
+      ballot.left = left_of(seat.replies[at + 1]);
+      if (seat.replies.size() == at + 2) return;
+      ballot.is_passed_over =
+          ballot.refused && string_of(seat.replies[at + 2], "GET") == passed_over_[i];
+      if (!ballot.is_passed_over) passed_over_[i].reset();
+    } catch (const Fault& fault) {
+      seat.fault = fault;
+    }
+  }
+
+  /// max() if the lease has no end.
+  [[nodiscard]] static milliseconds left_of(const Reply& reply) {
+    const milliseconds left{integer_of(reply, "PTTL")};
+    return left.count() == -1 ? milliseconds::max()
+                              : std::clamp<milliseconds>(left, milliseconds::zero(), longest);
+  }
+
+  /// Takes down the answers to GET and PTTL.
+  void see(QuorumSight& sight, std::size_t i) {
+    auto& seat = panel.seats()[i];
+    auto& node = sight.nodes[i];
+    if (node.told || !seat.has_answered()) return;
+    try {
+      node.id = string_of(seat.replies[0], "GET");
+      if (seat.replies.size() > 1) ballots[i].left = left_of(seat.replies[1]);
+      node.told = true;
+    } catch (const Fault& fault) {
+      seat.fault = fault;
+    }
+  }
+
+  const QuorumNodes& nodes_;
+  const Keys& keys_;
+  std::string_view fixed_id_, signal_expire_;
+  QuorumHold& hold_;
+  IdSource& ids_;
+  QuorumSight::PassedOver& passed_over_;
+};
+
+}  // namespace redis_lock::detail
