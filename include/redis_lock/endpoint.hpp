@@ -106,9 +106,9 @@ struct Endpoint {
   ///     redis+cluster://[user[:password]@]host[:port],…      some servers of a cluster
   ///     rediss+sentinel://…, rediss+cluster://…              the same over TLS
   ///
-  /// All with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…&max_idle=n, times in
-  /// milliseconds, or with the unit `ms` or `s`, each once. Parts may be percent-encoded (RFC 3986, 2.1). There is no
-  /// `#fragment`.
+  /// All with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…&max_idle=n, each once. Times are written
+  /// as `500ms`, `5s`, `1m30s`, `1.5h` or `1d`, up to 100 years; a number alone is milliseconds. Parts may be
+  /// percent-encoded (RFC 3986, 2.1). There is no `#fragment`.
   /// Throws std::invalid_argument, which quotes of the URI nothing before the last '@', no parameter, and nothing else
   /// that may be a secret.
   [[nodiscard]] static Endpoint parse(std::string_view uri);

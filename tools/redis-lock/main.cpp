@@ -2,19 +2,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <clocale>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <fstream>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <numeric>
-#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -24,6 +20,7 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <redis_lock/detail/base/duration.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/version.hpp>
@@ -39,32 +36,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// "5s", "500ms", "1m30s", "1d"; a number alone is seconds. Nothing if it is no such text, or too long a time.
-std::optional<milliseconds> duration_of(const std::string& text) {
-  static const std::map<std::string, double> units{
-      {"s", 1e3}, {"ms", 1}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}};
-  if (text.empty()) return std::nullopt;
-  double time = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const auto end_of_number = std::min(text.find_first_not_of("0123456789.", at), text.size());
-    const auto end = std::min(text.find_first_of("0123456789.", end_of_number), text.size());
-    auto unit = text.substr(end_of_number, end - end_of_number);
-    if (unit.empty() && at == 0) unit = "s";
-    const auto factor = units.find(unit);
-    double number = 0;
-    const char *const first = text.data() + at, *const last = text.data() + end_of_number;
-    const auto [stop, error] = std::from_chars(first, last, number);
-    const bool is_number = first != last && error == std::errc{} && stop == last;
-    if (!is_number || factor == units.end()) return std::nullopt;
-    time += number * factor->second;
-    at = end;
-  }
-  constexpr double longest = 86400e3 * 365 * 100;
-  time = std::ceil(time);
-  if (!(time <= longest)) return std::nullopt;
-  return milliseconds{static_cast<milliseconds::rep>(time)};
-}
-
 /// An option that takes a duration.
 CLI::Option* add_duration(CLI::App& app, const std::string& names, const std::string& text,
                           const std::function<void(milliseconds)>& set) {
@@ -72,10 +43,10 @@ CLI::Option* add_duration(CLI::App& app, const std::string& names, const std::st
       .add_option_function<std::string>(
           names,
           [=](const std::string& given) {
-            const auto time = duration_of(given);
+            const auto time = redis_lock::detail::duration_of(given, "s");
             if (!time) {
               throw CLI::ValidationError(
-                  names, "\"" + given + "\" is no duration (such as 500ms, 5s, 1m30s, 1d)");
+                  names, "\"" + given + "\" is not " + redis_lock::detail::duration_forms);
             }
             set(*time);
           },

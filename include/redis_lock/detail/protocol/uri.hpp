@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/base/duration.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 
@@ -257,11 +258,9 @@ class UriParser {
 
   [[nodiscard]] std::chrono::milliseconds duration(std::string_view text,
                                                    const std::string& what) const {
-    const auto digits = text.substr(0, text.find_first_not_of("0123456789"));
-    const auto unit = text.substr(digits.size());
-    if (!unit.empty() && unit != "ms" && unit != "s") fail(what + ": the unit must be ms or s");
-    const std::chrono::milliseconds count{number<std::int32_t>(digits, what)};
-    return unit == "s" ? count * 1000 : count;
+    const auto time = duration_of(text, "ms");
+    if (!time) fail(what + " must be " + duration_forms + "; a number alone is milliseconds");
+    return *time;
   }
 
   std::string_view uri_;

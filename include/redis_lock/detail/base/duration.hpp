@@ -1,0 +1,59 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <ratio>
+#include <string_view>
+#include <utility>
+
+#include <redis_lock/detail/base/deadline.hpp>
+
+namespace redis_lock::detail {
+
+/// What to write instead, for an error about a text that duration_of() refuses.
+inline constexpr const char* duration_forms =
+    "a duration of 100 years at most, such as 500ms, 5s, 1m30s or 1d";
+
+/// Reads a duration: numbers, each with its unit `ms`, `s`, `m`, `h` or `d`. A number that stands alone may lack the
+/// unit, and then has `default_unit`. Numbers may have a fraction; the sum is rounded up to a whole millisecond. Returns
+/// nothing if `text` has another form, or is more than 100 years.
+[[nodiscard]] inline std::optional<milliseconds> duration_of(std::string_view text,
+                                                             std::string_view default_unit) {
+  constexpr std::array<std::pair<std::string_view, double>, 5> units{
+      {{"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3}}};
+  constexpr const char* number_letters = "0123456789.";
+  const bool is_bare = text.find_first_not_of(number_letters) == text.npos;
+  double time = 0;
+  do {
+    const auto number = text.substr(0, text.find_first_not_of(number_letters));
+    text.remove_prefix(number.size());
+    const auto unit = text.substr(0, text.find_first_of(number_letters));
+    text.remove_prefix(unit.size());
+    const auto known = std::find_if(units.begin(), units.end(), [&](const auto& each) {
+      return each.first == (is_bare ? default_unit : unit);
+    });
+    // One division, so that 4.35s is 4350 ms, and not a little more that is rounded up.
+    double digits = 0, divisor = 1;
+    std::size_t points = 0;
+    for (const char c : number) {
+      if (c == '.') {
+        ++points;
+        continue;
+      }
+      digits = digits * 10 + (c - '0');
+      if (points > 0) divisor *= 10;
+    }
+    if (known == units.end() || points > 1 || points == number.size()) return std::nullopt;
+    time += digits * known->second / divisor;
+  } while (!text.empty());
+  time = std::ceil(time);
+  // Endless digits make it infinite, or no number.
+  if (!(time <= std::chrono::duration<double, std::milli>(longest).count())) return std::nullopt;
+  return milliseconds{static_cast<milliseconds::rep>(time)};
+}
+
+}  // namespace redis_lock::detail
