@@ -46,6 +46,11 @@ class CommandTest : public ::testing::Test {
   /// Starts redis-lock: REDIS_URL names the server, unless `url` is another.
   [[nodiscard]] Child start(const Words& words) const { return start(words, server.uri()); }
   [[nodiscard]] Child start(const Words& words, const std::string& url) const {
+    return in_background([&] { return become(words, url); });
+  }
+  /// Starts a process without a terminal, whose output is out() and err().
+  template <class Function>
+  [[nodiscard]] Child in_background(const Function& function) const {
     return Child{[&] {
       ::setsid();
       redirect("out", STDOUT_FILENO);
@@ -53,7 +58,7 @@ class CommandTest : public ::testing::Test {
       const int nothing = ::open(input.c_str(), O_RDONLY);
       ::dup2(nothing, STDIN_FILENO);
       ::close(nothing);
-      return become(words, url);
+      return function();
     }};
   }
   /// The same, to its end: its exit status, as a shell tells it.

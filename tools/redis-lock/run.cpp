@@ -135,7 +135,7 @@ End conflict(const Place& place, const Run& run) {
 bool ends_wait(const signalfd_siginfo& signal) {
   switch (static_cast<int>(signal.ssi_signo)) {
     case SIGTSTP: raise_by_default(SIGTSTP); return false;
-    case SIGCHLD:
+    case SIGCHLD: Guardian::reap(); return false;
     case SIGWINCH:
     case SIGCONT:
     case SIGURG: return false;
