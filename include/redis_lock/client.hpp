@@ -1,11 +1,11 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include <redis_lock/detail/lock/core.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
@@ -45,7 +45,8 @@ class Client {
   friend class QuorumLock;
   friend class Cache;
   friend std::size_t reset_all(Client, const std::string&, const std::string&, const std::string&);
-  friend std::vector<HeldLock> held_locks(Client, const std::string&, const std::string&);
+  friend void held_locks(Client, const std::function<void(const HeldLock&)>&, const std::string&,
+                         const std::string&);
   friend std::optional<HeldLock> held_lock(Client, const std::string&, const std::string&);
 
   explicit Client(std::shared_ptr<detail::Core> core) : core_(std::move(core)) {}

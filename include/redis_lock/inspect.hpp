@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <map>
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,7 +29,7 @@ struct HeldLock {
   std::optional<std::chrono::milliseconds> time_left{};
 };
 
-/// All locks that are held and whose key begins with `key_prefix`, sorted by key. Finds them by SCAN (Redis 2.8
+/// All locks that are held and whose key begins with `key_prefix`, sorted by name. Finds them by SCAN (Redis 2.8
 /// and later), and leaves keys out that are not strings, that begin with `fence_prefix`, or with the default prefixes of
 /// signals, fencing tokens and Cache; and on a cluster those that have no hash tag, as each lock has one there. Names
 /// that became a hash tag are those that the Locks were given. Blocks for as long as it takes to walk the keyspace, some
@@ -39,16 +41,24 @@ struct HeldLock {
                                                const std::string& key_prefix = "lock:",
                                                const std::string& fence_prefix = "lock-fence:");
 
+/// Calls `each` with every lock that the overload without it returns, once, as soon as it is found, in no order. It is
+/// called in the calling thread, with no mutex held, and may take its time. Throws what the other overload throws, after
+/// what was found before; what `each` throws; std::invalid_argument if `each` is null.
+void held_locks(Client client, const std::function<void(const HeldLock&)>& each,
+                const std::string& key_prefix = "lock:",
+                const std::string& fence_prefix = "lock-fence:");
+
 /// One lock, at one round trip: nothing if nobody holds it. Throws Error; std::invalid_argument if name is empty.
 [[nodiscard]] std::optional<HeldLock> held_lock(Client client, const std::string& name,
                                                 const std::string& key_prefix = "lock:");
 
 namespace detail {
 
-/// Adds what is held of these keys, by the keys. Returns those that are at another server.
-template <class Link>
+/// Calls `each` with those of these keys that are held, under the name of the key. Returns those that are at another
+/// server.
+template <class Link, class Each>
 [[nodiscard]] std::vector<Elsewhere> look_at(Link& link, const std::vector<std::string>& keys,
-                                             std::map<std::string, HeldLock>& held) {
+                                             const Each& each) {
   Commands commands;
   for (const auto& key : keys) commands.add({"GET", key}).add({"PTTL", key});
   const auto replies = link.exchange(commands);
@@ -66,7 +76,7 @@ template <class Link>
     const std::chrono::milliseconds time_left{integer_of(left, "PTTL")};
     if (time_left.count() == -2) continue;
     if (time_left.count() >= 0) lock.time_left = time_left;
-    held.insert_or_assign(keys[i], std::move(lock));
+    each(std::move(lock));
   }
   return elsewhere;
 }
@@ -82,31 +92,43 @@ inline std::optional<HeldLock> held_lock(Client client, const std::string& name,
   const auto key =
       (core.is_cluster() ? detail::keys_on_cluster(name, options) : detail::keys_of(name, options))
           .lock;
-  std::map<std::string, HeldLock> held;
+  std::optional<HeldLock> held;
   core.perform("held_lock", name, core.terms(core.slot_of(key)), [&](detail::Connection& link) {
-    const auto elsewhere = detail::look_at(link, {key}, held);
+    const auto elsewhere =
+        detail::look_at(link, {key}, [&](HeldLock lock) { held = std::move(lock); });
     for (const auto& each : elsewhere) detail::expect_no_error(each.reply);
     return 0;
   });
-  if (held.empty()) return std::nullopt;
-  held.begin()->second.name = name;
-  return held.begin()->second;
+  if (held) held->name = name;
+  return held;
+}
+
+inline void held_locks(Client client, const std::function<void(const HeldLock&)>& each,
+                       const std::string& key_prefix, const std::string& fence_prefix) {
+  detail::require(each != nullptr, "each must not be null");
+  auto& core = *client.core_;
+  const detail::LockKeys keys{key_prefix, {}, fence_prefix, core.is_cluster()};
+  std::set<std::string> known;  // SCAN may return a key twice, and a walk may be repeated
+  const auto tell = [&](HeldLock lock) {
+    if (!known.insert(lock.name).second) return;
+    lock.name =
+        detail::name_under(lock.name.substr(key_prefix.size()), core.is_cluster(), key_prefix);
+    each(lock);
+  };
+  detail::walk_locks(core, "held_locks", keys,
+                     [&](detail::Connection& connection, const std::vector<std::string>& found) {
+                       return detail::look_at(connection, found, tell);
+                     });
 }
 
 inline std::vector<HeldLock> held_locks(Client client, const std::string& key_prefix,
                                         const std::string& fence_prefix) {
-  auto& core = *client.core_;
-  const detail::LockKeys keys{key_prefix, {}, fence_prefix, core.is_cluster()};
-  std::map<std::string, HeldLock> held;  // by the key, which is looked at more than once at times
-  detail::walk_locks(core, "held_locks", keys,
-                     [&](detail::Connection& connection, const std::vector<std::string>& found) {
-                       return detail::look_at(connection, found, held);
-                     });
   std::vector<HeldLock> locks;
-  for (auto& [key, lock] : held) {
-    lock.name = detail::name_under(key.substr(key_prefix.size()), core.is_cluster(), key_prefix);
-    locks.push_back(std::move(lock));
-  }
+  held_locks(
+      std::move(client), [&](const HeldLock& lock) { locks.push_back(lock); }, key_prefix,
+      fence_prefix);
+  std::sort(locks.begin(), locks.end(),
+            [](const HeldLock& one, const HeldLock& other) { return one.name < other.name; });
   return locks;
 }
 

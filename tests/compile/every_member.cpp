@@ -129,6 +129,9 @@ bool list(const redis_lock::Client& client) {
   for (const redis_lock::HeldLock& lock : redis_lock::held_locks(client)) {
     if (lock.name == lock.owner && lock.time_left > 1s) return true;
   }
+  redis_lock::held_locks(client, [](const redis_lock::HeldLock&) {});
+  redis_lock::held_locks(
+      client, [](const redis_lock::HeldLock&) {}, "prefix:", "fence:");
   return redis_lock::held_locks(client, "prefix:").empty() ||
          redis_lock::held_locks(client, "prefix:", "fence:").empty() ||
          redis_lock::held_lock(client, "name") || redis_lock::held_lock(client, "name", "prefix:");

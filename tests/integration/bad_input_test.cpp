@@ -31,6 +31,8 @@ TEST(BadArguments, AnEmptyName) { EXPECT_THAT(complaint_about("", {}), HasSubstr
 TEST(BadArguments, ALookForNothing) {
   EXPECT_THAT(complaint([] { (void)redis_lock::held_lock(Client{}, ""); }), HasSubstr("name"));
   EXPECT_THAT(complaint([] { (void)redis_lock::held_locks(Client{}, ""); }), HasSubstr("prefix"));
+  const std::function<void(const redis_lock::HeldLock&)> nothing;
+  EXPECT_THAT(complaint([&] { redis_lock::held_locks(Client{}, nothing); }), HasSubstr("each"));
 }
 
 TEST(BadArguments, AnExpireThatIsNoTime) {

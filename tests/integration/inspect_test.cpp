@@ -1,10 +1,14 @@
 #include "integration.hpp"
 
 #include <future>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 namespace redis_lock_test {
 namespace {
 
+using redis_lock::HeldLock;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -112,6 +116,32 @@ TEST_F(HeldLocks, AreNoOtherKeys) {
 TEST_F(HeldLocks, AreListedOnceHoweverMany) {
   for (int i = 0; i < 3000; ++i) redis.string("SET", "lock:" + std::to_string(i), "id");
   EXPECT_EQ(names().size(), 3000U);
+}
+
+TEST(HeldLocksOneByOne, AreToldOnceThoughScanReturnsAKeyTwice) {
+  const FakeServer server{FakeServer::each_command([](const Command& command) -> std::string {
+    if (command.front() == "SCAN" && command[1] == "0")
+      return "*2\r\n$1\r\n7\r\n*2\r\n$6\r\nlock:b\r\n$6\r\nlock:a\r\n";
+    if (command.front() == "SCAN") return "*2\r\n$1\r\n0\r\n*1\r\n$6\r\nlock:b\r\n";
+    if (command.front() == "GET") return "$2\r\nid\r\n";
+    return ":1000\r\n";
+  })};
+  std::vector<std::string> names;
+  redis_lock::held_locks(server.endpoint(),
+                         [&](const HeldLock& lock) { names.push_back(lock.name); });
+  EXPECT_THAT(names, ElementsAre("b", "a"));
+}
+
+TEST_F(HeldLocks, EndAtAnExceptionOfTheirListener) {
+  for (const auto* name : {"a", "b"}) redis.string("SET", std::string("lock:") + name, "id");
+  int told = 0;
+  const auto stop = [&](const HeldLock&) {
+    ++told;
+    throw std::runtime_error("enough");
+  };
+  EXPECT_THROW(redis_lock::held_locks(client, stop), std::runtime_error);
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(names().size(), 2U) << "the client works on";
 }
 
 TEST_F(HeldLocks, CannotBeListedWithoutAServer) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <utility>
@@ -33,41 +34,94 @@ std::string seconds(const HeldLock& lock) {
 }
 
 /// What --json says. JSON is UTF-8: bytes that are none become U+FFFD.
-void print(const nlohmann::json& json) {
-  std::cout << json.dump(2, ' ', true, nlohmann::json::error_handler_t::replace) << '\n';
+std::string text_of(const nlohmann::json& json, int indent) {
+  return json.dump(indent, ' ', true, nlohmann::json::error_handler_t::replace);
 }
+void print(const nlohmann::json& json) { std::cout << text_of(json, 2) << '\n'; }
 
-/// Held locks, and how many wait for each.
-struct Found {
-  std::vector<HeldLock> locks;
-  std::optional<Waiters> waiters;
+using Row = std::vector<std::string>;
 
-  [[nodiscard]] std::optional<std::size_t> waiting_for(const HeldLock& lock) const {
-    if (!waiters) return std::nullopt;
-    const auto found = waiters->find(lock.name);
-    return found == waiters->end() ? 0 : found->second;
+/// What list and show tell of each lock.
+class Report {
+ public:
+  Report(const Place& place, const Listing& listing)
+      : place_(place), has_waiters_(listing.waiters) {}
+
+  [[nodiscard]] Row titles() const {
+    Row row{"NAME", "HOLDER", "LEFT"};
+    if (has_waiters_) row.emplace_back("WAITERS");
+    return row;
   }
-  [[nodiscard]] std::string waiting_text(const HeldLock& lock) const {
+  [[nodiscard]] Row row(const HeldLock& lock) {
+    Row row{printable(lock.name), printable(lock.owner), seconds(lock)};
+    if (has_waiters_) row.push_back(waiting_text(lock));
+    return row;
+  }
+  [[nodiscard]] std::string waiting_text(const HeldLock& lock) {
     const auto waiting = waiting_for(lock);
     return waiting ? std::to_string(*waiting) : "?";
   }
-  [[nodiscard]] nlohmann::json json(const HeldLock& lock) const {
+  [[nodiscard]] nlohmann::json json(const HeldLock& lock) {
     const auto waiting = waiting_for(lock);
     nlohmann::json json{{"name", lock.name}, {"holder", lock.owner}};
     json["left_ms"] = lock.time_left ? nlohmann::json(lock.time_left->count()) : nullptr;
     json["waiters"] = waiting ? nlohmann::json(*waiting) : nullptr;
     return json;
   }
+
+ private:
+  /// Nothing: it is not known. Finds it out for all locks when it is asked for the first.
+  [[nodiscard]] std::optional<std::size_t> waiting_for(const HeldLock& lock) {
+    if (has_waiters_ && !std::exchange(has_counted_, true)) {
+      std::string why;
+      waiters_ = count_waiters(place_, why);
+      if (!waiters_) say("how many wait is not known: " + printable(why));
+    }
+    if (!waiters_) return std::nullopt;
+    const auto found = waiters_->find(lock.name);
+    return found == waiters_->end() ? 0 : found->second;
+  }
+
+  const Place& place_;
+  const bool has_waiters_;
+  bool has_counted_ = false;
+  std::optional<Waiters> waiters_;
 };
 
-/// Finds out how many wait for these.
-Found with_waiters(std::vector<HeldLock> locks, const Place& place, const Listing& listing) {
-  Found found{std::move(locks), std::nullopt};
-  if (found.locks.empty() || !listing.waiters) return found;
-  std::string why;
-  found.waiters = count_waiters(place, why);
-  if (!found.waiters) say("how many wait is not known: " + printable(why));
-  return found;
+/// Aligned, for people.
+void print_table(const std::vector<Row>& rows) {
+  std::vector<std::size_t> widths(rows.front().size());
+  for (const auto& row : rows) {
+    for (std::size_t column = 0; column < row.size(); ++column)
+      widths[column] = std::max(widths[column], width_of(row[column]));
+  }
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t column = 0; column < row.size(); ++column) {
+      line += row[column];
+      if (column + 1 < row.size()) line.append(widths[column] + 2 - width_of(row[column]), ' ');
+    }
+    std::cout << line << '\n';
+  }
+}
+
+/// With a tab between the columns, for programs: printable() leaves no tab in them.
+void print(const Row& row) {
+  for (std::size_t column = 0; column < row.size(); ++column)
+    std::cout << (column > 0 ? "\t" : "") << row[column];
+  std::cout << '\n';
+}
+
+/// Has each lock printed as soon as it is found: `print_next(lock, is_first)`. Returns whether there was any.
+template <class PrintNext>
+bool print_as_found(const Place& place, const PrintNext& print_next) {
+  bool is_first = true;
+  const auto each = [&](const HeldLock& lock) {
+    print_next(lock, std::exchange(is_first, false));
+    if (!flush_output()) std::_Exit(Status::no_output);  // nothing that is still found can be told
+  };
+  redis_lock::held_locks(place.uri, each, place.key_prefix);
+  return !is_first;
 }
 
 redis_lock::Lock lock_at(const Place& place, const std::string& name) {
@@ -103,37 +157,28 @@ int free_after(bool yes, const std::string& question, const Free& free) {
 }  // namespace
 
 int list(const Place& place, const Listing& listing) {
-  const auto found =
-      with_waiters(redis_lock::held_locks(place.uri, place.key_prefix), place, listing);
+  Report report{place, listing};
   if (listing.json) {
-    auto all = nlohmann::json::array();
-    for (const auto& lock : found.locks) all.push_back(found.json(lock));
-    print(all);
+    const bool has_any = print_as_found(place, [&](const HeldLock& lock, bool is_first) {
+      std::cout << (is_first ? "[\n" : ",\n") << text_of(report.json(lock), -1);
+    });
+    std::cout << (has_any ? "\n]\n" : "[]\n");
     return Status::done;
   }
-  if (found.locks.empty()) {
-    tell("no lock is held\n");
-    return Status::done;
+  bool has_any = false;
+  if (::isatty(STDOUT_FILENO) != 0) {
+    std::vector<Row> rows{report.titles()};
+    for (const auto& lock : redis_lock::held_locks(place.uri, place.key_prefix))
+      rows.push_back(report.row(lock));
+    has_any = rows.size() > 1;
+    if (has_any) print_table(rows);
+  } else {
+    has_any = print_as_found(place, [&](const HeldLock& lock, bool is_first) {
+      if (is_first) print(report.titles());
+      print(report.row(lock));
+    });
   }
-  std::vector<std::vector<std::string>> rows{{"NAME", "HOLDER", "LEFT"}};
-  if (listing.waiters) rows.front().emplace_back("WAITERS");
-  for (const auto& lock : found.locks) {
-    rows.push_back({printable(lock.name), printable(lock.owner), seconds(lock)});
-    if (listing.waiters) rows.back().push_back(found.waiting_text(lock));
-  }
-  std::vector<std::size_t> widths(rows.front().size());
-  for (const auto& row : rows) {
-    for (std::size_t column = 0; column < row.size(); ++column)
-      widths[column] = std::max(widths[column], width_of(row[column]));
-  }
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t column = 0; column < row.size(); ++column) {
-      line += row[column];
-      if (column + 1 < row.size()) line.append(widths[column] + 2 - width_of(row[column]), ' ');
-    }
-    std::cout << line << '\n';
-  }
+  if (!has_any) tell("no lock is held\n");
   return Status::done;
 }
 
@@ -148,14 +193,13 @@ int show(const Place& place, const std::string& name, const Listing& listing) {
     }
     return Status::no;
   }
-  const auto found = with_waiters({*held}, place, listing);
-  const auto& lock = found.locks.front();
+  Report report{place, listing};
   if (listing.json) {
-    print(found.json(lock));
+    print(report.json(*held));
   } else {
-    std::cout << "name:    " << printable(lock.name) << "\nholder:  " << printable(lock.owner)
-              << "\nleft:    " << seconds(lock) << '\n';
-    if (listing.waiters) std::cout << "waiters: " << found.waiting_text(lock) << '\n';
+    std::cout << "name:    " << printable(held->name) << "\nholder:  " << printable(held->owner)
+              << "\nleft:    " << seconds(*held) << '\n';
+    if (listing.waiters) std::cout << "waiters: " << report.waiting_text(*held) << '\n';
   }
   return Status::done;
 }
