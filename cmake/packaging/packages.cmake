@@ -1,5 +1,5 @@
-# cpack -G DEB: the packages libredis-lock-dev (the headers) and redis-lock (the program, where it is built).
-# Included last, as it asks which targets there are. Beside the packages: README.md in this folder.
+# cpack -G DEB: the packages libredis-lock-dev (the headers) and redis-lock (the program, unless it is switched off).
+# Beside the packages: README.md in this folder.
 
 set(CPACK_PACKAGE_NAME redis-lock)
 set(CPACK_PACKAGE_VENDOR "the redis_lock authors")
@@ -33,7 +33,7 @@ of independent servers, fencing tokens and guarded writes are supported.
 This package contains the headers, and what CMake and pkg-config need to find
 them.]])
 
-if(TARGET redis-lock)
+if(REDIS_LOCK_BUILD_COMMAND)  # if it cannot be built, cpack fails and says what it needs
   list(APPEND CPACK_COMPONENTS_ALL command)
   set(CPACK_DEBIAN_COMMAND_PACKAGE_NAME redis-lock)
   set(CPACK_DEBIAN_COMMAND_PACKAGE_SECTION admin)
