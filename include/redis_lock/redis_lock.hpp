@@ -3,6 +3,7 @@
 /// @file
 /// All of redis_lock: a distributed lock over Redis with the interface of std::timed_mutex.
 
+#include <redis_lock/basic_lock.hpp>
 #include <redis_lock/cache.hpp>
 #include <redis_lock/client.hpp>
 #include <redis_lock/endpoint.hpp>

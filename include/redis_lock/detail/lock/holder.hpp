@@ -52,12 +52,6 @@ class Holder : public Holding<Hold, HolderBooks> {
         expire_(std::to_string(this->options().expire.count())),
         signal_expire_(std::to_string(this->options().signal_expire.count())) {}
 
-  [[nodiscard]] Core& core() const noexcept { return *core_; }
-  [[nodiscard]] const Keys& keys() const noexcept { return keys_; }
-  /// The terms of an operation that is not given another time.
-  [[nodiscard]] Terms terms() const { return core_->terms(slot_); }
-  [[nodiscard]] const std::string& signal_expire() const noexcept { return signal_expire_; }
-
   /// Waits for the lock until `deadline`, and for Redis until `retry_deadline` or the end of retry_for.
   [[nodiscard]] bool acquire(const char* operation, const Deadline& deadline,
                              const Deadline& retry_deadline, Cancellation* cancellation = nullptr) {
@@ -115,6 +109,26 @@ class Holder : public Holding<Hold, HolderBooks> {
     });
   }
 
+  /// Asks for the id of the holder.
+  [[nodiscard]] std::optional<std::string> owner(const char* operation) {
+    return core_->perform(operation, name(), terms(), [this](Connection& connection) {
+      return detail::owner(connection, keys_.lock);
+    });
+  }
+
+  /// Frees the lock whatever its holder. Returns whether it was held.
+  bool reset() {
+    return core_->perform("reset", name(), terms(), [this](Connection& connection) {
+      return detail::reset(connection, keys_, signal_expire_);
+    });
+  }
+  /// Frees the lock if it is held under this id. Returns whether it was.
+  bool reset(std::string_view id) {
+    return core_->perform("reset", name(), terms(), [&](Connection& connection) {
+      return detail::release(connection, keys_, id, signal_expire_);
+    });
+  }
+
   /// Runs a script if the lock is still held by this acquisition, checked and done in one atomic step.
   Reply evaluate(const char* operation, std::string_view script,
                  const std::vector<std::string>& keys, const std::vector<std::string>& arguments) {
@@ -153,6 +167,9 @@ class Holder : public Holding<Hold, HolderBooks> {
   }
 
  private:
+  /// The terms of an operation that is not given another time.
+  [[nodiscard]] Terms terms() const { return core_->terms(slot_); }
+
   /// Null over a borrowed context.
   [[nodiscard]] Renewer* renewer() const {
     return core_->is_borrowed() ? nullptr : &core_->renewer();
