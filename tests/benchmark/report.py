@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """report.py <results folder> [--publish <docs folder>]
+report.py --redraw <docs folder>
 
 Reads what the benchmarks printed (*.jsonl), prints the table, writes results.json and the plots into the
 results folder; with --publish the plots and the generated parts of performance.md into the docs folder.
+--redraw measures nothing: it draws the plots from the table of performance.md and from performance/plots.json.
 """
 
 import datetime
@@ -13,6 +15,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 AT_MOST, AT_LEAST = "at most", "at least"
 # figure: title, goal (none: for information)
@@ -29,7 +32,7 @@ FIGURES = {
     "handoff_over_wake_up": ("hand-off, over LPUSH→BLPOP", AT_MOST, 1.6),
     "handoff_over_raw": ("hand-off, over raw BLPOP,SET,PTTL+EVALSHA", AT_MOST, 1.1),
     "p99_wait": ("8 threads: 99th percentile of the waits, over 7 × (section + hand-off)", AT_MOST, 1.3),
-    "p99_wait_deferred": ("the same with deferred_unlock", AT_MOST, 1.3),
+    "p99_wait_deferred": ("8 threads with deferred_unlock: 99th percentile of the waits, over 7 × (section + hand-off)", AT_MOST, 1.3),
     "p99_wait_raw": ("the same of raw BLPOP,SET,PTTL+EVALSHA", None, None),
     "first_to_finish": ("8 threads: first to finish, over total time", AT_LEAST, 0.9),
     "deadline_late_median_ms": ("try_lock_for() of a held lock, idle server: median of the lateness, ms", None, None),
@@ -48,7 +51,7 @@ FIGURES = {
     "failover_gap_ms": ("from a new master to the next acquisition, ms", AT_MOST, 1500),
     "failover_gap_of_waiter_ms": ("the same for who waited in lock() before, ms", None, None),
     "quorum_3_over_lock": ("QuorumLock, lock+unlock on 3 local servers, over Lock on one", AT_MOST, 1.6),
-    "quorum_5_over_lock": ("the same on 5", AT_MOST, 2.2),
+    "quorum_5_over_lock": ("QuorumLock, lock+unlock on 5 local servers, over Lock on one", AT_MOST, 2.2),
     "quorum_raw_3_over_lock": ("raw SET+EVALSHA to 3 at once, the answers of 2 awaited, over Lock on one", None, None),
     "quorum_raw_5_over_lock": ("the same to 5, of 3", None, None),
     "quorum_3_over_raw": ("QuorumLock on 3, over raw on 3", None, None),
@@ -160,10 +163,53 @@ def machine(folder):
             f"load average at the end {os.getloadavg()[1]:.1f} (the suite itself: about 2)")
 
 
-def gnuplot(target, size, *commands):
-    script = [f"set terminal svg size {size} noenhanced font 'sans-serif,13' background 'white'", f"set output '{target}'",
-              "set grid lc rgb '#dddddd'", "set border 3", "set tics nomirror"]
+def published_rows(page):
+    """The rows that table() wrote into a page."""
+    title = ""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) != 6 or not re.match(r"[\d.]+$", cells[3]):
+            continue
+        title = cells[0] or title
+        row = {"title": title, "case": cells[1], "median": float(cells[3])}
+        row["q1"], row["q3"] = map(float, (cells[4] or f"{cells[3]} – {cells[3]}").split(" – "))
+        if cells[2]:
+            row["bound"], _, limit = cells[2].rpartition(" ")
+            row["limit"] = float(limit)
+            row["reached"] = cells[5] == "yes"
+        yield row
+
+
+def curves_of(results):
+    """What the plots show and the table does not: {"waits": {curve: [[wait, %]…]}, "shared": {case: quartiles}}."""
+    curves = {"waits": {}, "shared": {}}
+    for section in ("100 us", "2000 us"):
+        for kind, title in [("", "Lock"), ("_raw", "raw hiredis")]:
+            samples = results.get((f"wait_quantiles{kind}", f"unix, {section}"), [])
+            curve = f"{title}, {section.replace('us', 'µs')} sections"
+            curves["waits"][curve] = [[round(value, 3), 100 * n / len(samples)] for n, value in enumerate(samples)]
+    for count in (0, 64, 4096):
+        samples = results.get((f"local_{count}_over_mutex", "unix"))
+        if samples:
+            curves["shared"][f"local_handoffs={count}"] = [float(f"{quantile(samples, q):.4g}") for q in (0.25, 0.5, 0.75)]
+    return curves
+
+
+# Colours of docs/diagrams/dark.css, which has their counterparts in dark mode.
+GROUND, INK, BLUE, GREEN, RED, GRID = "#ffffff", "#24292f", "#225588", "#227744", "#bb3333", "#d0d7de"
+
+
+def gnuplot(target, size, title, description, *commands):
+    script = [f"set terminal svg size {size} noenhanced font 'sans-serif,14' background '{GROUND}'",
+              f"set output '{target}'", f"set grid lc rgb '{GRID}'", f"set border 3 lc rgb '{INK}'", "set tics nomirror"]
     subprocess.run(["gnuplot"], input="\n".join([*script, *commands, ""]), text=True, check=True)
+    finish = pathlib.Path(__file__).parents[2] / "docs" / "diagrams" / "finish.py"
+    subprocess.run([sys.executable, finish, target, title, description], check=True)
+    page = target.parents[1] / "performance.md"
+    if page.exists():  # the description is the alternative text, too
+        alternative = textwrap.fill(f"![{description}](performance/{target.name})", 115)
+        image = rf"!\[[^\]]*\]\(performance/{target.name}\)"
+        page.write_text(re.sub(image, lambda _: alternative, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def data(name, lines):
@@ -171,58 +217,92 @@ def data(name, lines):
 
 
 def plot_goals(all_rows, folder):
-    """Every figure in parts of its goal: left of the line is good."""
-    goals = [row for row in all_rows if "limit" in row]
-    lines = []
-    for i, row in enumerate(goals):
+    """Every figure in parts of its goal, under the figure's title: left of the line is good."""
+    headings, lines, y, worst = [], {True: [], False: []}, 0, (0, "")
+    shown = full = ""
+    for row in all_rows:
+        title = row["title"]
+        if title.startswith("the same"):
+            title = (full.split(": ")[0] if title.startswith("the same:") else full) + title[len("the same"):]
+        else:
+            full = title
+        if "limit" not in row:
+            continue
+        if title != shown:
+            y -= 1.2
+            headings.append(f"set label '{title}' at screen 0.015, first {y} front")
+            shown = title
+        y -= 1
         parts = [row[key] / row["limit"] if row["bound"] == AT_MOST else row["limit"] / row[key]
                  for key in ("median", "q1", "q3")]
-        label = f"{row['title']} ({row['case']})"
-        lines.append(f'{parts[0]:.4g} {-i} {min(parts[1:]):.4g} {max(parts[1:]):.4g} "{label}"')
-    gnuplot(folder / "goals.svg", f"1100,{60 + 19 * len(goals)}", data("D", lines), "set logscale x",
-            f"set yrange [{0.7 - len(goals)}:0.7]", "set xlabel 'in parts of the goal: left of 1 is reached'",
-            "set arrow from 1, graph 0 to 1, graph 1 nohead lc rgb '#cc3333' lw 2", "set ytics font ',10'", "set lmargin at screen 0.55", "set xrange [0.1:5]", "set xtics (0.1, 0.2, 0.5, 1, 2, 5)",
-            "plot $D using 1:2:3:4:ytic(5) with xerrorbars pt 7 ps 0.5 lc rgb '#225588' notitle")
+        case = row["case"].replace(" us", " µs")
+        lines[row["reached"]].append(f'{parts[0]:.4g} {y} {min(parts[1:]):.4g} {max(parts[1:]):.4g} "{case}"')
+        if parts[0] > worst[0]:
+            worst = parts[0], f"{title} ({row['case']})"
+    missed = len(lines[False])
+    gnuplot(folder / "goals.svg", f"820,{90 - 19 * y:.0f}", "Every figure in parts of its goal",
+            f"Medians and quartiles in parts of their goals, on a logarithmic axis, grouped by figure. {missed} of "
+            f"{missed + len(lines[True])} medians, drawn as red squares, are right of the line at 1: they miss their goal. "
+            f"Farthest right, at {worst[0]:.2g}: {re.sub('[<>#]', '', worst[1])}.",
+            data("Reached", lines[True]), data("Missed", lines[False]), *headings, "set logscale x",
+            f"set yrange [{y - 1}:0]", "set xlabel 'median and quartiles, in parts of the goal'", "set key off",
+            f"set arrow from 1, graph 0 to 1, graph 1 nohead lc rgb '{RED}' lw 2",
+            "set label 'reached' at 0.94, graph 1 right offset 0, 0.8", "set label 'missed' at 1.06, graph 1 offset 0, 0.8",
+            "set lmargin at screen 0.2", "set rmargin at screen 0.97", "set tmargin 2", "set xrange [0.1:3]",
+            "set xtics (0.1, 0.2, 0.5, 1, 2, 3)", "set grid noytics", "set border 1", "set ytics scale 0",
+            f"plot $Reached using 1:2:3:4:ytic(5) with xerrorbars pt 7 ps 0.6 lc rgb '{BLUE}'"
+            + (f", $Missed using 1:2:3:4:ytic(5) with xerrorbars pt 5 ps 0.6 lc rgb '{RED}'" if missed else ""))
 
 
-def plot_waits(results, folder):
-    blocks, curves = [], []
-    for i, (section, colour) in enumerate([("100 us", "#225588"), ("2000 us", "#228855")]):
-        for kind, dash, title in [("", 1, "Lock"), ("_raw", 2, "raw hiredis")]:
-            samples = results.get((f"wait_quantiles{kind}", f"unix, {section}"))
-            if samples:
-                name = f"W{i}{kind}"
-                blocks.append(data(name, [f"{value:.4g} {100 * n / len(samples)}" for n, value in enumerate(samples)]))
-                curves.append(f"${name} with lines lw 2 dt {dash} lc rgb '{colour}' title '{title}, {section.replace('us', 'µs')} sections'")
-    if curves:
-        gnuplot(folder / "waits.svg", "700,380", *blocks, "set xrange [0.5:2]", "set key right bottom",
-                "set xlabel 'wait, over 7 × (section + hand-off)'", "set ylabel '% of the waits'",
-                "plot " + ", ".join(curves))
+def plot_waits(curves, folder):
+    blocks, plots, medians = [], [], []
+    for i, (title, points) in enumerate(curves.items()):
+        if points:
+            blocks.append(data(f"W{i}", [f"{wait} {percent}" for wait, percent in points]))
+            medians.append(f"{next(wait for wait, percent in points if percent >= 50):.2f} for {title}")
+            plots.append(f"$W{i} with lines lw 2 dt {1 + i % 2} lc rgb '{(BLUE, GREEN)[i // 2]}' title '{title}'")
+    if plots:
+        gnuplot(folder / "waits.svg", "620,400", "Distribution of the waits of 8 threads",
+                "Cumulative distribution of the waits of 8 threads, over strict order of arrival. Medians: "
+                + "; ".join(medians) + ".",
+                *blocks, "set xrange [0.5:2]", "set key right bottom", "set xlabel 'wait, over 7 × (section + hand-off)'",
+                "set ylabel 'waits that were no longer, %'", "plot " + ", ".join(plots))
 
 
-def plot_commands(results, folder):
-    points = [f"{case.split()[0]} {quantile(samples, 0.5)}" for (figure, case), samples in results.items()
-              if figure == "commands"]
+def plot_commands(all_rows, folder):
+    points = [(row["case"].split()[0], number(row["median"])) for row in all_rows if row["title"] == FIGURES["commands"][0]]
     if points:
-        gnuplot(folder / "commands.svg", "700,300", data("D", points), "set logscale x 2", "set yrange [0:15]",
-                "set xlabel 'waiters'", "set ylabel 'commands / acquisition'", "set key right bottom",
-                "plot 13 lc rgb '#cc3333' title 'goal', $D with linespoints pt 7 lw 2 lc rgb '#225588' title 'measured'")
+        gnuplot(folder / "commands.svg", "620,320", "Server commands for each contended acquisition",
+                "Commands for each acquisition: "
+                + ", ".join(f"{median} with {waiters}" for waiters, median in points) + " waiters. The goal is at most 13.",
+                data("D", map(" ".join, points)), "set logscale x 2", "set yrange [0:15]", "set xrange [1.7:1200]",
+                "set xlabel 'waiters'",
+                "set xtics (2, 8, 32, 128, 512)", "set ylabel 'commands for each acquisition'", "set key right bottom",
+                f"plot 13 lw 2 dt 2 lc rgb '{RED}' title 'goal: at most 13', "
+                f"$D with linespoints pt 7 ps 0.8 lw 2 lc rgb '{BLUE}' title 'measured'")
 
 
-def plot_shared(results, folder):
-    points = []
-    for count in (0, 64, 4096):
-        samples = results.get((f"local_{count}_over_mutex", "unix"))
-        if samples:
-            points.append(f'"local_handoffs={count}" ' +
-                          " ".join(f"{quantile(samples, q):.4g}" for q in (0.5, 0.25, 0.75)))
+def plot_shared(quartiles, folder):
+    points = [f'"{case}" {low} {median} {high}' for case, (low, median, high) in quartiles.items()]
     if points:
-        gnuplot(folder / "shared.svg", "860,320", data("D", points), "set logscale y", "set yrange [0.00005:4]",
-                "set xrange [-0.6:2.6]", "set ylabel 'acquisitions each second'", "set format y '%g'",
-                "set style fill solid 0.6", "set boxwidth 0.5",
-                "plot 1 lc rgb '#888888' title 'std::timed_mutex', "
-                "$D using 0:2:(0.5):xtic(1) with boxes lc rgb '#225588' notitle, "
-                "$D using 0:2:3:4 with yerrorbars lc black pt 0 notitle")
+        gnuplot(folder / "shared.svg", "620,340", "Eight threads that share one Lock",
+                "Acquisitions each second of eight threads that share one Lock, over those of std::timed_mutex, on a "
+                "logarithmic axis: "
+                + ", ".join(f"{number(median)} with {case}" for case, (_, median, _) in quartiles.items()) + ".",
+                data("D", points), "set logscale y", "set yrange [0.0001:3]", "set xrange [-0.6:2.6]",
+                'set ylabel "acquisitions each second,\\nover those of std::timed_mutex"',
+                "set format y '%g'", "set key off", "set label 'std::timed_mutex' at -0.5, 1 offset 0, 0.6",
+                f"plot 1 lw 2 dt 2 lc rgb '{RED}', "
+                f"$D using 0:2:(0):($4-$2) with vectors heads size screen 0.008,90 lw 2 lc rgb '{BLUE}', "
+                f"$D using 0:3:xtic(1) with points pt 7 ps 0.6 lc rgb '{BLUE}', "
+                "$D using 0:3:(sprintf('%.2g', $3)) with labels left offset 1.2, 0")
+
+
+def draw(all_rows, curves, folder):
+    plot_goals(all_rows, folder)
+    plot_waits(curves["waits"], folder)
+    plot_commands(all_rows, folder)
+    plot_shared(curves["shared"], folder)
 
 
 def replace_block(text, name, lines):
@@ -231,6 +311,11 @@ def replace_block(text, name, lines):
 
 
 def main():
+    if sys.argv[1] == "--redraw":
+        docs = pathlib.Path(sys.argv[2])
+        curves = json.loads((docs / "performance" / "plots.json").read_text(encoding="utf-8"))
+        draw(list(published_rows(docs / "performance.md")), curves, docs / "performance")
+        return
     folder = pathlib.Path(sys.argv[1])
     results = load(folder)
     all_rows = list(rows(results))
@@ -251,10 +336,9 @@ def main():
         text = replace_block(text, "figures", [f"Measured {machine(folder)}.", "", *table(all_rows)])
         text = replace_block(text, "profile", profile_table(results))
         page.write_text(text)
-    plot_goals(all_rows, plots)
-    plot_waits(results, plots)
-    plot_commands(results, plots)
-    plot_shared(results, plots)
+    curves = curves_of(results)
+    (plots / "plots.json").write_text(json.dumps(curves, ensure_ascii=False) + "\n", encoding="utf-8")
+    draw(all_rows, curves, plots)
 
 
 main()

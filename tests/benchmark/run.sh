@@ -3,6 +3,7 @@
 #   tests/benchmark/run.sh                    all of it, about eight minutes
 #   tests/benchmark/run.sh handoff shared     these programs only, and what was measured before of the rest
 #   tests/benchmark/run.sh --publish …        and writes the figures and plots into docs/
+# To draw the published plots again, without measuring: python3 tests/benchmark/report.py --redraw docs
 # Results are in build/benchmark: results.json, *.svg. The servers are private ones, on a Unix socket and on TCP.
 # On Debian 12 it installs what is missing first (as root, or through sudo). Best on a machine with nothing
 # else to do: every figure is a ratio within one run, but a core that is taken away shows in hand-offs.
