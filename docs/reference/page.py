@@ -30,7 +30,7 @@ def is_page(file):
 
 
 def link(match):
-    text, target = match.group(1).strip("`"), match.group(2)
+    text, target = match.group(1).replace("`", ""), match.group(2)
     if re.match(r"[a-z]+:", target):
         return match.group(0)
     file, _, heading = target.partition("#")
@@ -55,6 +55,7 @@ def image(match):
 def prose(text):
     """Links and images, but nothing inside of code."""
     text = re.sub(r"\*\*`([^`]*)`\*\*", r"**\1**", text)  # Doxygen takes one of the two only
+    text = re.sub(r"\*\*(`[^`]*`(?:[^*`]|`[^`]*`)*)\*\*", r"<b>\1</b>", text)  # nor bold that begins with code
     words = r"((?:[^\[\]`]|`[^`]*`|\[[^\]]*\])*)"
     target = r"\(([^)\s]+)\)"
 
@@ -64,6 +65,8 @@ def prose(text):
             return image(re.fullmatch(rf"!\[{words}\]{target}", found))
         if found.startswith("["):
             return link(re.fullmatch(rf"\[{words}\]{target}", found))
+        if "'" in found:
+            return f"`{found}`"  # a quote in single backticks ends the code
         return "\\#" if found == "#" else found
 
     # #include is no link to a name.

@@ -37,10 +37,11 @@ set(DOXYGEN_PREDEFINED
 
 set(DOXYGEN_USE_MDFILE_AS_MAINPAGE README.md)
 set(DOXYGEN_IMAGE_PATH ${PROJECT_SOURCE_DIR}/docs)
+set(DOXYGEN_HTML_EXTRA_STYLESHEET ${CMAKE_CURRENT_LIST_DIR}/reference.css)
 set(DOXYGEN_FILTER_PATTERNS "\"*.md=${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/page.py\"")
 
 file(GLOB redis_lock_public_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/redis_lock/*.hpp)
 file(GLOB redis_lock_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/docs/*.md)
 doxygen_add_docs(redis_lock_reference ${redis_lock_public_headers} ${redis_lock_pages}
-  ${CMAKE_CURRENT_LIST_DIR}/names.dox
+  ${CMAKE_CURRENT_LIST_DIR}/names.dox ${CMAKE_CURRENT_LIST_DIR}/pages.dox
   COMMENT "The reference: ${DOXYGEN_OUTPUT_DIRECTORY}/html/index.html")
