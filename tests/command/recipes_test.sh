@@ -113,14 +113,14 @@ else
   echo "there may be no PID namespaces here: the entry point was not run"
 fi
 
-# metrics <file>: its samples, as Prometheus reads them.
+# metrics <file>: its samples, as Prometheus reads them, sorted.
 metrics() {
   /usr/bin/python3 -c '
 import sys
 from prometheus_client.parser import text_fd_to_metric_families
 for family in text_fd_to_metric_families(sys.stdin):
     for sample in family.samples:
-        print(sample.name, repr(sample.labels["name"]), sample.value)' <"$1"
+        print(sample.name, repr(sample.labels["name"]), sample.value)' <"$1" | LC_ALL=C sort
 }
 
 block observing.md sh "redis-lock list" >"$folder/list"
@@ -142,8 +142,8 @@ for status in 0 3; do
   twice "recorded, report $status" $status "$folder/recorded" nightly-report "$folder/report"
   expect "metrics of a job" \
     "$(metrics "$folder/redis_lock_job_nightly-report.prom" | sed -E 's/ [0-9]{10}\.0$/ a time/')" \
-    "redis_lock_job_status 'nightly-report' $status.0
-redis_lock_job_end_seconds 'nightly-report' a time"
+    "redis_lock_job_end_seconds 'nightly-report' a time
+redis_lock_job_status 'nightly-report' $status.0"
 done
 
 ((failures == 0))
