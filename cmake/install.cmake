@@ -29,6 +29,7 @@ install(
     "${PROJECT_BINARY_DIR}/redis_lock-config-version.cmake"
     cmake/Findhiredis.cmake
     cmake/tls.cmake
+    cmake/compiled.cmake
   DESTINATION "${package_dir}" COMPONENT dev
 )
 

@@ -1,12 +1,11 @@
 #pragma once
 
 #include <chrono>
-#include <exception>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
-#include <utility>
 #if __has_include(<version>)
 #include <version>
 #endif
@@ -14,16 +13,9 @@
 #include <stop_token>
 #endif
 
-#include <redis_lock/detail/base/callback.hpp>
-#include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/base/thread_safety.hpp>
-#include <redis_lock/detail/lock/lockable.hpp>
-#include <redis_lock/detail/protocol/checked.hpp>
-#include <redis_lock/error.hpp>
 #include <redis_lock/event.hpp>
-#include <redis_lock/options.hpp>
 
 namespace redis_lock {
 
@@ -48,14 +40,12 @@ class REDIS_LOCK_CAPABILITY("mutex") BasicLock {
   /// order in which they came to Redis, where each asks anew at least every 3 seconds; of several servers, at the first
   /// that answers. Throws Error, also with errc::no_thread if the thread that renews cannot be started;
   /// std::system_error with resource_deadlock_would_occur if this thread holds it.
-  void lock() REDIS_LOCK_ACQUIRE { (void)backend_.acquire("lock", detail::never, detail::never); }
+  void lock() REDIS_LOCK_ACQUIRE;
 
   /// Makes one attempt, in one round trip; a QuorumLock in a few more if others try at the very same time. Returns
   /// false if another holds the lock, and only then. Throws Error; errc::timed_out also if Options::expire is shorter
   /// than the way to Redis and back.
-  [[nodiscard]] bool try_lock() REDIS_LOCK_TRY_ACQUIRE {
-    return backend_.acquire("try_lock", detail::Time::min(), detail::never);
-  }
+  [[nodiscard]] bool try_lock() REDIS_LOCK_TRY_ACQUIRE;
 
   /// Does the same as try_lock_until(now + duration), for any duration: zero and negative ones try once, huge ones
   /// wait for ever.
@@ -87,127 +77,80 @@ class REDIS_LOCK_CAPABILITY("mutex") BasicLock {
   /// (errc::not_owned, errc::lease_lost, or as for lock()), and then the lease frees the lock. Whatever happens, this
   /// object does not hold it any more. A node of a QuorumLock that is away is released when it is back, as long as a copy
   /// of its Client lives, or else by the lease.
-  void unlock() noexcept REDIS_LOCK_RELEASE {
-    const detail::CancellationPause no_cancellation;
-    try {
-      backend_.release();
-    } catch (const Error& error) {
-      detail::call_back(backend_.options().on_error, error);
-    } catch (const std::exception& error) {
-      detail::call_back_about(backend_.options().on_error, error);
-    }
-  }
+  void unlock() noexcept REDIS_LOCK_RELEASE;
 
   /// Non-throwing overload: sets `error` to the code that lock() would throw, and clears it on success.
   /// (Not annotated for thread-safety analysis, which has no word for "acquired unless error".)
-  void lock(std::error_code& error) noexcept {
-    detail::without_exceptions(
-        error, [this] { return backend_.acquire("lock", detail::never, detail::never); });
-  }
+  void lock(std::error_code& error) noexcept;
   /// Non-throwing overload. If `error` is set, Redis could not be asked, and false says nothing of the holder.
-  [[nodiscard]] bool try_lock(std::error_code& error) noexcept REDIS_LOCK_TRY_ACQUIRE {
-    return detail::without_exceptions(
-        error, [this] { return backend_.acquire("try_lock", detail::Time::min(), detail::never); });
-  }
+  [[nodiscard]] bool try_lock(std::error_code& error) noexcept REDIS_LOCK_TRY_ACQUIRE;
   /// Frees the lock like unlock(), but reports what fails in `error` instead of to Options::on_error.
-  void unlock(std::error_code& error) noexcept REDIS_LOCK_RELEASE {
-    detail::without_exceptions(error, [this] { return backend_.release(), true; });
-  }
+  void unlock(std::error_code& error) noexcept REDIS_LOCK_RELEASE;
 
 #ifdef __cpp_lib_jthread
   /// Blocks like lock(), until stop is requested: then it returns false, and nothing was acquired. Over a borrowed
   /// context a request is noticed within a second.
-  [[nodiscard]] bool lock(std::stop_token token) REDIS_LOCK_TRY_ACQUIRE {
-    if (token.stop_requested()) return false;
-    detail::Cancellation cancellation;
-    const std::stop_callback callback{token, [&] {
-                                        cancellation.request();
-                                        backend_.interrupt();
-                                      }};
-    return backend_.acquire("lock", detail::never, detail::never, &cancellation);
-  }
+  [[nodiscard]] bool lock(std::stop_token token) REDIS_LOCK_TRY_ACQUIRE;
 
   /// Returns a token whose stop is requested when the present acquisition is lost, as on_lost is called. The token is
   /// never stopped if the lock is not held. No I/O. Throws Error with errc::no_thread if the thread that watches the
   /// lease cannot be started.
-  [[nodiscard]] std::stop_token lost_token() const {
-    const auto hold = backend_.current();
-    if (!hold) return {};
-    backend_.watch(hold);
-    return detail::lost_token(*hold);
-  }
+  [[nodiscard]] std::stop_token lost_token() const;
 #endif
 
   /// Sets the lease to Options::expire from now, in one round trip. Throws Error: errc::not_owned,
   /// errc::lease_lost (a lost key is never re-created), errc::not_expirable, or as for lock().
-  void extend() { backend_.extend(backend_.options().expire); }
+  void extend();
 
   /// Sets the lease to `lease` from now. With auto_renewal the next renewals return to Options::expire.
   /// Throws like extend(); std::invalid_argument if `lease` is not positive, or no_expiry.
-  void extend(std::chrono::milliseconds lease) {
-    detail::require(lease > lease.zero() && lease != no_expiry,
-                    "lease must be positive and finite");
-    backend_.extend(detail::limited(lease));
-  }
+  void extend(std::chrono::milliseconds lease);
 
   /// Tells whether the lock is held and its lease is not over. No I/O. True means that no other holder can have
   /// acquired the lock before expires_at(); by the time the answer is used, that may be over.
-  [[nodiscard]] bool owns_lock() const noexcept {
-    const auto hold = backend_.current();
-    return hold && hold->owned();
-  }
+  [[nodiscard]] bool owns_lock() const noexcept;
 
   /// Tells why the present or latest acquisition was lost; LossReason::none if it was not. May be called in
   /// Options::on_lost. The words for it are in the errors of unlock() and extend(), and in Event::message. No I/O.
-  [[nodiscard]] LossReason loss_reason() const noexcept { return backend_.loss_reason(); }
+  [[nodiscard]] LossReason loss_reason() const noexcept;
 
   /// Tells when owns_lock() becomes false unless the lease is extended: until then no other holder can have the
   /// lock. This is the end of the lease, counted from before it was asked for; of a QuorumLock, of what is certain of it.
   /// If a background thread watches the lock (auto_renewal, on_lost, on_event, lost_token()), it is earlier by a tenth of
   /// the lease, at most 100 ms: then the loss is told, so that it is known before the lease is over.
   /// time_point::max() if the lock has no expiry, time_point::min() if it is not held. No I/O.
-  [[nodiscard]] std::chrono::steady_clock::time_point expires_at() const noexcept {
-    const auto hold = backend_.current();
-    return detail::to_steady(hold ? hold->owned_until() : detail::Time::min());
-  }
+  [[nodiscard]] std::chrono::steady_clock::time_point expires_at() const noexcept;
 
   /// Asks Redis whether any holder has the lock; of several servers, on a majority. Throws Error.
-  [[nodiscard]] bool locked() { return backend_.owner("locked").has_value(); }
+  [[nodiscard]] bool locked();
 
   /// Asks Redis for the id of the holder, on which a majority of several servers must agree. Throws Error.
-  [[nodiscard]] std::optional<std::string> owner() { return backend_.owner("owner"); }
+  [[nodiscard]] std::optional<std::string> owner();
 
   /// Frees the lock whatever its holder, on all servers that answer, and wakes a waiter. Returns whether it was held.
   /// The holder finds its lease lost. For clearing up by hand: it breaks mutual exclusion. Throws Error; a QuorumLock if
   /// no majority answers, and then the nodes that do are freed all the same.
-  bool reset() { return backend_.reset(); }
+  bool reset();
 
   /// Returns the name, as it was given. No I/O.
-  [[nodiscard]] const std::string& name() const noexcept { return backend_.name(); }
+  [[nodiscard]] const std::string& name() const noexcept;
 
   /// Returns the id of the present or latest acquisition; before the first, Options::id. No I/O.
-  [[nodiscard]] std::string id() const { return backend_.id(); }
+  [[nodiscard]] std::string id() const;
 
  protected:
   /// @cond
-  template <class... Arguments>
-  explicit BasicLock(Arguments&&... arguments) : backend_(std::forward<Arguments>(arguments)...) {}
-  ~BasicLock() {
-    const detail::CancellationPause no_cancellation;
-    if (backend_.current()) unlock();
-    backend_.await_callback();
-  }
+  explicit BasicLock(std::unique_ptr<Backend> backend) noexcept;
+  ~BasicLock();
 
-  [[nodiscard]] Backend& backend() noexcept { return backend_; }
-  [[nodiscard]] const Backend& backend() const noexcept { return backend_; }
+  [[nodiscard]] Backend& backend() noexcept { return *backend_; }
+  [[nodiscard]] const Backend& backend() const noexcept { return *backend_; }
   /// @endcond
 
  private:
-  [[nodiscard]] bool acquire_until(const detail::Deadline& deadline) {
-    return backend_.acquire("try_lock", deadline, deadline);
-  }
+  [[nodiscard]] bool acquire_until(const detail::Deadline& deadline);
 
-  Backend backend_;
+  const std::unique_ptr<Backend> backend_;
 };
 
 }  // namespace redis_lock

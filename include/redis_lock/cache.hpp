@@ -14,6 +14,11 @@
 #include <redis_lock/error.hpp>
 #include <redis_lock/lock.hpp>
 #include <redis_lock/options.hpp>
+#include <redis_lock/reply.hpp>
+
+namespace redis_lock::detail {
+class Commands;
+}
 
 namespace redis_lock {
 
@@ -42,28 +47,14 @@ class Cache {
       : client_(std::move(client)), prefix_(std::move(prefix)) {}
 
   /// The value, or nothing if there is none. An empty string is a value.
-  [[nodiscard]] std::optional<std::string> get(const std::string& key) {
-    const auto name = prefix_ + key;
-    return detail::string_of(ask("get", name, detail::Commands{}.add({"GET", name})), "GET");
-  }
+  [[nodiscard]] std::optional<std::string> get(const std::string& key);
 
   /// Stores the value for `ttl` (`no_expiry`: until it is erased).
   /// Throws std::invalid_argument if ttl is not positive.
-  void set(const std::string& key, std::string_view value, std::chrono::milliseconds ttl) {
-    detail::require(ttl > ttl.zero(), "ttl must be positive");
-    const auto name = prefix_ + key;
-    const auto expire = std::to_string(detail::limited(ttl).count());
-    detail::Commands command;
-    command.add({"SET", name, value});
-    if (ttl != no_expiry) command.append("PX").append(expire);
-    (void)ask("set", name, command);
-  }
+  void set(const std::string& key, std::string_view value, std::chrono::milliseconds ttl);
 
   /// Removes the value; was there one?
-  bool erase(const std::string& key) {
-    const auto name = prefix_ + key;
-    return detail::integer_of(ask("erase", name, detail::Commands{}.add({"DEL", name})), "DEL") > 0;
-  }
+  bool erase(const std::string& key);
 
   /// The lock that guards this value, not locked yet. It is named prefix + key.
   [[nodiscard]] Lock lock(const std::string& key, Options options = {}) {
@@ -119,19 +110,15 @@ class Cache {
   }
 
  private:
-  [[nodiscard]] detail::Reply ask(const char* operation, const std::string& name,
-                                  const detail::Commands& command) {
-    auto& core = *client_.core_;
-    return core.perform(operation, name, core.terms(core.slot_of(name)),
-                        [&](detail::Connection& connection) {
-                          auto reply = detail::ask(connection, command);
-                          detail::expect_no_error(reply);
-                          return reply;
-                        });
-  }
+  [[nodiscard]] Reply ask(const char* operation, const std::string& name,
+                          const detail::Commands& command);
 
   Client client_;
   std::string prefix_;
 };
 
 }  // namespace redis_lock
+
+#ifndef REDIS_LOCK_SEPARATE_COMPILATION
+#include <redis_lock/detail/impl/cache.hpp>
+#endif

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -7,10 +8,12 @@
 #include <type_traits>
 #include <utility>
 
-#include <redis_lock/detail/lock/core.hpp>
-#include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/stats.hpp>
+
+namespace redis_lock::detail {
+class Core;
+}
 
 namespace redis_lock {
 
@@ -25,10 +28,9 @@ struct HeldLock;
 class Client {
  public:
   /// Checks the endpoint, without I/O. Throws std::invalid_argument, naming the member.
-  Client(Endpoint endpoint = {})
-      : core_(std::make_shared<detail::Core>(detail::checked(std::move(endpoint)))) {}
+  Client(Endpoint endpoint = {});
   /// As Client{Endpoint::parse(uri)}.
-  Client(const char* uri) : Client(Endpoint::parse(not_null(uri))) {}
+  Client(const char* uri);
   /// As Client{Endpoint::parse(uri)}, of a std::string, or what becomes one. A template, so that
   /// `Client{{.host = "h"}}` can only mean an Endpoint.
   template <class Text, class = std::enable_if_t<std::is_convertible_v<const Text&, std::string> &&
@@ -38,7 +40,7 @@ class Client {
   /// What the locks of this Client and its copies have done in this process; it starts at nothing in a forked
   /// child. A snapshot: each number is right by itself, but those that belong together may come from
   /// before and after a step of another thread. Cheap, and no I/O: the counting is always on.
-  [[nodiscard]] Stats stats() const { return core_->counters()->snapshot(); }
+  [[nodiscard]] Stats stats() const;
 
  private:
   friend class Lock;
@@ -51,12 +53,11 @@ class Client {
 
   explicit Client(std::shared_ptr<detail::Core> core) : core_(std::move(core)) {}
 
-  static const char* not_null(const char* uri) {
-    detail::require(uri != nullptr, "uri must not be null");
-    return uri;
-  }
-
   std::shared_ptr<detail::Core> core_;
 };
 
 }  // namespace redis_lock
+
+#ifndef REDIS_LOCK_SEPARATE_COMPILATION
+#include <redis_lock/detail/impl/client.hpp>
+#endif

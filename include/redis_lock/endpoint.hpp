@@ -122,4 +122,6 @@ struct Endpoint {
 
 }  // namespace redis_lock
 
-#include <redis_lock/detail/protocol/uri.hpp>  // parse() and from_env()
+#ifndef REDIS_LOCK_SEPARATE_COMPILATION
+#include <redis_lock/detail/protocol/uri.hpp>
+#endif

@@ -3,22 +3,21 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <redis_lock/basic_lock.hpp>
 #include <redis_lock/client.hpp>
 #include <redis_lock/detail/base/thread_safety.hpp>
-#include <redis_lock/detail/lock/core.hpp>
-#include <redis_lock/detail/lock/holder.hpp>
-#include <redis_lock/detail/lock/keyspace.hpp>
-#include <redis_lock/detail/protocol/checked.hpp>
-#include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/options.hpp>
 #include <redis_lock/reply.hpp>
+
+struct redisContext;  // of hiredis
+
+namespace redis_lock::detail {
+class Holder;
+}
 
 namespace redis_lock {
 
@@ -56,9 +55,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::Holder> {
  public:
   /// Checks its arguments, without I/O: the first operation connects.
   /// Throws std::invalid_argument, which names the argument.
-  Lock(Client client, std::string name, Options options = {})
-      : BasicLock(client.core_, name,
-                  detail::checked(name, std::move(options), client.core_->is_borrowed())) {}
+  Lock(Client client, std::string name, Options options = {});
 
   /// Works over a blocking hiredis connection of the caller, who keeps it, and keeps it alive: it is
   /// never freed, reconnected or left with unread replies, and its timeouts are put back. While an
@@ -67,8 +64,7 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::Holder> {
   /// reply did not come in time is shut down: its owner's next command fails instead of reading that reply. So is one that
   /// is inside MULTI, or on which replies to its owner are under way: nothing is acquired, and the operation throws
   /// errc::protocol_error. Each operation begins with an ECHO, in the same write, by which it finds that out.
-  Lock(redisContext* borrowed, std::string name, Options options = Options::without_renewal())
-      : Lock(Client{borrow(borrowed)}, std::move(name), std::move(options)) {}
+  Lock(redisContext* borrowed, std::string name, Options options = Options::without_renewal());
 
   /// Releases the lock if it is held, like unlock(), and waits for a running callback of this Lock to return,
   /// unless that callback destroys the Lock.
@@ -77,13 +73,13 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::Holder> {
   using BasicLock::reset;
   /// Frees the lock if the acquisition with this id holds it, checked in the same atomic step. Returns whether it did.
   /// Throws Error.
-  bool reset(std::string_view holder) { return backend().reset(holder); }
+  bool reset(std::string_view holder);
 
   /// The number of the present or latest acquisition, with Options::fencing: greater than that of every
   /// earlier one of this name by anyone with fencing on, for as long as Redis keeps the key of the fence.
   /// A store that refuses what comes with a lower number than it has seen is safe from holders that were
   /// paused and come late. No I/O. Throws Error (errc::not_owned) if there was no acquisition with fencing.
-  [[nodiscard]] std::uint64_t fencing_token() const { return backend().fencing_token(); }
+  [[nodiscard]] std::uint64_t fencing_token() const;
 
   /// Runs a Lua script in Redis if this acquisition still holds the lock, checked and done in one
   /// atomic step: what a holder that was paused and comes late would write, is not written. The script
@@ -95,31 +91,14 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::Holder> {
   /// acquisition is released. Rejections that pass (LOADING, READONLY, NOREPLICAS, BUSY and their like) are
   /// retried: a script must not make up errors with these codes.
   Reply guarded_eval(std::string_view script, const std::vector<std::string>& keys = {},
-                     const std::vector<std::string>& arguments = {}) {
-    return backend().evaluate("guarded_eval", script, keys, arguments);
-  }
+                     const std::vector<std::string>& arguments = {});
 
   /// Stores a value on the same terms, until it is overwritten.
-  void guarded_set(const std::string& key, std::string_view value) {
-    backend().evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1])", {key},
-                       {std::string(value)});
-  }
+  void guarded_set(const std::string& key, std::string_view value);
 
   /// Stores a value on the same terms, for `ttl`.
   /// Throws std::invalid_argument if ttl is not positive; `no_expiry` is as without it.
-  void guarded_set(const std::string& key, std::string_view value, std::chrono::milliseconds ttl) {
-    detail::require(ttl > ttl.zero(), "ttl must be positive");
-    if (ttl == no_expiry) return guarded_set(key, value);
-    backend().evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])", {key},
-                       {std::string(value), std::to_string(detail::limited(ttl).count())});
-  }
-
- private:
-  [[nodiscard]] static std::shared_ptr<detail::Core> borrow(redisContext* context) {
-    detail::require(context != nullptr, "context must not be null");
-    detail::require((context->flags & REDIS_BLOCK) != 0, "context must be a blocking one");
-    return std::make_shared<detail::Core>(context);
-  }
+  void guarded_set(const std::string& key, std::string_view value, std::chrono::milliseconds ttl);
 };
 
 /// Frees every lock whose key begins with `key_prefix`, whoever holds it, and signals; says how many
@@ -134,33 +113,10 @@ std::size_t reset_all(Client client, const std::string& key_prefix = "lock:",
                       const std::string& signal_prefix = "lock-signal:",
                       const std::string& fence_prefix = "lock-fence:");
 
-inline std::size_t reset_all(Client client, const std::string& key_prefix,
-                             const std::string& signal_prefix, const std::string& fence_prefix) {
-  auto& core = *client.core_;
-  const detail::LockKeys locks{key_prefix, signal_prefix, fence_prefix, core.is_cluster()};
-  const auto signal_expire = std::to_string(Options{}.signal_expire.count());
-  std::size_t held = 0;
-  const auto reset = [&](detail::Connection& connection, const std::vector<std::string>& found) {
-    std::vector<detail::Keys> all;
-    for (const auto& key : found) {
-      const auto signal = signal_prefix + key.substr(key_prefix.size());
-      if (core.slot_of(signal) == core.slot_of(key))
-        all.push_back({key, signal});  // a lock of ours
-    }
-    std::vector<detail::Elsewhere> elsewhere;
-    if (all.empty()) return elsewhere;
-    const auto replies = detail::reset_each(connection, all, signal_expire);
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      if (detail::is_elsewhere(replies[i])) {
-        elsewhere.push_back({all[i].lock, replies[i]});
-      } else {
-        held += detail::was_held(replies[i]) ? 1U : 0U;
-      }
-    }
-    return elsewhere;
-  };
-  detail::walk_locks(core, "reset_all", locks, reset);
-  return held;
-}
-
 }  // namespace redis_lock
+
+#ifdef REDIS_LOCK_SEPARATE_COMPILATION
+extern template class redis_lock::BasicLock<redis_lock::detail::Holder>;
+#else
+#include <redis_lock/detail/impl/lock.hpp>
+#endif

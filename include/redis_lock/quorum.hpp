@@ -1,19 +1,18 @@
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <redis_lock/basic_lock.hpp>
 #include <redis_lock/client.hpp>
 #include <redis_lock/detail/base/thread_safety.hpp>
-#include <redis_lock/detail/lock/core.hpp>
-#include <redis_lock/detail/protocol/checked.hpp>
-#include <redis_lock/detail/quorum/holder.hpp>
 #include <redis_lock/node_status.hpp>
 #include <redis_lock/options.hpp>
+
+namespace redis_lock::detail {
+class QuorumHolder;
+}
 
 namespace redis_lock {
 
@@ -54,8 +53,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::Quoru
   /// than three nodes, an even number, the same server twice, one behind Sentinel or of a cluster; or
   /// options that a majority cannot keep (expire of no_expiry or under 10 ms, fencing, local_handoffs,
   /// replicas, deferred_unlock).
-  QuorumLock(std::vector<Client> nodes, std::string name, Options options = {})
-      : BasicLock(checked_cores(nodes), name, checked_options(name, std::move(options))) {}
+  QuorumLock(std::vector<Client> nodes, std::string name, Options options = {});
 
   /// Releases the lock if it is held, like unlock(), and waits for a running callback of this lock to return,
   /// unless that callback destroys the lock.
@@ -65,52 +63,17 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::Quoru
   /// minority stops no operation, so this is where it is seen. No I/O: it is what the operations of all
   /// QuorumLocks over copies of these Clients found in this process. A node that was refused a right, say to
   /// release, fails until it has done the same again.
-  [[nodiscard]] std::vector<NodeStatus> nodes() const { return backend().nodes(); }
+  [[nodiscard]] std::vector<NodeStatus> nodes() const;
 
  private:
-  [[nodiscard]] static std::vector<std::shared_ptr<detail::Core>> checked_cores(
-      const std::vector<Client>& nodes) {
-    detail::require(nodes.size() >= 3, "nodes must be three or more");
-    detail::require(
-        nodes.size() % 2 == 1,
-        "nodes must be of odd number: one more than an odd number bears no more failures");
-    std::vector<std::shared_ptr<detail::Core>> cores;
-    for (const auto& node : nodes) {
-      const auto& endpoint = node.core_->endpoint();
-      detail::require(!endpoint.sentinel && endpoint.cluster.empty(),
-                      "nodes must be single servers: a failover of one could undo its vote");
-      for (const auto& core : cores) {
-        detail::require(core != node.core_, "nodes must not contain copies of one Client");
-        const auto& other = core->endpoint();
-        const bool is_same = endpoint.unix_socket == other.unix_socket &&
-                             (!endpoint.unix_socket.empty() ||
-                              (endpoint.host == other.host && endpoint.port == other.port));
-        detail::require(!is_same, "nodes must be different servers: two of them have one address");
-      }
-      cores.push_back(node.core_);
-    }
-    return cores;
-  }
-
-  [[nodiscard]] static Options checked_options(const std::string& name, Options options) {
-    detail::require(options.expire != no_expiry,
-                    "expire must not be no_expiry: a node that was away for the release would hold "
-                    "the lock for ever");
-    options = detail::checked(name, std::move(options), false);
-    detail::require(options.expire >= std::chrono::milliseconds{10},
-                    "expire must be at least 10 ms on several nodes");
-    detail::require(!options.fencing,
-                    "fencing is not possible on several nodes: no counter is common to them");
-    detail::require(options.local_handoffs == 0,
-                    "local_handoffs are not possible on several nodes");
-    detail::require(options.replicas.min_acks == 0,
-                    "replicas are not possible on several nodes: these are to have none");
-    detail::require(
-        !options.deferred_unlock,
-        "deferred_unlock is not possible on several nodes: only the answers of a majority "
-        "tell whether the lock was still held");
-    return options;
-  }
+  [[nodiscard]] static std::vector<std::shared_ptr<detail::Core>> cores_of(
+      const std::vector<Client>& nodes);
 };
 
 }  // namespace redis_lock
+
+#ifdef REDIS_LOCK_SEPARATE_COMPILATION
+extern template class redis_lock::BasicLock<redis_lock::detail::QuorumHolder>;
+#else
+#include <redis_lock/detail/impl/quorum.hpp>
+#endif

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 
 #include <redis_lock/detail/lock/account.hpp>
+#include <redis_lock/detail/lock/deferred_release.hpp>
 #include <redis_lock/detail/lock/hold.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/pool.hpp>
@@ -213,7 +214,10 @@ void defer(ScriptedServer&, std::string_view) {
         hold->id = id;
         hold->account = account;
         hold->since = Time::clock::now();
-        if (pool.defer(keys, "1000", hold, nullptr)) ++sent;
+        const auto release = [&] {
+          return std::make_unique<DeferredRelease>(keys, "1000", hold, nullptr);
+        };
+        if (pool.defer(keys.lock, release)) ++sent;
       }
     }
     pool.settle_all();

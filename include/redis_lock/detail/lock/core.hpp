@@ -18,6 +18,7 @@
 #include <redis_lock/detail/net/server_text.hpp>
 #include <redis_lock/detail/net/servers.hpp>
 #include <redis_lock/detail/net/tls.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -180,5 +181,12 @@ class Core {
   const unsigned made_in_ = process_generation();
   ProcessLocal<Here> here_{[this] { return std::make_unique<Here>(endpoint_); }};
 };
+
+/// A Core over a connection of the caller. Throws std::invalid_argument if it cannot be used.
+[[nodiscard]] inline std::shared_ptr<Core> borrow(redisContext* context) {
+  require(context != nullptr, "context must not be null");
+  require((context->flags & REDIS_BLOCK) != 0, "context must be a blocking one");
+  return std::make_shared<Core>(context);
+}
 
 }  // namespace redis_lock::detail

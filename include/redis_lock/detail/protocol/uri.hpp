@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/base/config.hpp>
 #include <redis_lock/detail/base/duration.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
@@ -269,9 +270,11 @@ class UriParser {
 
 }  // namespace detail
 
-inline Endpoint Endpoint::parse(std::string_view uri) { return detail::UriParser{uri}.parse(); }
+REDIS_LOCK_DEFINITION Endpoint Endpoint::parse(std::string_view uri) {
+  return detail::UriParser{uri}.parse();
+}
 
-inline Endpoint Endpoint::from_env(const char* variable) {
+REDIS_LOCK_DEFINITION Endpoint Endpoint::from_env(const char* variable) {
   if (variable == nullptr) throw std::invalid_argument("redis_lock: variable must not be null");
   const auto not_configured = [&](const std::string& reason) {
     return Error{errc::not_configured,

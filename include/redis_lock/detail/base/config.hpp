@@ -1,0 +1,9 @@
+#pragma once
+
+/// How the definitions of the public functions are compiled: in each file that includes a header, or with
+/// REDIS_LOCK_SEPARATE_COMPILATION in the one file that includes redis_lock/src.hpp.
+#ifdef REDIS_LOCK_SEPARATE_COMPILATION
+#define REDIS_LOCK_DEFINITION
+#else
+#define REDIS_LOCK_DEFINITION inline
+#endif

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <redis_lock/cache.hpp>
+#include <redis_lock/detail/base/config.hpp>
+#include <redis_lock/detail/impl/lock.hpp>
+#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/options.hpp>
+
+namespace redis_lock {
+
+REDIS_LOCK_DEFINITION std::optional<std::string> Cache::get(const std::string& key) {
+  const auto name = prefix_ + key;
+  return detail::string_of(ask("get", name, detail::Commands{}.add({"GET", name})), "GET");
+}
+
+REDIS_LOCK_DEFINITION void Cache::set(const std::string& key, std::string_view value,
+                                      std::chrono::milliseconds ttl) {
+  detail::require(ttl > ttl.zero(), "ttl must be positive");
+  const auto name = prefix_ + key;
+  const auto expire = std::to_string(detail::limited(ttl).count());
+  detail::Commands command;
+  command.add({"SET", name, value});
+  if (ttl != no_expiry) command.append("PX").append(expire);
+  (void)ask("set", name, command);
+}
+
+REDIS_LOCK_DEFINITION bool Cache::erase(const std::string& key) {
+  const auto name = prefix_ + key;
+  return detail::integer_of(ask("erase", name, detail::Commands{}.add({"DEL", name})), "DEL") > 0;
+}
+
+REDIS_LOCK_DEFINITION Reply Cache::ask(const char* operation, const std::string& name,
+                                       const detail::Commands& command) {
+  auto& core = *client_.core_;
+  return core.perform(operation, name, core.terms(core.slot_of(name)),
+                      [&](detail::Connection& connection) {
+                        auto reply = detail::ask(connection, command);
+                        detail::expect_no_error(reply);
+                        return reply;
+                      });
+}
+
+}  // namespace redis_lock

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <redis_lock/detail/base/config.hpp>
+#include <redis_lock/detail/impl/basic_lock.hpp>
+#include <redis_lock/detail/impl/client.hpp>
+#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/lock/holder.hpp>
+#include <redis_lock/detail/lock/keyspace.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/lock.hpp>
+#include <redis_lock/options.hpp>
+#include <redis_lock/reply.hpp>
+
+namespace redis_lock {
+
+REDIS_LOCK_DEFINITION Lock::Lock(Client client, std::string name, Options options)
+    : BasicLock(std::make_unique<detail::Holder>(
+          client.core_, name,
+          detail::checked(name, std::move(options), client.core_->is_borrowed()))) {}
+
+REDIS_LOCK_DEFINITION Lock::Lock(redisContext* borrowed, std::string name, Options options)
+    : Lock(Client{detail::borrow(borrowed)}, std::move(name), std::move(options)) {}
+
+REDIS_LOCK_DEFINITION bool Lock::reset(std::string_view holder) { return backend().reset(holder); }
+
+REDIS_LOCK_DEFINITION std::uint64_t Lock::fencing_token() const {
+  return backend().fencing_token();
+}
+
+REDIS_LOCK_DEFINITION Reply Lock::guarded_eval(std::string_view script,
+                                               const std::vector<std::string>& keys,
+                                               const std::vector<std::string>& arguments) {
+  return backend().evaluate("guarded_eval", script, keys, arguments);
+}
+
+REDIS_LOCK_DEFINITION void Lock::guarded_set(const std::string& key, std::string_view value) {
+  backend().evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1])", {key},
+                     {std::string(value)});
+}
+
+REDIS_LOCK_DEFINITION void Lock::guarded_set(const std::string& key, std::string_view value,
+                                             std::chrono::milliseconds ttl) {
+  detail::require(ttl > ttl.zero(), "ttl must be positive");
+  if (ttl == no_expiry) return guarded_set(key, value);
+  backend().evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])", {key},
+                     {std::string(value), std::to_string(detail::limited(ttl).count())});
+}
+
+REDIS_LOCK_DEFINITION std::size_t reset_all(Client client, const std::string& key_prefix,
+                                            const std::string& signal_prefix,
+                                            const std::string& fence_prefix) {
+  auto& core = *client.core_;
+  const detail::LockKeys locks{key_prefix, signal_prefix, fence_prefix, core.is_cluster()};
+  const auto signal_expire = std::to_string(Options{}.signal_expire.count());
+  std::size_t held = 0;
+  const auto reset = [&](detail::Connection& connection, const std::vector<std::string>& found) {
+    std::vector<detail::Keys> all;
+    for (const auto& key : found) {
+      const auto signal = signal_prefix + key.substr(key_prefix.size());
+      if (core.slot_of(signal) == core.slot_of(key))
+        all.push_back({key, signal});  // a lock of ours
+    }
+    std::vector<detail::Elsewhere> elsewhere;
+    if (all.empty()) return elsewhere;
+    const auto replies = detail::reset_each(connection, all, signal_expire);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (detail::is_elsewhere(replies[i])) {
+        elsewhere.push_back({all[i].lock, replies[i]});
+      } else {
+        held += detail::was_held(replies[i]) ? 1U : 0U;
+      }
+    }
+    return elsewhere;
+  };
+  detail::walk_locks(core, "reset_all", locks, reset);
+  return held;
+}
+
+}  // namespace redis_lock

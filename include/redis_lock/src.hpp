@@ -1,0 +1,18 @@
+#pragma once
+
+/// The definitions of the library, for programs that compile them once: define REDIS_LOCK_SEPARATE_COMPILATION in the
+/// whole program, and include this header in one source file of it. CMake does both for who links redis_lock::compiled.
+
+#ifndef REDIS_LOCK_SEPARATE_COMPILATION
+#error "redis_lock/src.hpp needs REDIS_LOCK_SEPARATE_COMPILATION to be defined in the whole program"
+#endif
+
+#include <redis_lock/detail/impl/cache.hpp>
+#include <redis_lock/detail/impl/client.hpp>
+#include <redis_lock/detail/impl/inspect.hpp>
+#include <redis_lock/detail/impl/lock.hpp>
+#include <redis_lock/detail/impl/quorum.hpp>
+#include <redis_lock/detail/protocol/uri.hpp>
+
+template class redis_lock::BasicLock<redis_lock::detail::Holder>;
+template class redis_lock::BasicLock<redis_lock::detail::QuorumHolder>;
