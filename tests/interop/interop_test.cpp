@@ -295,7 +295,7 @@ TEST_F(Contention, OfBothKindsLosesNoUpdateAndStarvesNobody) {
   for (const auto& [who, share] : shares) EXPECT_GE(share, rounds / processes() / 3) << who;
 }
 
-/// What docs/coming-from.md says of locks that are a plain key and are polled.
+/// What docs/migrating.md says of locks that are a plain key and are polled.
 TEST_F(Contention, WithRedisPysOwnLockLosesNoUpdateWhereThePrefixIsEmpty) {
   rounds = 60;
   Options options;
