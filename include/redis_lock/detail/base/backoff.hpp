@@ -10,8 +10,8 @@
 
 namespace redis_lock::detail {
 
-/// The pauses between attempts to reconnect: from 5 ms to half a second, doubling, each cut by up to a
-/// half at random, so that the clients of a server that comes back do not all come at once.
+/// Pauses between attempts to reconnect: they double from 5 ms to 500 ms, and each is cut at random by up to a half.
+/// The cut spreads out the clients of a server that comes back.
 class Backoff {
  public:
   [[nodiscard]] milliseconds next() {
@@ -27,23 +27,23 @@ class Backoff {
 
 /// How far one attempt of an operation got before it failed.
 enum class Progress {
-  none,   // a mere answer on the way, such as NOSCRIPT or a grant that was to be confirmed, is none
-  asked,  // a waiter was told that the lock is held: the server is there
-  waited  // a wait ended as it should: by a signal, or when the time was over
+  none,   // no result: an intermediate reply (NOSCRIPT, an unconfirmed grant) counts as none
+  asked,  // a waiter learnt that the lock is held: the server is there
+  waited  // a wait ended normally: by a signal, or when its time was over
 };
 
-/// The failed attempts of one operation: since when the server is away, and how long to pause. A server that answers
-/// each waiter, but hangs up while it waits, is not away: it is asked again without end, with pauses that grow.
+/// Failed attempts of one operation: since when the server is away, and how long to pause. A server that replies to
+/// each waiter, but hangs up during the wait, is not away. It is asked again without end, with growing pauses.
 class Retries {
  public:
-  /// An attempt has failed.
+  /// Records a failed attempt. Any progress restarts the time away; a completed wait also resets the pauses.
   void failed(Progress progress, Time now) {
     if (progress != Progress::none) away_since_.reset();
     if (progress == Progress::waited) backoff_ = {};
     if (!away_since_) away_since_ = now;
   }
 
-  /// When the operation is to fail, after failed().
+  /// Returns when the operation must fail. Call failed() before.
   [[nodiscard]] Time give_up_at(milliseconds retry_for) const {
     return after(*away_since_, retry_for);
   }

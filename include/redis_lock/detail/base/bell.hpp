@@ -7,7 +7,7 @@
 
 namespace redis_lock::detail {
 
-/// Tells one thread that something has happened in one of several places.
+/// A wake-up flag for one thread that waits for events from several places.
 class Bell {
  public:
   void ring() {
@@ -15,7 +15,7 @@ class Bell {
     rung_ = true;
     heard_.notify_all();
   }
-  /// Returns when it has been rung since the last wait, or at `deadline`.
+  /// Returns when ring() was called since the last wait, or at `deadline`.
   void wait_until(Time deadline) {
     std::unique_lock guard{mutex_};
     heard_.wait_until(guard, waitable(deadline), [this] { return rung_; });
@@ -25,7 +25,7 @@ class Bell {
  private:
   std::mutex mutex_;
   std::condition_variable heard_;
-  bool rung_ = false;
+  bool rung_ = false;  // guarded by mutex_
 };
 
 }  // namespace redis_lock::detail

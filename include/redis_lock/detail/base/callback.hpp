@@ -7,8 +7,8 @@
 
 namespace redis_lock::detail {
 
-/// Calls back the application, if it wants to be. What the callback throws is swallowed, as Options
-/// says: there is nobody left to tell.
+/// Runs a callback of the application, if there is one. Swallows what it throws, as Options says: no receiver is left
+/// to report it to.
 template <class Callback, class Argument>
 void call_back(const Callback& callback, const Argument& argument) noexcept {
   if (!callback) return;
@@ -19,13 +19,13 @@ void call_back(const Callback& callback, const Argument& argument) noexcept {
   }
 }
 
-/// Calls back about an exception, if there is memory for its words.
+/// Runs a callback with the text of an exception, if there is memory for that.
 template <class Callback>
 void call_back_about(const Callback& callback, const std::exception& thrown) noexcept {
   if (!callback) return;
   try {
     call_back(callback, Error{errc::connection_failed, thrown.what()});
-  } catch (const std::exception&) {  // the callback is not called
+  } catch (const std::exception&) {  // no memory: the callback is not called
   }
 }
 

@@ -10,7 +10,7 @@
 
 namespace redis_lock::detail {
 
-/// Lets another thread end one blocking call: its sleeps, and its reads from a socket of the library.
+/// A request by another thread to end one blocking call: its sleeps, and its reads from a socket of the library.
 class Cancellation {
  public:
   [[nodiscard]] bool requested() const noexcept {
@@ -24,7 +24,7 @@ class Cancellation {
     wake_.notify_all();
   }
 
-  /// From now on request() shuts this socket down; -1 for none. Must be taken back before it is closed.
+  /// Makes request() shut down `socket` from now on; -1 for none. Call it with -1 before the socket is closed.
   void watch(int socket) {
     const std::lock_guard guard{mutex_};
     socket_ = socket;
@@ -41,7 +41,7 @@ class Cancellation {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<bool> requested_{false};
-  int socket_ = -1;
+  int socket_ = -1;  // -1: none; guarded by mutex_
 };
 
 }  // namespace redis_lock::detail

@@ -11,8 +11,7 @@ namespace redis_lock::detail {
 
 using std::chrono::nanoseconds;
 
-/// What becomes Stats. Safe to share between threads, which do not wait for each other: each number by
-/// itself is right.
+/// Counters behind Stats. Threads update them without waiting for each other: each number is right by itself.
 class Counters {
  public:
   void acquired(nanoseconds waited, bool contended) noexcept {
@@ -27,7 +26,7 @@ class Counters {
   void renewed() noexcept { add(renewed_); }
   void renewal_failed() noexcept { add(renewals_failed_); }
   void reconnected() noexcept { add(reconnects_); }
-  /// `how` is released, lost or abandoned.
+  /// Counts the end of a lease; `how` is released, lost or abandoned.
   void ended(Event::Kind how, nanoseconds held) noexcept {
     add(how == Event::Kind::released ? released_ : how == Event::Kind::lost ? lost_ : abandoned_);
     holds_.add(held);

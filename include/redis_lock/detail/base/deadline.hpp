@@ -10,8 +10,8 @@ namespace redis_lock::detail {
 
 using std::chrono::milliseconds;
 
-/// The clock that leases and deadlines are counted on: steady, and it goes on while the machine is suspended, as
-/// Redis does. On Linux CLOCK_BOOTTIME (clock_gettime(2)), as std::chrono::steady_clock stands still then.
+/// Steady clock of leases and deadlines. It goes on while the machine is suspended, because Redis does. On Linux it
+/// is CLOCK_BOOTTIME (clock_gettime(2)): std::chrono::steady_clock stands still during suspension.
 struct Clock {
   using duration = std::chrono::steady_clock::duration;
   using rep = duration::rep;
@@ -31,14 +31,14 @@ struct Clock {
 };
 using Time = Clock::time_point;
 
-/// The deadline of a caller that waits for ever, and the end of a lease that has none.
+/// Deadline of a caller that waits for ever; end of a lease without expiry.
 inline constexpr Time never = Time::max();
 
-/// A longer time counts as for ever: far beyond any uptime, and small enough to add to any Time.
+/// A limit far beyond any uptime, and small enough to add to any Time. A longer duration counts as for ever.
 inline constexpr std::chrono::hours longest{24 * 365 * 100};
 
-/// Clock, read cheaply: at most `error` behind it. For hot paths in which reading the clock would be the greater part
-/// of the work. A suspension of the machine shows within 128 readings. For one thread at a time.
+/// A cheap reading of Clock, at most `error` behind it. For hot paths in which Clock itself would cost too much. A
+/// suspension of the machine shows within 128 readings. For one thread at a time.
 class CoarseClock {
  public:
   static constexpr milliseconds error{20};
@@ -60,14 +60,14 @@ class CoarseClock {
   Clock::duration suspended_{};
 };
 
-/// What std::chrono::steady_clock shows at `time`, unless the machine is suspended before. The same `time` gives
-/// the same result each time, unless the machine was suspended in between.
+/// Returns what std::chrono::steady_clock shows at `time`, if the machine is not suspended before. The same `time`
+/// gives the same result, unless the machine was suspended in between.
 [[nodiscard]] inline std::chrono::steady_clock::time_point to_steady(Time time) noexcept {
   using Steady = std::chrono::steady_clock;
   if (time == Time::max()) return Steady::time_point::max();
   if (time == Time::min()) return Steady::time_point::min();
   static std::atomic<Clock::rep> suspended{0};
-  // The clocks cannot be read at one instant: the known difference stays while it may be the right one.
+  // The clocks cannot be read at one instant: keep the known difference while it may be the right one.
   const auto before = Steady::now().time_since_epoch();
   const auto now = Clock::now().time_since_epoch();
   const auto behind = Steady::now().time_since_epoch();
@@ -79,25 +79,25 @@ class CoarseClock {
   return Steady::time_point{time.time_since_epoch() - difference};
 }
 
-/// `from` + `duration`, without overflow and never early; a duration that is too long gives `never`.
-/// A NaN counts as no time at all.
+/// Returns `from` + `duration`, without overflow and never early. A duration that is too long gives `never`. A NaN or
+/// a negative duration counts as zero.
 template <class Rep, class Period>
 [[nodiscard]] Time after(Time from, const std::chrono::duration<Rep, Period>& duration) {
-  // In floating point: some durations that fit cannot be converted without overflow on the way.
+  // Floating point, because some durations that fit would overflow on the way of an integer conversion.
   const std::chrono::duration<long double, Time::period> ticks{duration};
   if (!(ticks > ticks.zero())) return from;
   if (ticks >= longest || from > never - longest) return never;
   return from + std::chrono::ceil<Time::duration>(ticks);
 }
 
-/// The same time, as std::condition_variable can take it: it subtracts the present of one clock from it and adds that
-/// of another. The two ends of Time would overflow.
+/// Clamps `time` to what std::condition_variable can take: it subtracts the present of one clock and adds that of
+/// another. The two ends of Time would overflow.
 [[nodiscard]] inline Time waitable(Time time) {
   return std::clamp(time, Time{}, Time{2 * longest});
 }
 
-/// How far `deadline` is on its own clock. In floating point: the difference of two extreme time_points, or
-/// one in hours in the unit of its clock, does not fit an integer.
+/// Returns how far `deadline` is on its own clock. In floating point: an integer cannot hold the difference of two
+/// extreme time_points. Nor can it hold a time_point in hours in the unit of its clock.
 template <class Clock, class Duration>
 [[nodiscard]] std::chrono::duration<long double> remaining(
     const std::chrono::time_point<Clock, Duration>& deadline) {
@@ -110,31 +110,31 @@ template <class Clock, class Duration>
   return !(left > left.zero());
 }
 
-/// When the library's clock will show what `Clock` shows at `deadline`, as far as can be known now.
+/// Returns when the library's clock will show what `Clock` shows at `deadline`, as far as can be known now.
 template <class Clock, class Duration>
 [[nodiscard]] Time steady(const std::chrono::time_point<Clock, Duration>& deadline) {
   return after(Time::clock::now(), remaining(deadline));
 }
 
-/// The same as of now, which changes if that clock is set.
+/// Returns steady(deadline), or Time::min() if the deadline has passed. The result changes if `Clock` is set.
 template <class Clock, class Duration>
 [[nodiscard]] Time steady_now(const std::chrono::time_point<Clock, Duration>& deadline) {
   return has_passed(deadline) ? Time::min() : steady(deadline);
 }
 
-/// The end of a wait. If it stands on a clock that can be set, it is looked up again now and then.
+/// End of a wait. If it is on a clock that can be set, it is looked up again periodically.
 class Deadline {
  public:
-  /// How long a deadline that may move is taken to stay where it is.
+  /// How long a deadline that may move is trusted to stay.
   static constexpr milliseconds longest_trust{1000};
 
   Deadline(Time time) : time_(time) {}
-  /// `look` says when the deadline will be, as far as can be known now; it must outlive the Deadline.
+  /// `look` returns when the deadline will be, as far as can be known now. It must outlive the Deadline.
   explicit Deadline(const std::function<Time()>& look) : look_(&look) {}
 
   [[nodiscard]] bool may_move() const noexcept { return look_ != nullptr; }
   [[nodiscard]] Time at() const { return look_ ? (*look_)() : time_; }
-  /// Until when a wait may go on before it asks again. Not before that is the deadline over.
+  /// Returns when a wait must ask again. The deadline does not count as over before then.
   [[nodiscard]] Time next_look() const {
     return look_ ? std::min((*look_)(), Clock::now() + longest_trust) : time_;
   }
@@ -144,7 +144,7 @@ class Deadline {
   const std::function<Time()>* look_ = nullptr;
 };
 
-/// The time left until `deadline` in whole milliseconds, rounded up so that no wait is short.
+/// Returns the time left until `deadline` in whole milliseconds, rounded up so that no wait is too short.
 [[nodiscard]] inline milliseconds left_until(Time deadline, Time now) {
   if (deadline == never) return longest;
   return deadline <= now ? milliseconds::zero() : std::chrono::ceil<milliseconds>(deadline - now);

@@ -14,13 +14,13 @@
 
 namespace redis_lock::detail {
 
-/// What to write instead, for an error about a text that duration_of() refuses.
+/// The forms that duration_of() accepts, for an error about a text that it refuses.
 inline constexpr const char* duration_forms =
     "a duration of 100 years at most, such as 500ms, 5s, 1m30s or 1d";
 
-/// Reads a duration: numbers, each with its unit `ms`, `s`, `m`, `h` or `d`. A number that stands alone may lack the
-/// unit, and then has `default_unit`. Numbers may have a fraction; the sum is rounded up to a whole millisecond. Returns
-/// nothing if `text` has another form, or is more than 100 years.
+/// Reads a duration: numbers, each with a unit `ms`, `s`, `m`, `h` or `d`. A single number without a unit has
+/// `default_unit`. Numbers may have a fraction; the sum is rounded up to a whole millisecond. Returns nothing if
+/// `text` has another form, or is more than 100 years.
 [[nodiscard]] inline std::optional<milliseconds> duration_of(std::string_view text,
                                                              std::string_view default_unit) {
   constexpr std::array<std::pair<std::string_view, double>, 5> units{
@@ -36,7 +36,7 @@ inline constexpr const char* duration_forms =
     const auto known = std::find_if(units.begin(), units.end(), [&](const auto& each) {
       return each.first == (is_bare ? default_unit : unit);
     });
-    // One division, so that 4.35s is 4350 ms, and not a little more that is rounded up.
+    // One division makes 4.35s exactly 4350 ms, instead of a little more that is rounded up.
     double digits = 0, divisor = 1;
     std::size_t points = 0;
     for (const char c : number) {
@@ -51,7 +51,7 @@ inline constexpr const char* duration_forms =
     time += digits * known->second / divisor;
   } while (!text.empty());
   time = std::ceil(time);
-  // Endless digits make it infinite, or no number.
+  // Endless digits give infinity or a NaN.
   if (!(time <= std::chrono::duration<double, std::milli>(longest).count())) return std::nullopt;
   return milliseconds{static_cast<milliseconds::rep>(time)};
 }

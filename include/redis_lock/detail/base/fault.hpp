@@ -7,11 +7,10 @@
 
 namespace redis_lock::detail {
 
-/// An operation on Redis that failed, before it is known whose operation it was: Error adds the name
-/// of the lock.
+/// A failed operation on Redis whose lock is not known yet: Error adds the lock's name.
 class Fault : public std::runtime_error {
  public:
-  enum class Kind { final, passing };  // passing: the same on a new connection may succeed
+  enum class Kind { final, passing };  // passing: transient, may succeed on a new connection
 
   Fault(errc code, const std::string& text, Kind kind = Kind::final)
       : std::runtime_error(text), code_(code), kind_(kind) {}

@@ -13,12 +13,11 @@
 
 namespace redis_lock::detail {
 
-/// Where the threads that share one Lock queue, so that one of them at a time talks to Redis. A
-/// timed mutex that any thread may open, and whose waiters can be cancelled. Entering happens after
-/// the leaving before it, as with std::mutex.
+/// A queue for the threads that share one Lock, so that one at a time talks to Redis: a timed mutex that any thread
+/// may open, and whose waiters can be cancelled. Entering happens after the leaving before it, as with std::mutex.
 ///
-/// leave() lets the waiters in in order of arrival. open() lets in whoever comes first, which spares the
-/// switch to another thread: it is for passing on what the thread that leaves has got.
+/// leave() lets waiters in in order of arrival. open() lets in the thread that comes first, which spares the switch
+/// to another thread: it is for the hand-off of what the leaving thread has.
 class Gate {
  public:
   [[nodiscard]] bool try_enter() noexcept {
@@ -40,7 +39,7 @@ class Gate {
       if (timed_out || (cancellation && cancellation->requested())) {
         withdrawal.gate = nullptr;
         remove(waiter);
-        return try_enter();  // the thread that opened the gate may have counted on this one
+        return try_enter();  // open() may have counted on this waiter
       }
       if (until == never) {
         waiter.wake.wait(guard);
@@ -52,13 +51,13 @@ class Gate {
     return true;
   }
 
-  /// Lets the first waiter in, or leaves the gate open. By the thread that entered, or any other.
+  /// Lets the first waiter in, or leaves the gate open. Any thread may call it, not only the one that entered.
   void leave() {
     const std::lock_guard guard{mutex_};
     let_next_in();
   }
 
-  /// Lets in whoever comes first, if anybody waits; says so. Otherwise the caller stays inside.
+  /// If a thread waits, opens the gate for the first comer and returns true. Otherwise the caller stays inside.
   [[nodiscard]] bool open() {
     if (waiters_ == 0) return false;
     closed_ = false;
@@ -66,7 +65,7 @@ class Gate {
     return waiters_ != 0 || !try_enter();  // the last waiter may have gone meanwhile
   }
 
-  /// Makes the waiters look at their cancellation.
+  /// Makes all waiters check their cancellation.
   void interrupt() {
     const std::lock_guard guard{mutex_};
     for (const auto waiter : queue_) waiter->wake.notify_one();
@@ -75,11 +74,11 @@ class Gate {
  private:
   struct Waiter {
     std::condition_variable wake;
-    bool let_in = false;
-    bool called = false;
+    bool let_in = false;  // guarded by mutex_
+    bool called = false;  // guarded by mutex_
   };
 
-  /// Takes a waiter out of the queue whose thread is cancelled while it waits (pthread_cancel(3)).
+  /// A guard that removes a waiter from the queue if its thread is cancelled while it waits (pthread_cancel(3)).
   struct Withdrawal {
     Withdrawal(Gate& of, Waiter& who) : gate(&of), waiter(who) {}
     Withdrawal(const Withdrawal&) = delete;
@@ -93,7 +92,7 @@ class Gate {
     Waiter& waiter;
   };
 
-  /// All that follow need the mutex.
+  /// The functions below need mutex_; only call() locks it.
   void withdraw(Waiter& waiter) {
     if (waiter.let_in) return let_next_in();
     remove(waiter);
@@ -111,7 +110,7 @@ class Gate {
     next->wake.notify_one();  // under the mutex: `next` is gone as soon as its thread wakes
   }
 
-  /// Is this waiter in?
+  /// Enters if the gate is open. Returns whether this waiter is inside.
   [[nodiscard]] bool look(Waiter& waiter) {
     if (waiter.let_in) return true;
     answer(waiter);
@@ -120,7 +119,7 @@ class Gate {
     return true;
   }
 
-  /// From here on the next open() calls a waiter again.
+  /// Lets the next open() wake a waiter again.
   void answer(Waiter& waiter) {
     if (std::exchange(waiter.called, false)) calling_ = false;
   }
@@ -138,16 +137,15 @@ class Gate {
     queue_.front()->wake.notify_one();
   }
 
-  // Sequentially consistent, all three: who opens sees the last waiter go, or is seen by it.
+  // All three sequentially consistent: open() sees the last waiter go, or that waiter sees the open gate.
   std::atomic<bool> closed_{false};
   std::atomic<std::size_t> waiters_{0};
-  std::atomic<bool> calling_{
-      false};  // a waiter was woken and has not looked yet: it is no use to wake more
+  std::atomic<bool> calling_{false};  // a woken waiter has not looked yet: do not wake more
   std::mutex mutex_;
-  std::deque<Waiter*> queue_;
+  std::deque<Waiter*> queue_;  // guarded by mutex_
 };
 
-/// Leaves the gate at the end of a scope, unless it is to stay entered: then `gate` is set to null.
+/// A guard that leaves the gate at the end of a scope. Set `gate` to null to stay inside.
 struct LeaveGate {
   explicit LeaveGate(Gate* entered) : gate(entered) {}
   LeaveGate(const LeaveGate&) = delete;

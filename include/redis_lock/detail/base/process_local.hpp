@@ -9,8 +9,8 @@
 
 namespace redis_lock::detail {
 
-/// How many forks lie between the first process and this one: changes in the child, before fork()
-/// returns there. A load from memory, where getpid() would be a system call for each question.
+/// Number of forks between the first process and this one. It changes in the child before fork() returns there.
+/// Reading it is a load from memory; getpid() would be a system call each time.
 struct ForkCounter {
   static inline std::atomic<unsigned> forks{0};
   static inline const int registered = ::pthread_atfork(nullptr, nullptr, [] { ++forks; });
@@ -19,9 +19,9 @@ struct ForkCounter {
   return ForkCounter::forks.load(std::memory_order_relaxed);
 }
 
-/// State that a forked child must not share with its parent: mutexes that a thread which does not
-/// exist in the child may hold, connections, threads. The first access in a child makes fresh state;
-/// what was inherited is never touched again, and stays allocated, as nothing in it can be destroyed.
+/// State that a forked child must not share with its parent: connections, threads, and mutexes that a thread which
+/// does not exist in the child may hold. The first access in a child makes fresh state. Inherited state is never
+/// touched again and stays allocated, because nothing in it can be destroyed.
 template <class State>
 class ProcessLocal {
  public:
@@ -40,7 +40,7 @@ class ProcessLocal {
   ProcessLocal& operator=(const ProcessLocal&) = delete;
   ProcessLocal& operator=(ProcessLocal&&) = delete;
 
-  /// The state of this process. Async-safety aside, may be called by several threads at once.
+  /// Returns the state of this process. Several threads may call it at once, but no signal handler may.
   [[nodiscard]] State& operator*() {
     auto here = here_.load(std::memory_order_acquire);
     if (here->process == process_generation()) return *here->state;
@@ -51,7 +51,7 @@ class ProcessLocal {
   }
   [[nodiscard]] State* operator->() { return &**this; }
 
-  /// Is this the process that made the state, so that using it makes none?
+  /// Returns whether this process made the state, so that an access makes none.
   [[nodiscard]] bool is_here() const noexcept {
     return here_.load(std::memory_order_acquire)->process == process_generation();
   }

@@ -12,18 +12,18 @@
 
 namespace redis_lock::detail {
 
-/// The finalizer of splitmix64: one to one, and each bit of the result depends on all of `z`.
+/// Applies the finalizer of splitmix64: one to one, and each bit of the result depends on all of `z`.
 [[nodiscard]] constexpr std::uint64_t mix(std::uint64_t z) noexcept {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
   z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
   return z ^ (z >> 31);
 }
 
-/// Gives ids that no other source, in this process or any other, gives too: 128 random bits, stepped
-/// on for each id. Safe to share between threads; must not be shared with a forked child.
+/// A source of ids that no other source gives, in this process or any other: 128 random bits, stepped for each id.
+/// Safe to share between threads; must not be shared with a forked child.
 class IdSource {
  public:
-  /// What each id begins with, before 32 hexadecimal digits.
+  /// `prefix` begins each id; 32 hexadecimal digits follow it.
   explicit IdSource(std::string prefix = {}) : prefix_(std::move(prefix)) {}
 
   [[nodiscard]] std::string next() {
@@ -39,7 +39,7 @@ class IdSource {
  private:
   static constexpr std::uint64_t odd = 0x9e3779b97f4a7c15;  // 2^64 over the golden ratio
 
-  /// From the kernel. Not by <random>, which takes as long to compile as all else that Lock includes.
+  /// Returns bits from the kernel. <random> would take as long to compile as all else that Lock includes.
   [[nodiscard]] static std::uint64_t random() {
     std::uint64_t bits = 0;
     if (::getentropy(&bits, sizeof bits) != 0) {

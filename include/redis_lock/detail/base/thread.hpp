@@ -13,8 +13,8 @@
 
 namespace redis_lock::detail {
 
-/// Starts a thread that takes none of the application's signals: they are for its own threads.
-/// Throws a Fault of errc::no_thread if the system has no thread for it.
+/// Starts a thread that takes none of the application's signals, which are for the application's own threads. Throws
+/// a Fault of errc::no_thread if the system cannot start one.
 template <class Function>
 [[nodiscard]] std::thread without_signals(Function&& function) {
   sigset_t all, before;
@@ -33,7 +33,7 @@ template <class Function>
   }
 }
 
-/// Waits for the end of a thread, unless it is the calling one: that is left to itself.
+/// Waits for the end of `thread`. If that is the calling thread, detaches it instead.
 inline void join_or_detach(std::thread& thread) {
   if (thread.get_id() == std::this_thread::get_id()) {
     thread.detach();

@@ -7,15 +7,16 @@
 
 namespace redis_lock::detail {
 
-/// A number that no other thread of this process has or had. The system gives std::thread::id to a later thread again.
+/// Returns a number that no other thread of this process has or had. The system reuses each std::thread::id.
 [[nodiscard]] inline std::uint64_t this_thread_number() noexcept {
   static std::atomic<std::uint64_t> latest{0};
   thread_local const std::uint64_t number = latest.fetch_add(1, std::memory_order_relaxed) + 1;
   return number;
 }
 
-/// While it lives, pthread_cancel() does not end the calling thread: it waits until afterwards. For what must not throw,
-/// as cancellation unwinds the stack like an exception (pthreads(7), pthread_setcancelstate(3)).
+/// A pause in which pthread_cancel() does not end the calling thread: a request takes effect afterwards. For code
+/// that must not throw, because cancellation unwinds the stack like an exception (pthreads(7),
+/// pthread_setcancelstate(3)).
 class CancellationPause {
  public:
   CancellationPause() noexcept { ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }

@@ -1,7 +1,7 @@
 #pragma once
 
-/// clang's thread-safety analysis: https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
-/// Nothing on other compilers. The bodies themselves are not analysed: what they acquire is in Redis.
+/// Attributes of clang's thread-safety analysis: https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
+/// Empty on other compilers. The bodies are not analysed, because what they acquire is in Redis.
 #if defined(__clang__)
 #define REDIS_LOCK_CAPABILITY(name) __attribute__((capability(name)))
 #define REDIS_LOCK_ACQUIRE __attribute__((acquire_capability(), no_thread_safety_analysis))
