@@ -16,7 +16,7 @@
 
 namespace redis_lock::detail {
 
-/// The text of a BLPOP timeout. Not by printf, whose decimal point depends on the locale.
+/// Writes a BLPOP timeout. printf() would use the decimal point of the locale.
 [[nodiscard]] inline std::string in_seconds(milliseconds time, bool whole_seconds) {
   auto text = std::to_string(time.count() / 1000);
   if (whole_seconds) return text;
@@ -26,28 +26,28 @@ namespace redis_lock::detail {
 
 /// One acquisition of one lock: the waiting algorithm, over any kind of connection.
 ///
-///   first:    SET NX PX, PTTL                 mine, or busy and at most this long
+///   first:    SET NX PX, PTTL                 granted, or busy and for how long at most
 ///   waiting:  BLPOP signal, SET NX PX, PTTL   in one write: the server runs the SET when the BLPOP ends,
 ///                                             before it waits for what other clients send next
-///   granted:  WAIT                            where replicas are to acknowledge it
+///   granted:  WAIT                            if replicas must acknowledge it
 ///
-/// Where the Keys have a fence, the acquire script is in the place of SET.
+/// If the Keys have a fence, the acquire script replaces SET.
 ///
-/// run() throws Fault when its connection fails. Call it again with a new one to go on: from then on
-/// each attempt also asks for the holder's id, as a SET whose reply was lost may have run.
+/// run() throws Fault when its connection fails. To go on, call it again with a new connection. From then on each
+/// attempt also asks for the holder's id, because a SET whose reply was lost may have run.
 ///
-/// A Link has what Connection has: exchange(), pause(), cancelled(), cancelled_late(), whole_seconds,
+/// A Link has these members of Connection: exchange(), pause(), cancelled(), cancelled_late(), whole_seconds,
 /// asked_elsewhere.
 template <class Clock = Time::clock>
 class Acquisition {
  public:
-  /// A waiter looks after the server and the lock at least this often.
+  /// How long a waiter waits at most before it checks the server and the lock again.
   static constexpr milliseconds longest_slice{3000};
-  /// Shorter waits would be polling: see slice().
+  /// The least upper limit of a wait: a shorter one would be polling. See next_slice().
   static constexpr milliseconds shortest_cap{1000};
-  /// How far behind the end of a lease a waiter looks, so that Redis has noticed that end.
+  /// How long after the end of a lease a waiter tries, so that Redis has noticed that end.
   static constexpr milliseconds behind_the_lease{5};
-  /// How often a waiter tries in its last second on a server that blocks for whole seconds only.
+  /// Pause between tries in the last second of a wait, if the server blocks for whole seconds only.
   static constexpr milliseconds pause_between_tries{50};
 
   Acquisition(const Keys& keys, std::string_view id, milliseconds expire,
@@ -61,12 +61,13 @@ class Acquisition {
         tries_once_(deadline.at() <= Clock::now()),
         replicas_(replicas) {}
 
-  /// Blocks until the lock is acquired: the end of its lease; or until the deadline or cancellation:
-  /// nothing, and nothing is held. What is granted after the deadline goes back, except by the first attempt. `expire` of milliseconds::max() is a lease without end.
+  /// Blocks until the lock is acquired, and returns the end of its lease: `never` if `expire` is milliseconds::max().
+  /// At the deadline or on cancellation returns nothing, and nothing is held. Gives back what is granted after the
+  /// deadline, except by the first attempt.
   template <class Link>
   [[nodiscard]] std::optional<Time> run(Link& link) {
-    auto slice = milliseconds::zero();  // after a fault, too, the next attempt comes at once
-    bool was_over = false;              // the lease of the latest grant, before its answer came
+    auto slice = milliseconds::zero();  // no wait: also after a fault
+    bool was_over = false;              // the latest grant's lease ended before its reply came
     progress_ = Progress::none;
     for (;;) {
       const auto sent = Clock::now();
@@ -79,14 +80,14 @@ class Acquisition {
         const auto lease_end = confirm(link, *answer.lease_end, answer.is_found);
         if (lease_end && replicas_.min_acks > 0) await_replicas(link, *lease_end);
         if (lease_end && Clock::now() < *lease_end) return lease_end;
-        // The lease was over before anybody knew of it, so it was none: it goes back.
+        // The lease was over before its grant was known: give it back.
         const auto taken = std::chrono::ceil<milliseconds>(Clock::now() - sent);
         give_back(link);
-        // After one pause of this process the next attempt is in time. If it is not, the way to Redis is too long.
+        // After a single pause of this process the next attempt is in time. If not, the way to Redis is too long.
         if (was_over) throw too_short(taken);
         answer.held_for = milliseconds::zero();
       } else if (answer.held_for == without_end && !type_is_known_) {
-        // A key of another type looks like a lock that is never freed; GET tells.
+        // A key of another type looks like a lock that is never freed; GET throws then.
         (void)owner(link, keys_.lock);
         type_is_known_ = true;
       }
@@ -101,40 +102,40 @@ class Acquisition {
     }
   }
 
-  /// May a command have run whose reply was lost, so that the lock may be held under this id?
+  /// Returns whether a command may have run whose reply was lost. Then the lock may be held under this id.
   [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
 
-  /// May Redis still come upon a release of this id? It would free a later grant under it: go on under
-  /// another one.
+  /// Returns whether Redis may still run a release of this id. That would free a later grant under the id: go on
+  /// under another one.
   [[nodiscard]] bool id_is_spent() const noexcept { return id_is_spent_; }
   void go_on_as(std::string_view fresh_id) noexcept {
     id_ = fresh_id;
     in_doubt_ = extension_in_doubt_ = id_is_spent_ = false;
   }
 
-  /// May Redis still come upon an extension whose reply was lost?
+  /// Returns whether Redis may still run an extension whose reply was lost.
   [[nodiscard]] bool extension_in_doubt() const noexcept { return extension_in_doubt_; }
 
-  /// The first attempt comes behind a release of this lock that is not answered yet. Where a waiter waits, it must not be
-  /// faster than that waiter.
+  /// Makes the first attempt run in turn: behind a release of this lock that is not answered yet. If a waiter is
+  /// blocked, the attempt must not overtake it.
   void go_in_turn() noexcept { in_turn_ = true; }
 
-  /// Did it find the lock held by somebody else?
+  /// Returns whether another holder had the lock.
   [[nodiscard]] bool contended() const noexcept { return contended_; }
 
-  /// How far the latest run() has got.
+  /// Returns how far the latest run() got.
   [[nodiscard]] Progress progress() const noexcept { return progress_; }
 
-  /// Greater than those of all acquisitions before; 0 without a fence.
+  /// Returns the fencing token: greater than those of all acquisitions before, 0 without a fence.
   [[nodiscard]] std::uint64_t fencing_token() const noexcept { return fencing_token_; }
 
  private:
   static constexpr milliseconds without_end = milliseconds::max();
 
   struct Answer {
-    std::optional<Time> lease_end;  // the lock is ours until then
-    bool is_found = false;          // as an earlier connection got it
-    milliseconds held_for{};        // otherwise: what the lease of its holder has left, at most
+    std::optional<Time> lease_end;  // if granted: the end of our lease
+    bool is_found = false;          // granted to an earlier connection
+    milliseconds held_for{};        // if busy: what the holder's lease has left, at most
   };
 
   [[nodiscard]] Fault too_short(milliseconds taken) const {
@@ -177,7 +178,7 @@ class Acquisition {
       if (expire_ != without_end) commands.append("PX").append(expire_text_);
     }
     commands.add({"PTTL", keys_.lock});
-    // If the lock is ours after it was asked for, the fence was ours, too.
+    // GET of the lock comes after that of the fence: if the lock is ours, the fence is ours too.
     if (asks_for_id && is_fenced()) commands.add({"GET", keys_.fence});
     if (asks_for_id) commands.add({"GET", keys_.lock});
 
@@ -200,7 +201,7 @@ class Acquisition {
     in_doubt_ = asks_for_id || granted;
     expect(set, granted || set.is_nil(), is_fenced() ? "the acquire script" : "SET");
     const milliseconds lease_left{integer_of(ttl, "PTTL")};
-    // Without a holder, the signal is gone for another reason: then nobody is before us.
+    // Without a holder, the signal is gone for another reason: no waiter is before us.
     if (in_turn && !granted && lease_left.count() < 0) return attempt(link, slice);
     Answer answer;
     if (granted) {
@@ -214,7 +215,7 @@ class Acquisition {
       answer.lease_end = lease_from(sent, lease_left.count() < 0 ? expire_ : lease_left);
       answer.is_found = true;
     } else {
-      // -2: freed in between. -1: no expiry, or on Redis 2.6 either of the two.
+      // -2: freed in between. -1: no expiry; on Redis 2.6 either of the two.
       answer.held_for = lease_left.count() == -1
                             ? without_end
                             : std::clamp<milliseconds>(lease_left, milliseconds::zero(), longest);
@@ -224,13 +225,13 @@ class Acquisition {
     return answer;
   }
 
-  /// Looks at the reply to BLPOP: what it popped does not matter, the SET behind it decides.
+  /// Checks the reply to BLPOP. What it popped does not matter, because the SET behind it decides.
   template <class Link>
   static void check_wake_up(Link& link, const Reply& reply) {
     if (reply.is_error() && !link.whole_seconds &&
         reply.text.find("timeout is not an integer") != reply.text.npos) {
       link.whole_seconds = true;
-    } else if (reply.is_error("ASK")) {  // the cluster is moving the keys: not for long
+    } else if (reply.is_error("ASK")) {  // the cluster is moving the keys; that ends soon
       link.pause(pause_between_tries);
     } else if (!reply.is_error("UNBLOCKED")) {
       expect(reply, reply.is_nil() || reply.kind == Reply::Kind::array, "BLPOP");
@@ -248,9 +249,9 @@ class Acquisition {
     return lease == without_end ? never : after(sent, lease);
   }
 
-  /// A grant may have lain in a socket for a while. If less than two thirds of its lease are left, asks
-  /// once more, for a lease that counts from now. So it does with what was found, if replicas are to
-  /// acknowledge it: WAIT waits for what its own connection wrote. Nothing if the lock is not ours any more.
+  /// Returns the end of the lease; nothing if the lock is not ours any more. A grant may have lain in a socket for a
+  /// while: if less than two thirds of its lease are left, extends it from now. Also extends a lock that was found,
+  /// if replicas must acknowledge it: WAIT covers only what its own connection wrote.
   template <class Link>
   [[nodiscard]] std::optional<Time> confirm(Link& link, Time lease_end, bool is_found) {
     const auto sent = Clock::now();
@@ -265,42 +266,42 @@ class Acquisition {
     return lease_from(sent, expire_);
   }
 
-  /// Comes after confirm(), so that the lease that is reported is the one that they have. Where they do
-  /// not have it in time, or the server cannot tell, gives the lock back and throws.
+  /// Waits for the replicas. Runs after confirm(), so that they have the lease that is reported. If they do not
+  /// acknowledge it in time, or the server cannot tell, gives the lock back and throws.
   template <class Link>
   void await_replicas(Link& link, Time lease_end) {
     const auto now = Clock::now();
     if (now >= lease_end) return;
     auto limit = replicas_.timeout;
     if (expire_ != without_end) limit = std::min(limit, left_until(lease_end - expire_ / 3, now));
-    limit = std::max(limit, milliseconds{1});  // 0 is for ever
+    limit = std::max(limit, milliseconds{1});  // WAIT 0 waits for ever
     const auto least = std::to_string(replicas_.min_acks);
     const auto timeout = std::to_string(limit.count());
     const auto command = Commands{}.add({"WAIT", least, timeout});
     const auto reply = link.exchange(command, late(link, limit)).front();
     if (is_passing_error(reply)) throw fault_of(reply);
     const bool counts = reply.kind == Reply::Kind::integer;
-    // Another server's replicas are not those of this one.
+    // If another server ran the SET, the replicas of this one do not count.
     const auto acks = link.asked_elsewhere ? 0 : reply.integer;
     if (counts && acks >= replicas_.min_acks) return;
     try {
       release(link, keys_, id_, signal_expire_);
       in_doubt_ = false;
-    } catch (const Fault&) {  // it stays in doubt, and what is reported is why it was given back
+    } catch (const Fault&) {  // it stays in doubt; report why it was given back
     }
     expect(reply, counts, "WAIT");
     throw Fault{errc::too_few_replicas, std::to_string(acks) + " of " + least +
                                             " replicas acknowledged it within " + timeout + " ms"};
   }
 
-  /// The slower clocks of servers before 6.0 let a client wait up to two seconds longer.
+  /// Returns how long the reply may take. Servers before 6.0 have slower clocks: up to two seconds more.
   template <class Link>
   [[nodiscard]] static milliseconds late(const Link& link, milliseconds wait) {
     return link.whole_seconds ? wait + milliseconds{2000} : wait;
   }
 
-  /// No slice is longer than a third of the lease: so a grant has two thirds left for certain, without
-  /// asking again. Where that would be polling, slices go up to a second, and confirm() asks.
+  /// Returns how long the next attempt waits: at most a third of the lease, so that a grant surely has two thirds
+  /// left without an extension. If a third would be polling, up to a second, and confirm() extends.
   [[nodiscard]] milliseconds next_slice(milliseconds held_for, Time now,
                                         bool cancelled_late) const {
     auto slice = std::min(longest_slice, std::max(shortest_cap, expire_ / 3));
@@ -316,7 +317,7 @@ class Acquisition {
   std::string expire_text_;
   std::string_view signal_expire_;
   Deadline deadline_;
-  bool tries_once_;  // the deadline was over before
+  bool tries_once_;  // the deadline was over at the start
   Replicas replicas_;
   Progress progress_ = Progress::none;
   bool contended_ = false;

@@ -14,15 +14,15 @@
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/options.hpp>
 
-/// The arguments of constructors, refused or put right before anything is done with them.
+/// Checks of constructor arguments: they are refused or corrected before any use.
 namespace redis_lock::detail {
 
-/// Throws std::invalid_argument, unless it is good.
+/// Throws std::invalid_argument unless `good`.
 inline void require(bool good, const char* complaint) {
   if (!good) throw std::invalid_argument(std::string("redis_lock: ") + complaint);
 }
 
-/// A time that can be added to any other.
+/// Limits a time so that it can be added to any other.
 [[nodiscard]] inline milliseconds limited(milliseconds time) {
   return std::min<milliseconds>(time, longest);
 }
@@ -113,7 +113,7 @@ inline void require(bool good, const char* complaint) {
           options.fencing ? options.fence_prefix + name : std::string{}};
 }
 
-/// The same with a hash tag, the name, unless there is one: so all of them are in one slot.
+/// Returns keys in one slot: if the lock's key has no hash tag, the name becomes the tag of all of them.
 [[nodiscard]] inline Keys keys_on_cluster(const std::string& name, const Options& options) {
   auto keys = keys_of(name, options);
   if (!hash_tag(keys.lock)) keys = keys_of('{' + name + '}', options);

@@ -9,18 +9,17 @@
 #include <redis_lock/error.hpp>
 #include <redis_lock/reply.hpp>
 
-/// What the error replies of Redis, Valkey, Sentinel and Cluster mean for an operation of the library: the one
-/// place that decides it.
+/// The one place that decides what error replies of Redis, Valkey, Sentinel and Cluster mean for an operation.
 namespace redis_lock::detail {
 
 enum class Decision {
   transient,   // retried like a lost connection, until retry_for is over
-  final,       // reported at once: the same question gets the same answer
+  final,       // reported at once: asking again gets the same reply
   credentials  // final, and reported as errc::authentication_failed
 };
 
-/// An error reply that begins with these words. Those of Redis 2.6 to 8, Valkey 7 to 8 and their Sentinels are here.
-/// An error that is not here is final.
+/// An error reply that begins with `words`: those of Redis 2.6 to 8, Valkey 7 to 8 and their Sentinels. An error that
+/// is not listed is final.
 struct KnownError {
   std::string_view words;
   Decision decision;
@@ -28,30 +27,30 @@ struct KnownError {
 
 // clang-format off
 inline constexpr std::array known_errors{
-    // The server is not ready yet, or is busy with something else. That ends by itself.
-    KnownError{"LOADING", Decision::transient},     // it reads its data after a start
-    KnownError{"BUSY", Decision::transient},        // it runs a slow script or a command of a module
+    // The server is not ready yet, or is busy. That ends by itself.
+    KnownError{"LOADING", Decision::transient},     // it loads its data after a start
+    KnownError{"BUSY", Decision::transient},        // it runs a slow script or a module's command
     KnownError{"ERR max number of clients", Decision::transient},
-    KnownError{"UNBLOCKED", Decision::transient},   // a blocked client, as the server became a replica
+    KnownError{"UNBLOCKED", Decision::transient},   // of a blocked client: the server became a replica
 
-    // A failover or a move of slots is under way: this server, or its successor, soon serves the keys.
-    KnownError{"READONLY", Decision::transient},    // it is a replica by now, or still
+    // A failover or a move of slots is under way: this server or its successor soon serves the keys.
+    KnownError{"READONLY", Decision::transient},    // the server is a replica, already or still
     KnownError{"MASTERDOWN", Decision::transient},  // a replica that has lost its master
     KnownError{"NOREPLICAS", Decision::transient},  // min-replicas-to-write, until replicas attach to a new master
     KnownError{"CLUSTERDOWN", Decision::transient},
-    KnownError{"TRYAGAIN", Decision::transient},    // the keys of one command are at two servers
+    KnownError{"TRYAGAIN", Decision::transient},    // the keys of one command are on two servers
     KnownError{"IDONTKNOW", Decision::transient},   // a Sentinel that has just started
 
-    // The server cannot save its data, and refuses all writes: SET, BLPOP, extensions and releases alike. That lasts
-    // until its disk has room again, as a rule for longer than retry_for, so its administrator is told at once. A
-    // renewal is tried again all the same, as it is after any error, until the lease is over.
+    // The server cannot save its data and refuses all writes: SET, BLPOP, extensions and releases. That lasts until
+    // its disk has room again, usually longer than retry_for, so the administrator must know at once. A renewal is
+    // still retried until the lease is over, as after any error.
     KnownError{"MISCONF", Decision::final},
 
-    // The server has no memory left. It comes free only by what others do. The release frees memory before it
-    // needs any, and an extension needs none: both run.
+    // The server has no memory left, which only other clients can change. The release frees memory before it needs
+    // any, and an extension needs none: both run.
     KnownError{"OOM", Decision::final},
 
-    // The server asks for other credentials than those of the Endpoint.
+    // The server requires other credentials than those of the Endpoint.
     KnownError{"NOAUTH", Decision::credentials},
     KnownError{"WRONGPASS", Decision::credentials},
     KnownError{"ERR operation not permitted", Decision::credentials},  // NOAUTH of Redis 2.6
@@ -60,26 +59,26 @@ inline constexpr std::array known_errors{
     KnownError{"ERR AUTH <password> called without any password configured", Decision::credentials},
     KnownError{"ERR Protocol error: unauthenticated", Decision::credentials},  // long commands before AUTH
 
-    // The server is set up in a way that refuses this client or this command.
+    // The server's configuration refuses this client or this command.
     KnownError{"DENIED", Decision::final},  // protected mode
-    KnownError{"NOPERM", Decision::final},  // the user lacks a right: the credentials are good
+    KnownError{"NOPERM", Decision::final},  // the user lacks a right; the credentials are good
     KnownError{"ERR unknown command", Decision::final},
     KnownError{"ERR unknown subcommand", Decision::final},
     KnownError{"NOPROTO", Decision::final},
 
-    // The program asks for what cannot be: the same command fails at any time.
+    // The program asks for the impossible: the same command fails at any time.
     KnownError{"WRONGTYPE", Decision::final},  // another program uses the key
     KnownError{"ERR Protocol error", Decision::final},
     KnownError{"EXECABORT", Decision::final},
     KnownError{"BUSYKEY", Decision::final},
-    KnownError{"NOSCRIPT", Decision::final},   // of EVALSHA: evaluate() repeats it as EVAL before that counts
+    KnownError{"NOSCRIPT", Decision::final},   // evaluate() first repeats EVALSHA as EVAL
 
-    // A cluster, where the Endpoint names a single server. A client of a cluster follows the first two.
+    // The Endpoint names a single server, which belongs to a cluster. A cluster client follows the first two.
     KnownError{"MOVED", Decision::final},
     KnownError{"ASK", Decision::final},
     KnownError{"CROSSSLOT", Decision::final},
 
-    // Answers to commands that only administrators, replicas and Sentinels send.
+    // Replies to commands that only administrators, replicas and Sentinels send.
     KnownError{"UNKILLABLE", Decision::final},
     KnownError{"NOTBUSY", Decision::final},
     KnownError{"NOMASTERLINK", Decision::final},
@@ -89,9 +88,9 @@ inline constexpr std::array known_errors{
 };
 // clang-format on
 
-/// The part of an error's text that begins with its code. Before Redis 7, an error inside a script comes wrapped, as
-/// in "ERR Error running script (call to f_<sha>): @user_script:3: @user_script: 3: -NOREPLICAS Not enough …". Since
-/// Redis 7 its code comes first, and the script is named behind it.
+/// Returns the part of an error's text that begins with its code. Before Redis 7, an error inside a script is
+/// wrapped: "ERR Error running script (call to f_<sha>): @user_script:3: @user_script: 3: -NOREPLICAS Not enough …".
+/// Since Redis 7 the code comes first, and the script is named behind it.
 [[nodiscard]] inline std::string_view without_wrapping(std::string_view text) {
   constexpr std::string_view place = "@user_script";
   const auto at = text.rfind(place);
@@ -111,7 +110,7 @@ inline constexpr std::array known_errors{
   return Decision::final;
 }
 
-/// Is it what a server says to a client before it hangs up on it, whatever the client had asked?
+/// Returns whether a server sends this error before it hangs up, whatever the client had asked.
 [[nodiscard]] inline bool is_parting(const Reply& reply) {
   if (!reply.is_error()) return false;
   for (const std::string_view words :
@@ -121,7 +120,7 @@ inline constexpr std::array known_errors{
   return false;
 }
 
-/// The fault that an error reply stands for.
+/// Returns the fault that an error reply stands for.
 [[nodiscard]] inline Fault fault_of(const Reply& error) {
   switch (decision_on(error.text)) {
     case Decision::transient: return {errc::server_error, error.text, Fault::Kind::passing};
@@ -140,8 +139,8 @@ inline constexpr std::array known_errors{
   return reply.is_error() && decision_on(reply.text) == Decision::transient;
 }
 
-/// Has a cluster moved a key away while a script ran? Repeated, the script finds its keys together again, or is told
-/// where they are; so this is transient for scripts that may run twice, and final for others.
+/// Returns whether a cluster moved a key away while a script ran. A repeated script finds its keys together again, or
+/// is redirected. So this is transient for scripts that may run twice, and final for others.
 [[nodiscard]] inline bool is_about_a_moved_key(const Reply& reply) {
   return reply.is_error() && reply.text.find("non local key") != std::string::npos;
 }

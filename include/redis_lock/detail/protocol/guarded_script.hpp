@@ -11,16 +11,16 @@
 
 namespace redis_lock::detail {
 
-/// A script that runs only while the lock is held under one id: the key of the lock comes last of KEYS,
-/// the id last of ARGV, and both are taken away before the script sees them. Goes as EVAL, as its
-/// digest is not known; the server compiles it once. Refers to its arguments: they must outlive it.
+/// A script that runs only while the lock is held under one id. The lock's key is the last of KEYS and the id the
+/// last of ARGV; both are removed before the script sees them. It is sent as EVAL, because its digest is not known;
+/// the server compiles it once. Refers to its arguments, which must outlive it.
 class GuardedScript {
  public:
   GuardedScript(std::string_view script, const std::vector<std::string>& keys,
                 const std::vector<std::string>& arguments, std::string_view lock,
                 std::string_view id)
       : text_(script), key_count_(std::to_string(keys.size() + 1)) {
-    // A #! line must stay the first; and the lines keep their numbers, for the server's messages.
+    // A #! line must stay first. No line is added: the line numbers in the server's messages stay right.
     text_.insert(script.substr(0, 2) == "#!" ? std::min(text_.find('\n'), text_.size() - 1) + 1 : 0,
                  condition);
     command_.add({"EVAL", text_, key_count_});
@@ -35,8 +35,8 @@ class GuardedScript {
   GuardedScript& operator=(GuardedScript&&) = delete;
   ~GuardedScript() = default;
 
-  /// What the script returned; nothing if the lock was not held under the id, and `lost` says why. Once the
-  /// script may have run, the Fault is one that no new connection mends: so it is not sent again.
+  /// Returns the script's result; nothing if the lock was not held under the id, and then sets `lost` to the reason.
+  /// Once the script may have run, throws a final Fault, so that the script is not sent again.
   template <class Link>
   [[nodiscard]] std::optional<Reply> run_once(Link& link, LossReason* lost = nullptr) const {
     link.make_sure();

@@ -14,7 +14,7 @@
 
 namespace redis_lock::detail {
 
-/// Commands that go out in one write. Refers to its arguments: they must outlive it.
+/// Commands for one write. Refers to its arguments, which must outlive it.
 class Commands {
  public:
   Commands() {
@@ -35,8 +35,8 @@ class Commands {
     return *this;
   }
 
-  /// The bytes on the wire. https://redis.io/docs/latest/develop/reference/protocol-spec/
-  /// Not by hiredis, whose formatting was measured at half of all instructions of lock and unlock.
+  /// Returns the bytes on the wire. https://redis.io/docs/latest/develop/reference/protocol-spec/
+  /// Replaces the formatting of hiredis, which was measured at half of all instructions of lock and unlock.
   [[nodiscard]] std::string encode() const {
     std::size_t most = size() * longest_header;
     for (const auto& argument : arguments_) most += argument.size() + longest_header + 2;
@@ -82,7 +82,7 @@ class Commands {
 using redis_lock::Reply;
 using Replies = std::vector<Reply>;
 
-/// The beginning of what an error says: which operation, on which name. Names may be any bytes.
+/// Returns the beginning of an error's text: the operation and the name. A name may have any bytes.
 [[nodiscard]] inline std::string describe(std::string_view operation, std::string_view name) {
   constexpr std::size_t most = 64;
   std::string text{"redis_lock: "};
@@ -96,12 +96,12 @@ using Replies = std::vector<Reply>;
   return {fault.code(), describe(operation, name) + fault.what()};
 }
 
-/// Throws what `reply` complains of.
+/// Throws the fault if `reply` is an error.
 inline void expect_no_error(const Reply& reply) {
   if (reply.is_error()) throw fault_of(reply);
 }
 
-/// Throws unless `reply` is of the kind that the command answers with.
+/// Throws if `reply` is an error, or not of the kind that the command replies with.
 inline void expect(const Reply& reply, bool is_of_the_kind, const char* command) {
   expect_no_error(reply);
   if (!is_of_the_kind) {

@@ -11,27 +11,27 @@
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/event.hpp>
 
-/// The keys and scripts of the wire protocol, and what the server's answers to them mean. No I/O of
-/// its own: a Link is anything with `Replies exchange(const Commands&)`, which sends all commands in
-/// one write and returns as many replies.
+/// The keys and scripts of the wire protocol, and what the server's replies to them mean. Has no I/O: a Link is
+/// anything with `Replies exchange(const Commands&)`, which sends all commands in one write and returns as many
+/// replies.
 namespace redis_lock::detail {
 
 /// The keys of one lock.
 struct Keys {
   std::string lock;     // string: the holder's id
-  std::string signal;   // list: one element, "the lock was just freed"
-  std::string fence{};  // string: the latest fencing token; empty where there are none
+  std::string signal;   // list: one element if the lock was just freed
+  std::string fence{};  // string: the latest fencing token; the name is empty without fencing
 };
 
 struct Script {
   std::string_view text;
-  std::string_view digest;     // SHA1 of text, by which EVALSHA knows it
+  std::string_view digest;     // SHA1 of text, for EVALSHA
   std::string_view key_count;  // how many of the operands are keys
   std::size_t operands;
 };
 
-// DEL comes first and there is no #! line: so the script still runs on a server that is out of memory
-// (a script's first write decides that, and DEL frees memory). https://redis.io/docs/latest/develop/programmability/eval-intro/
+// DEL is the first write and there is no #! line, so that the script runs if the server is out of memory: a script's
+// first write decides that, and DEL frees memory. https://redis.io/docs/latest/develop/programmability/eval-intro/
 inline constexpr Script release_script{R"(local id = redis.call('GET', KEYS[1])
 if id ~= ARGV[1] then return id and 1 or 3 end
 redis.call('DEL', KEYS[2])
@@ -41,7 +41,7 @@ redis.call('DEL', KEYS[1])
 return 0)",
                                        "8df502726fd58c7b87143fc8d59c3c042f837b83", "2", 4};
 
-// As the release, but its key stays for a while.
+// Releases the lock, but keeps its key for ARGV[3] milliseconds.
 inline constexpr Script keep_script{R"(local id = redis.call('GET', KEYS[1])
 if id ~= ARGV[1] then return id and 1 or 3 end
 redis.call('DEL', KEYS[2])
@@ -58,13 +58,13 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 0)",
                                       "c9700681f75ce9d469c35ca6beb7ebe39cc22ae9", "1", 3};
 
-// Writes a lock without expiry anew, as it is: so that this connection has written it.
+// Writes a lock without expiry again, unchanged, so that this connection has written it.
 inline constexpr Script rewrite_script{R"(if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
 redis.call('SET', KEYS[1], ARGV[1])
 return 0)",
                                        "c78f889a029f30cf29ae7c17d28dbd4819b7d3c7", "1", 2};
 
-// GET comes first: it refuses a key that is no lock before anything is written.
+// GET comes first: it refuses a key that is not a lock before anything is written.
 inline constexpr Script reset_script{R"(local held = redis.call('GET', KEYS[1])
 redis.call('DEL', KEYS[2])
 redis.call('LPUSH', KEYS[2], 1)
@@ -73,8 +73,8 @@ redis.call('DEL', KEYS[1])
 return held and 1 or 0)",
                                      "4bcc030ebcd03d00b606f07b8a624d30bdee2a7a", "2", 3};
 
-// Takes the lock and counts. What can fail comes before what cannot: INCR refuses a key that is no
-// counter, or a server that is out of memory, and then the lock is as it was.
+// Takes the lock and counts. INCR comes first, because only it can fail: it refuses a key that is not a counter, and
+// a server that is out of memory. The lock then is as it was.
 inline constexpr Script acquire_script{
     R"(if redis.call('EXISTS', KEYS[1]) == 1 then return false end
 local token = redis.call('INCR', KEYS[2])
@@ -86,15 +86,15 @@ end
 return token)",
     "5a52b7e34318fce290f227ab99399e1515ae27de", "2", 4};
 
-// Takes the lock in turn: behind a release whose answer is not known, only if its signal is still there. A waiter that
-// is blocked has taken the signal by then, and the lock is that waiter's.
+// Takes the lock in turn: behind a release whose reply is not known, only if its signal is still there. A blocked
+// waiter has taken the signal by then, and the lock is that waiter's.
 inline constexpr Script turn_script{
     R"(if redis.call('PTTL', KEYS[2]) < 0 then return false end
 if ARGV[2] == '' then return redis.call('SET', KEYS[1], ARGV[1], 'NX') end
 return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]))",
     "ddef7a8e8ae148ba164e4895d0d94885f2fa2540", "2", 4};
 
-// Takes the lock in turn, and counts.
+// Takes the lock and counts, only if the signal of the release is still there.
 inline constexpr Script acquire_turn_script{
     R"(if redis.call('EXISTS', KEYS[1]) == 1 or redis.call('PTTL', KEYS[3]) < 0 then return false end
 local token = redis.call('INCR', KEYS[2])
@@ -121,7 +121,7 @@ inline void add_call(Commands& commands, const ScriptCall& call, bool by_digest)
   for (std::size_t i = 0; i < script.operands; ++i) commands.append(call.operands[i]);
 }
 
-/// Runs once more, in one write as EVAL, those of the calls whose script the server did not know.
+/// Runs again the calls whose script the server did not know, in one write as EVAL.
 template <class Link>
 void repeat_unknown(Link& link, const std::vector<ScriptCall>& calls, Replies& replies) {
   Commands unknown;
@@ -136,7 +136,7 @@ void repeat_unknown(Link& link, const std::vector<ScriptCall>& calls, Replies& r
   }
 }
 
-/// Runs all calls in one write as EVALSHA, and what the server does not know yet in one more as EVAL.
+/// Runs all calls in one write as EVALSHA, and those whose script is not known in one more as EVAL.
 template <class Link>
 [[nodiscard]] Replies evaluate(Link& link, const std::vector<ScriptCall>& calls) {
   Commands commands;
@@ -162,7 +162,7 @@ template <class Link>
   return std::move(link.exchange(command).front());
 }
 
-/// The answer of a script that may be repeated where a cluster has moved a key away under it.
+/// Returns a script's integer. If a cluster moved a key away, throws a transient Fault: the script may run again.
 [[nodiscard]] inline long long integer_of_repeatable(const Reply& reply, const char* script) {
   if (is_about_a_moved_key(reply)) {
     throw Fault{errc::server_error, reply.text, Fault::Kind::passing};
@@ -170,15 +170,15 @@ template <class Link>
   return integer_of(reply, script);
 }
 
-/// What the scripts answer that look at the id first.
+/// Results of the scripts that check the id first.
 enum class Extension {
-  extended,  // or freed
+  extended,  // or freed: the key had our id
   not_ours,  // the key has another id
   not_expirable,
   gone  // there is no key
 };
 
-/// Is it certain that the lock is not held under the id?
+/// Returns whether the lock is certainly not held under the id.
 [[nodiscard]] constexpr bool is_lost(Extension extension) noexcept {
   return extension == Extension::not_ours || extension == Extension::gone;
 }
@@ -195,7 +195,7 @@ enum class Extension {
   }
 }
 
-/// The lock stays for `kept_for` milliseconds, under the id of who held it, unless that is empty.
+/// Makes the call of a release. Unless `kept_for` is empty, the lock stays under its id for that many milliseconds.
 [[nodiscard]] inline ScriptCall release_call(const Keys& keys, std::string_view id,
                                              std::string_view signal_expire,
                                              std::string_view kept_for = {}) {
@@ -203,7 +203,7 @@ enum class Extension {
   return {&script, {keys.lock, keys.signal, id, signal_expire, kept_for}};
 }
 
-/// Frees the lock if it is held under `id`, and signals. `extended` means that it was.
+/// Frees the lock if it is held under `id`, and signals. Returns `extended` if it was held.
 template <class Link>
 [[nodiscard]] Extension release_or_say(Link& link, const Keys& keys, std::string_view id,
                                        std::string_view signal_expire,
@@ -212,7 +212,7 @@ template <class Link>
   return extension_of(integer_of_repeatable(replies.front(), "the release script"));
 }
 
-/// Frees the lock if it is held under `id`, and signals; says whether it was.
+/// Frees the lock if it is held under `id`, and signals. Returns whether it was held.
 template <class Link>
 bool release(Link& link, const Keys& keys, std::string_view id, std::string_view signal_expire) {
   return release_or_say(link, keys, id, signal_expire) == Extension::extended;
@@ -234,13 +234,13 @@ template <class Link>
   return extension_of(evaluate(link, {extend_call(key, id, expire)}).front());
 }
 
-/// As extend(), for a lock without expiry.
+/// Writes a lock without expiry again, if it is held under `id`.
 template <class Link>
 [[nodiscard]] Extension rewrite(Link& link, const std::string& key, std::string_view id) {
   return extension_of(evaluate(link, {{&rewrite_script, {key, id, {}, {}}}}).front());
 }
 
-/// Frees the lock whoever holds it, and signals; says whether it was held.
+/// Frees the lock, whatever its holder, and signals. Returns whether it was held.
 template <class Link>
 bool reset(Link& link, const Keys& keys, std::string_view signal_expire) {
   const auto replies =
@@ -248,7 +248,7 @@ bool reset(Link& link, const Keys& keys, std::string_view signal_expire) {
   return integer_of_repeatable(replies.front(), "the reset script") == 1;
 }
 
-/// Runs the reset script for all of these locks. was_held() reads the replies.
+/// Runs the reset script for all `locks`. was_held() reads the replies.
 template <class Link>
 [[nodiscard]] Replies reset_each(Link& link, const std::vector<Keys>& locks,
                                  std::string_view signal_expire) {
@@ -259,7 +259,7 @@ template <class Link>
   return evaluate(link, calls);
 }
 
-/// What the reset script says of a key that may be no lock: is it one, and was it held?
+/// Reads the reset script's reply for a key that may not be a lock: returns whether it is a lock that was held.
 [[nodiscard]] inline bool was_held(const Reply& reply) {
   // Inside a script, old servers wrap the code of an error in a text of their own.
   if (reply.is_error() && reply.text.find("WRONGTYPE") != std::string::npos) return false;
@@ -267,11 +267,11 @@ template <class Link>
 }
 
 struct Scanned {
-  std::string next;  // cursor, "0" at the end
+  std::string next;  // cursor of the next scan, "0" at the end
   std::vector<std::string> keys;
 };
 
-/// The next few keys that begin with `prefix`.
+/// Returns the next few keys that begin with `prefix`.
 template <class Link>
 [[nodiscard]] Scanned scan(Link& link, std::string_view prefix, std::string_view cursor) {
   std::string pattern;
@@ -290,7 +290,7 @@ template <class Link>
   return scanned;
 }
 
-/// The id of the holder.
+/// Returns the id of the holder; nothing if the lock is free.
 template <class Link>
 [[nodiscard]] std::optional<std::string> owner(Link& link, const std::string& key) {
   return string_of(ask(link, Commands{}.add({"GET", key})), "GET");

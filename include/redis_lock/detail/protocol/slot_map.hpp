@@ -15,15 +15,14 @@
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/endpoint.hpp>
 
-/// How a Redis Cluster shares keys out among its servers. No I/O.
+/// How a Redis Cluster distributes keys over its servers. No I/O.
 /// https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 namespace redis_lock::detail {
 
 using Slot = std::uint16_t;
 inline constexpr std::size_t slot_count = 16384;
 
-/// The part of a key that alone decides on its slot: between the first '{' and the next '}', if
-/// there is anything between them.
+/// Returns the part of a key that alone decides its slot: between the first '{' and the next '}', if not empty.
 [[nodiscard]] inline std::optional<std::string_view> hash_tag(std::string_view key) {
   const auto open = key.find('{');
   if (open == key.npos) return std::nullopt;
@@ -32,7 +31,7 @@ inline constexpr std::size_t slot_count = 16384;
   return key.substr(open + 1, close - open - 1);
 }
 
-/// CRC16/XMODEM of the key or its hash tag.
+/// Returns the slot: CRC16/XMODEM of the key or its hash tag.
 [[nodiscard]] inline Slot slot_of(std::string_view key) {
   unsigned crc = 0;
   for (const char c : hash_tag(key).value_or(key)) {
@@ -42,9 +41,9 @@ inline constexpr std::size_t slot_count = 16384;
   return static_cast<Slot>(crc % slot_count);
 }
 
-/// The place where one server says that another one is: the host and port of MOVED, ASK and CLUSTER SLOTS. Servers leave
-/// the host out, or say '?', if they do not know how clients see it: then it is the host that was asked. Address{} stands
-/// for an unknown place, and port 0 makes it one: that server does not listen, or not yet.
+/// Returns the address that one server gives for another in MOVED, ASK and CLUSTER SLOTS. If a server does not know
+/// how clients see the host, it leaves the host out or says '?': the host is then that of `asked`. Address{} stands
+/// for an unknown place. Port 0 means unknown, too: that server does not listen, or not yet.
 [[nodiscard]] inline Address told_address(std::string_view host, std::uint16_t port,
                                           const Address& asked) {
   if (port == 0) return {};
@@ -52,13 +51,13 @@ inline constexpr std::size_t slot_count = 16384;
   return {is_told ? std::string(host) : asked.host, port};
 }
 
-/// Reads a host and a port, as the answer to `command`. Throws Fault if there is no port.
+/// Reads a host and a port from the reply to `command`. Throws Fault if there is no port.
 [[nodiscard]] inline Address address_of(const std::vector<Reply>& parts, const Address& asked,
                                         const char* command) {
   constexpr int highest = std::numeric_limits<std::uint16_t>::max();
   long long port = -1;
   if (parts.size() >= 2) {
-    const auto& text = parts[1].text;  // or an integer
+    const auto& text = parts[1].text;  // empty if the port is an integer
     if (parts[1].kind == Reply::Kind::integer) port = parts[1].integer;
     std::from_chars(text.data(), text.data() + text.size(), port);
   }
@@ -69,8 +68,8 @@ inline constexpr std::size_t slot_count = 16384;
   return told_address(parts[0].text, static_cast<std::uint16_t>(port), asked);
 }
 
-/// Reads an entry of CLUSTER SLOTS. Servers that are to give host names, and have none, say '?': behind the node's id
-/// stands its IP address, unless the node is the one that was asked.
+/// Reads an entry of CLUSTER SLOTS. A server that must give host names, and has none, says '?'. The node's IP address
+/// then stands behind its id, unless the node is `asked`.
 [[nodiscard]] inline Address node_address(const std::vector<Reply>& parts, const Address& asked) {
   auto address = address_of(parts, asked, "CLUSTER SLOTS");
   if (parts[0].text != "?" || parts.size() < 4 || address == Address{}) return address;
@@ -82,14 +81,14 @@ inline constexpr std::size_t slot_count = 16384;
   return address;
 }
 
-/// What a server says of a key that it does not have: "MOVED 3999 127.0.0.1:6381", or ASK.
+/// A redirect, the reply for a key that the server does not have: "MOVED 3999 127.0.0.1:6381", or ASK.
 struct Redirection {
   Slot slot;
   Address server;             // as told_address() reads it
-  bool host_is_known = true;  // false: the server said '?', and the host that was asked is a guess
+  bool host_is_known = true;  // false: the server said '?', and the host of `asked` is a guess
 };
 
-/// Reads an error reply of `asked`.
+/// Reads the redirect from an error reply of `asked`. Returns nothing if it is none.
 [[nodiscard]] inline std::optional<Redirection> redirection_of(const Reply& reply,
                                                                const Address& asked) {
   const std::string_view text = reply.text;
@@ -111,13 +110,13 @@ struct Redirection {
   return Redirection{static_cast<Slot>(slot), told_address(host, port, asked), host != "?"};
 }
 
-/// Which server has which slots.
+/// The master of each slot.
 class SlotMap {
  public:
   SlotMap() = default;
 
-  /// Reads what `asked` answers to CLUSTER SLOTS. Leaves servers out that have no port. Throws Fault if it is not of its
-  /// kind.
+  /// Reads the reply of `asked` to CLUSTER SLOTS. Leaves out servers without a port. Throws Fault if the reply is of
+  /// another kind.
   SlotMap(const Reply& slots, const Address& asked) : owners_(slot_count, nobody) {
     expect(slots, slots.kind == Reply::Kind::array, "CLUSTER SLOTS");
     for (const auto& range : slots.elements) {
@@ -134,14 +133,15 @@ class SlotMap {
     }
   }
 
-  /// The master that has this slot, if that is known.
+  /// Returns the master that has this slot, if that is known.
   [[nodiscard]] std::optional<Address> owner(Slot slot) const {
     if (owners_.empty() || owners_[slot] == nobody) return std::nullopt;
     return servers_[owners_[slot]];
   }
 
-  /// The server that `asked` means. If it does not know the host, that is the only other server with this port, if there
-  /// is one. Address{}: it is unknown, and so it is if it would be `asked` itself, which has just refused.
+  /// Returns the server that a redirect of `asked` means. If its host is not known, that is the only other server
+  /// with this port, if there is exactly one. Address{}: unknown, also if it would be `asked`, which has just
+  /// refused.
   [[nodiscard]] Address target(const Redirection& to, const Address& asked) const {
     const auto fits = [&](const Address& known) {
       return known.port == to.server.port && known != asked;
@@ -151,12 +151,12 @@ class SlotMap {
     return to.server == asked ? Address{} : to.server;
   }
 
-  /// Notes that the slot is at this server. Address{}: its owner is not known any more.
+  /// Records that the slot is at `to`. Address{}: its owner is not known any more.
   void move(Slot slot, const Address& to) {
     if (!owners_.empty()) owners_[slot] = to == Address{} ? nobody : index_of(to);
   }
 
-  /// Do both say the same of each slot?
+  /// Compares what both maps say of each slot.
   friend bool operator==(const SlotMap& a, const SlotMap& b) {
     if (a.owners_.size() != b.owners_.size()) return false;
     for (std::size_t slot = 0; slot < a.owners_.size(); ++slot) {
@@ -168,10 +168,10 @@ class SlotMap {
     return true;
   }
 
-  /// Masters and replicas.
+  /// Returns masters and replicas.
   [[nodiscard]] const std::vector<Address>& servers() const noexcept { return servers_; }
 
-  /// For each master, one slot that it has.
+  /// Returns one slot of each master.
   [[nodiscard]] std::vector<Slot> one_slot_of_each() const {
     std::vector<Slot> slots;
     std::vector<bool> seen(servers_.size());
@@ -201,7 +201,7 @@ class SlotMap {
     return static_cast<Index>(servers_.size() - 1);
   }
 
-  std::vector<Index> owners_;  // of each slot; empty as long as nothing is known
+  std::vector<Index> owners_;  // of each slot, an index of servers_; empty while nothing is known
   std::vector<Address> servers_;
 };
 

@@ -23,7 +23,7 @@ namespace redis_lock {
 
 namespace detail {
 
-/// What Endpoint::parse() throws. Its reason alone quotes nothing of the URI.
+/// The exception of Endpoint::parse(). reason() quotes nothing of the URI.
 class MalformedUri : public std::invalid_argument {
  public:
   MalformedUri(const std::string& quoted, std::string reason)
@@ -35,7 +35,7 @@ class MalformedUri : public std::invalid_argument {
   std::string reason_;
 };
 
-/// Reads one URI into an Endpoint.
+/// A parser of one URI into an Endpoint.
 class UriParser {
  public:
   explicit UriParser(std::string_view uri) : uri_(uri) {}
@@ -96,14 +96,14 @@ class UriParser {
   }
 
  private:
-  /// `reason` must not quote the URI.
+  /// Throws MalformedUri. `reason` must not quote the URI.
   [[noreturn]] void fail(const std::string& reason) const {
     throw MalformedUri{without_secrets(), reason};
   }
 
-  /// The scheme, and the hosts and path that stand behind the last '@'. What stands before it may hold a password; so may a
-  /// parameter, and, if the host was forgotten, whatever follows the first ':'. A text without a scheme may be a password
-  /// and nothing else.
+  /// Returns the scheme, and the hosts and path behind the last '@'. The text before it may hold a password. So may a
+  /// parameter and, if the host was forgotten, whatever follows the first ':'. A text without a scheme may be a
+  /// password and nothing else.
   [[nodiscard]] std::string without_secrets() const {
     const auto scheme = uri_.find_first_not_of("abcdefghijklmnopqrstuvwxyz+");
     if (scheme == std::string_view::npos || uri_.substr(scheme, 3) != "://") return "***";
@@ -112,7 +112,7 @@ class UriParser {
     const auto at = shown.rfind('@');
     const bool has_user = at != std::string_view::npos;
     if (has_user) {
-      if (at > shown.find('?')) return quoted + "***";  // in a password, or in a parameter
+      if (at > shown.find('?')) return quoted + "***";  // in a password or a parameter
       quoted += "***@";
       shown.remove_prefix(at + 1);
     }
@@ -206,7 +206,7 @@ class UriParser {
       auto name = value;
       value = split_off(name, '=');
       query = others;
-      // What is not known is not quoted: it may be the tail of a password that contains a '?'.
+      // An unknown parameter is not quoted: it may be the tail of a password that contains a '?'.
       if (!read_parameter(name, value, over_unix_socket))
         fail("unknown parameter: number " + std::to_string(place) + " behind the '?'");
       if (std::find(known.begin(), known.end(), name) != known.end())
