@@ -28,7 +28,7 @@
 
 namespace redis_lock::detail {
 
-/// A socket of the library's own, from its creation on closed by exec().
+/// A socket that the library owns, and that exec() closes from its creation on.
 class Socket {
  public:
   explicit Socket(int family) : descriptor_(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
@@ -43,7 +43,7 @@ class Socket {
   Socket& operator=(const Socket&) = delete;
   Socket& operator=(Socket&&) = delete;
 
-  /// Blocks until it is connected. Throws Fault: it cannot be, or not before `deadline`.
+  /// Connects, and blocks meanwhile. Throws Fault if that fails, or is not done before `deadline`.
   void connect(const SocketAddress& to, Time deadline) const {
     const int flags = ::fcntl(descriptor_, F_GETFL);
     ::fcntl(descriptor_, F_SETFL, flags | O_NONBLOCK);
@@ -59,7 +59,7 @@ class Socket {
     ::fcntl(descriptor_, F_SETFL, flags);
   }
 
-  /// Hands it over to hiredis.
+  /// Hands the socket over to hiredis.
   [[nodiscard]] Context release(const Endpoint& endpoint) {
     const auto timeout = to_timeval(endpoint.command_timeout);
     ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
@@ -93,8 +93,8 @@ class Socket {
   return address;
 }
 
-/// Opens a connection, over TCP or a Unix socket: to the first address of the host that takes it. Blocks until
-/// `deadline`; no address that does not answer takes the time of the others. Throws Fault.
+/// Opens a connection over TCP or a Unix socket, to the first address of the host that accepts it. Blocks until
+/// `deadline` at most. An address that does not answer does not use up the time of the others. Throws Fault.
 [[nodiscard]] inline Context open_context(const Endpoint& endpoint, Resolver& resolver,
                                           Time deadline) {
   const auto addresses = endpoint.unix_socket.empty()

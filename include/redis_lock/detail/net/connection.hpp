@@ -24,11 +24,11 @@
 
 namespace redis_lock::detail {
 
-/// What to do about the replies of one server of a cluster that tell of another one.
+/// An interface that handles the replies of a cluster's server which redirect to another server.
 class Redirector {
  public:
-  /// Says whether any of the replies are another server's now. `independent`: one that is not to be had
-  /// is of kind `other`, so that the rest are not lost with it.
+  /// Follows redirects. Returns whether any of the replies are another server's now. If that server
+  /// fails, throws; but if `independent`, only this reply is lost: it gets the kind `other`.
   virtual bool redirect(const Address& asked, const Commands& commands, Replies& replies,
                         Time deadline, bool independent) = 0;
 
@@ -36,14 +36,14 @@ class Redirector {
   ~Redirector() = default;
 };
 
-/// One connection to Redis: commands in, their replies out. After a fault it owes replies that nobody
-/// will read, so it is not usable() any more. For one thread at a time.
+/// One connection to Redis: commands in, their replies out. After a fault it owes replies that no thread will read,
+/// so it is not usable() any more. For one thread at a time.
 class Connection {
  public:
   enum class Greeting { now, with_first_commands };
 
-  /// Connects and, unless that is left to the caller, authenticates and selects the database. Blocks
-  /// up to connect_timeout, but not past `deadline`, and then up to command_timeout; over TLS up to twice.
+  /// Connects. With Greeting::now also authenticates and selects the database. Blocks up to connect_timeout, but not
+  /// past `deadline`, and then up to command_timeout; over TLS up to twice command_timeout.
   Connection(const Endpoint& endpoint, Resolver& resolver, Time deadline,
              Greeting greeting = Greeting::now)
       : command_timeout_(endpoint.command_timeout) {
@@ -57,7 +57,7 @@ class Connection {
     if (greeting == Greeting::now) greet(endpoint, deadline);
   }
 
-  /// Works over somebody else's connection, which is never closed or reconnected.
+  /// Works over a borrowed connection, which is never closed or reconnected.
   explicit Connection(redisContext* borrowed) : context_(borrowed) {
     if (context_->err) {
       throw Fault{errc::connection_failed,
@@ -88,8 +88,8 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
   Connection& operator=(Connection&&) = delete;
 
-  /// Sends all commands in one write and reads their replies, which are due within command_timeout
-  /// after the time that the server was asked to wait. Throws Fault; error replies are returned.
+  /// Sends all commands in one write and reads their replies. They are due command_timeout after `wait`, the time
+  /// that the server was asked to wait. Throws Fault; error replies are returned.
   [[nodiscard]] Replies exchange(const Commands& commands,
                                  milliseconds wait = milliseconds::zero()) {
     const bool may_wait = wait > milliseconds::zero();
@@ -98,8 +98,8 @@ class Connection {
     return exchange_within(commands, command_timeout_ + wait, true, wait + milliseconds{1});
   }
 
-  /// Sends all commands in one write and reads their replies, which are due within `limit` at all events. The server
-  /// is nudged after the time `nudge_after`, if it has not answered.
+  /// Sends all commands in one write and reads their replies, which are due within `limit` in any case. If the server
+  /// has not replied after `nudge_after`, nudges it.
   [[nodiscard]] Replies exchange_within(const Commands& commands, milliseconds limit,
                                         bool may_wait = true,
                                         std::optional<milliseconds> nudge_after = {}) {
@@ -124,13 +124,13 @@ class Connection {
     return replies;
   }
 
-  /// As exchange(), but its replies are due by `deadline` at all events.
+  /// Sends all commands in one write and reads their replies within command_timeout, but not past `deadline`.
   [[nodiscard]] Replies exchange_by(const Commands& commands, Time deadline) {
     const auto left = left_until(deadline, Time::clock::now());
     return exchange_within(commands, std::min(command_timeout_, left));
   }
 
-  /// Before a command that must not be sent twice: finds out what can be known to be wrong without it.
+  /// Finds failures that can be known before a command that must not be sent twice. Throws Fault.
   void make_sure() {
     if (has_deferred()) settle_deferred(command_timeout_);
     if (owned_ && stale()) {
@@ -139,7 +139,7 @@ class Connection {
     }
   }
 
-  /// Sends a call, and leaves its reply to be read with the next exchange.
+  /// Sends a call. The next exchange reads its reply.
   void defer(std::unique_ptr<OwedReply> reply) {
     deferred_.push_back(std::move(reply));
     Commands commands;
@@ -151,7 +151,7 @@ class Connection {
   [[nodiscard]] bool has_deferred() const noexcept { return !deferred_.empty(); }
   [[nodiscard]] bool may_defer() const noexcept { return deferred_.size() < most_deferred; }
   void settle_deferred(milliseconds limit) { (void)exchange_within(Commands{}, limit); }
-  /// What was sent on a connection that failed before it was answered, or was refused for now.
+  /// Returns the calls that a failed connection has not answered, and those that were refused for now.
   [[nodiscard]] OwedReplies take_deferred() {
     auto all = std::exchange(refused_, {});
     if (all.empty()) return std::exchange(deferred_, {});
@@ -160,30 +160,30 @@ class Connection {
     return all;
   }
 
-  /// Says that it leads to this server, one of several.
+  /// Records that the connection leads to `server`, one of several.
   void belong_to(Address server, Redirector* redirector) {
     server_ = std::move(server);
     redirector_ = redirector;
   }
   [[nodiscard]] const Address& server() const noexcept { return server_; }
 
-  /// Did replies come on a borrowed context that its owner had asked for? Then it is of no use to the owner any more.
+  /// Returns whether the owner cannot use a borrowed context any more: replies to the owner came on it.
   [[nodiscard]] bool is_out_of_step() const noexcept { return is_out_of_step_; }
 
-  /// May it be used for another operation?
+  /// Returns whether another operation may use the connection.
   [[nodiscard]] bool usable() const noexcept {
     return !is_out_of_step_ && !owes_replies_ && refused_.empty() && context_->err == 0 &&
            !has_more(*context_);
   }
   [[nodiscard]] bool stale() const noexcept { return is_stale(*context_); }
-  /// Has the server done what it was asked on it since the last call of expect_answer()?
+  /// Returns whether the server has done what it was asked since the last call of expect_answer().
   [[nodiscard]] bool answered() const noexcept { return answered_; }
   void expect_answer() noexcept {
     answered_ = false;
     progress = Progress::none;
   }
 
-  /// Lets another thread end what this connection waits for. A borrowed one notices between two waits.
+  /// Lets another thread end what this connection waits for. A borrowed connection notices between two waits.
   void set_cancellation(Cancellation* cancellation) {
     if (owned_ && cancellation_) cancellation_->watch(-1);
     cancellation_ = cancellation;
@@ -192,7 +192,7 @@ class Connection {
   [[nodiscard]] bool cancelled() const noexcept {
     return cancellation_ && cancellation_->requested();
   }
-  /// Must cancellation, to be noticed, wait for the server's answer?
+  /// Returns whether a cancellation is noticed only when the server replies.
   [[nodiscard]] bool cancelled_late() const noexcept { return cancellation_ && !owned_; }
   void pause(milliseconds time) const {
     if (cancellation_) {
@@ -202,17 +202,17 @@ class Connection {
     }
   }
 
-  /// For a Line, which reads without waiting. Whoever uses it does not use exchange() any more.
+  /// Returns the context, for a Line, which reads without waiting. Do not call exchange() any more afterwards.
   [[nodiscard]] redisContext& context() noexcept { return *context_; }
 
-  /// Has the server refused a fractional BLPOP timeout, as those before Redis 6.0 do?
+  /// True once the server has refused a fractional BLPOP timeout, as servers before Redis 6.0 do.
   bool whole_seconds = false;
 
-  /// Has another server of the cluster answered for this one, which is handing keys over to it?
+  /// True once another server of the cluster has replied for this one, which is handing keys over to it.
   bool asked_elsewhere = false;
-  /// How far the operation that uses it has got since expect_answer(), as it says itself when it fails.
+  /// How far the current operation has got since expect_answer(). The operation sets it when it fails.
   Progress progress = Progress::none;
-  /// Is a reply of worth to its reader without the others?
+  /// True if each reply is useful to its reader without the others.
   bool independent_replies = false;
 
  private:
@@ -242,16 +242,16 @@ class Connection {
     }
   }
 
-  /// A text that no reply to the owner of a borrowed context has.
+  /// Returns a text that no reply to the owner of a borrowed context has.
   [[nodiscard]] static std::string fresh_marker(Time now) {
     const auto ticks = static_cast<std::uint64_t>(now.time_since_epoch().count());
     return "redis_lock:" + std::to_string(mix(ticks)) + std::to_string(mix(~ticks));
   }
 
-  /// Makes sure that the replies to come on a borrowed context are those of the library: before the first commands of an
-  /// operation stands an ECHO, which must come back in its place. Within MULTI nothing has run, and never will once the
-  /// connection is shut down. Where replies to its owner come first, reads on until nothing is owed any more, so that
-  /// what has run can be undone.
+  /// Makes sure that the next replies on a borrowed context are the library's. An ECHO stands before the first
+  /// commands of an operation, and must come back in its place. Inside MULTI nothing has run, and nothing will once
+  /// the connection is shut down. If replies to the owner come first, reads on until nothing is owed, so that what
+  /// has run can be undone.
   void find_marker(const std::string& marker, std::size_t count, Time deadline) {
     const auto first = receive(*context_, deadline, false);
     if (first.kind == Reply::Kind::string && first.text == marker) {
@@ -273,7 +273,7 @@ class Connection {
     throw Fault{errc::protocol_error, "the borrowed context has replies of its owner under way"};
   }
 
-  /// The first reply may be that of a command which blocks.
+  /// Reads replies. The first may be that of a command which blocks.
   [[nodiscard]] Replies receive_all(std::size_t count, Time deadline, bool may_wait,
                                     Nudge nudge = {}) {
     Replies replies;
@@ -324,17 +324,17 @@ class Connection {
   Context owned_;
   redisContext* context_ = nullptr;
   std::array<timeval, 2> timeouts_{};
-  OwedReplies deferred_, refused_;
+  OwedReplies deferred_, refused_;  // replies to come; refused for now
   Address server_;
   Redirector* redirector_ = nullptr;
-  bool has_sent_script_ = false;  // the first time as text: what comes next finds the lock free
+  bool has_sent_script_ = false;  // the first goes as EVAL: what follows finds the lock free
   Cancellation* cancellation_ = nullptr;
   bool owes_replies_ = false;
-  bool is_in_step_ = false, is_out_of_step_ = false;  // a borrowed context
+  bool is_in_step_ = false, is_out_of_step_ = false;  // of a borrowed context
   bool answered_ = false;
 };
 
-/// A connection all of whose replies are due by one time.
+/// A connection whose replies are all due by `limit`.
 struct LimitedLink {
   Connection& connection;
   Time limit;
@@ -343,8 +343,8 @@ struct LimitedLink {
   }
 };
 
-/// What makes a new connection one of this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. `database` is the
-/// text that the commands refer to.
+/// Returns the commands that begin a connection to this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. They
+/// refer to the text `database`.
 [[nodiscard]] inline Commands greeting(const Endpoint& endpoint, const std::string& database) {
   Commands commands;
   if (!endpoint.username.empty()) {
@@ -357,7 +357,7 @@ struct LimitedLink {
   return commands;
 }
 
-/// Servers quote the arguments of a command that they do not know.
+/// Removes secrets from an error: servers quote the arguments of a command that they do not know.
 [[nodiscard]] inline std::string without_secrets(std::string text, const Endpoint& endpoint) {
   for (const auto& secret : {endpoint.password, endpoint.username}) {
     if (secret.empty()) continue;

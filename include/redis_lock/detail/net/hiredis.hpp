@@ -43,9 +43,9 @@ struct ReplyFreer {
 };
 using HiredisReply = std::unique_ptr<redisReply, ReplyFreer>;
 
-/// hiredis writes without MSG_NOSIGNAL: to a connection that the peer has closed, that raises SIGPIPE,
-/// on the writing thread. Blocks the signal there for the time of a write; the mask is put back as it
-/// was, and the handlers of the application never see anything.
+/// A block of SIGPIPE on this thread for the time of a write. hiredis writes without MSG_NOSIGNAL, so a write to a
+/// connection that the peer has closed raises the signal. The mask is put back as it was, and no handler of the
+/// application is called.
 class SigpipeBlock {
  public:
   SigpipeBlock() {
@@ -64,7 +64,7 @@ class SigpipeBlock {
   SigpipeBlock& operator=(const SigpipeBlock&) = delete;
   SigpipeBlock& operator=(SigpipeBlock&&) = delete;
 
-  /// To be called after a write that failed: takes back the signal it raised.
+  /// Takes back the signal that a write raised. Call it after a write that failed.
   void take_back() const {
     if (was_pending_) return;
     const timespec at_once{};
@@ -88,7 +88,7 @@ class SigpipeBlock {
   return value;
 }
 
-/// The fault behind a hiredis call that failed. `error` is the errno it left.
+/// Returns the fault behind a hiredis call that failed. `error` is the errno after the call.
 [[nodiscard]] inline Fault fault_of(const redisContext& context, int error) {
   const std::string text = context.errstr;
   switch (context.err) {
@@ -104,8 +104,8 @@ class SigpipeBlock {
   return {errc::connection_failed, text, Fault::Kind::passing};
 }
 
-/// The fault behind something that TLS could not go on with. What the other end refuses, our certificate
-/// for one, it will refuse again.
+/// Returns the fault behind an error of TLS. It is final if the other end refuses something, such as our certificate:
+/// it will refuse that again.
 [[nodiscard]] inline Fault fault_of(const OpensslError& error) {
   if (error.hung_up) {
     return {errc::connection_failed, "TLS: the server closed the connection", Fault::Kind::passing};
@@ -116,7 +116,7 @@ class SigpipeBlock {
   return {errc::connection_failed, "TLS: refused by the server: " + error.text};
 }
 
-/// Does hiredis read and write on the bare socket? Otherwise through TLS.
+/// Returns whether hiredis reads and writes on the bare socket; otherwise it uses TLS.
 [[nodiscard]] inline bool is_plain(const redisContext& context) {
 #if HIREDIS_MAJOR >= 1
   return context.privctx == nullptr;
@@ -126,7 +126,7 @@ class SigpipeBlock {
 #endif
 }
 
-/// Waits until one can go on with a connection (true), or until `time` (false).
+/// Waits until the socket is ready for `events` (true), or until `time` (false).
 [[nodiscard]] inline bool is_ready(int descriptor, short events, Time time) {
   for (;;) {
     const auto left = left_until(time, Time::clock::now());
@@ -137,7 +137,7 @@ class SigpipeBlock {
   }
 }
 
-/// Waits until one can go on with a connection, or throws timed_out at the deadline.
+/// Waits until the connection is ready for `events`. Throws timed_out at the deadline.
 inline void wait_for(const redisContext& context, short events, Time deadline,
                      const char* complaint = "no answer within the timeout") {
   if (!is_ready(context.fd, events, deadline)) {
@@ -145,7 +145,7 @@ inline void wait_for(const redisContext& context, short events, Time deadline,
   }
 }
 
-/// Lets hiredis write, or read where that may write, as with TLS.
+/// Calls hiredis to write, or to read if reading may write, as with TLS.
 template <class Call>
 void call_hiredis(redisContext& context, const Call& call) {
   const SigpipeBlock sigpipe;
@@ -172,7 +172,7 @@ inline void send_through_hiredis(redisContext& context, const std::string& bytes
   }
 }
 
-/// Sends the bytes on a plain socket of ours. MSG_NOSIGNAL spares the two system calls of SigpipeBlock.
+/// Sends the bytes on a plain socket of the library. MSG_NOSIGNAL saves the two system calls of SigpipeBlock.
 inline void send_owned(const redisContext& context, std::string_view bytes) {
   while (!bytes.empty()) {
     const auto sent = ::send(context.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -205,13 +205,13 @@ inline void send_owned(const redisContext& context, std::string_view bytes) {
   return reply;
 }
 
-/// Ends a blocking command on time. Redis ends one that has timed out when its event loop turns next, on an idle server
-/// up to 100 ms late. An empty line, to which Redis answers nothing, makes the loop turn.
+/// A way to end a blocking command on time. Redis ends one that has timed out when its event loop turns next: on an
+/// idle server up to 100 ms late. An empty line, which Redis does not answer, makes the loop turn.
 struct Nudge {
-  Time at = never;  // of the next one
-  Time::duration pause = milliseconds{2};
+  Time at = never;                         // when to send the next one
+  Time::duration pause = milliseconds{2};  // after the next one; doubles each time
 
-  /// Writes the empty line. That it cannot be written shows when the reply is read.
+  /// Writes the empty line. If that fails, reading the reply will show it.
   void send(redisContext& context, Time now, Time deadline) {
     at = now + pause;
     pause *= 2;
@@ -223,7 +223,7 @@ struct Nudge {
   }
 };
 
-/// Waits until there is something to read, or throws timed_out at the deadline.
+/// Waits until there is something to read, and nudges meanwhile. Throws timed_out at the deadline.
 inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
   while (nudge.at < deadline) {
     if (is_ready(context.fd, POLLIN, nudge.at)) return;
@@ -232,7 +232,7 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
   wait_for(context, POLLIN, deadline);
 }
 
-/// Reads one reply. `may_wait`: the socket's own timeout is too short for it, the deadline rules.
+/// Reads one reply. If `may_wait`, only the deadline counts: the socket's own timeout is too short.
 [[nodiscard]] inline Reply receive(redisContext& context, Time deadline, bool may_wait,
                                    Nudge nudge = {}) {
   for (;;) {
@@ -245,7 +245,7 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
 #endif
       return to_reply(*reply);
     }
-    // The check comes before each read: signals and single bytes must not prolong the wait for ever.
+    // Check before each read: signals and single bytes must not prolong the wait for ever.
     const bool blocks = (context.flags & REDIS_BLOCK) != 0;
     if (may_wait || !blocks || Time::clock::now() >= deadline)
       wait_for_reply(context, deadline, nudge);
@@ -258,7 +258,7 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
   }
 }
 
-/// What the server said before it hung up, if it was an error: it can be read although nothing can be sent any more.
+/// Returns the error that the server sent before it hung up, if any. It can be read although sending has failed.
 [[nodiscard]] inline std::optional<Reply> last_words(redisContext& context) {
   std::array<char, 1024> bytes;
   const auto count = ::recv(context.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
@@ -274,7 +274,7 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
   return words;
 }
 
-/// Has the peer closed this idle connection, or sent what nobody asked for?
+/// Returns whether the peer has closed this idle connection, or sent something unasked.
 [[nodiscard]] inline bool is_stale(const redisContext& context) noexcept {
   const CancellationPause no_cancellation;
   char byte = 0;
@@ -282,29 +282,29 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
          (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
-/// Has the peer said more than it was asked?
+/// Returns whether the peer has sent more than it was asked for.
 [[nodiscard]] inline bool has_more(const redisContext& context) {
   return context.reader->pos < context.reader->len;
 }
 
-/// Has its owner commands or replies under way on a borrowed connection? They would be taken for ours.
+/// Returns whether the owner of a borrowed connection has commands or replies under way, which would pass for ours.
 [[nodiscard]] inline bool is_busy(const redisContext& context) {
   return ::sdslen(context.obuf) > 0 || has_more(context);
 }
 
-/// Makes a borrowed connection that still owes replies useless to its owner, through hiredis itself:
-/// otherwise a late reply would pass for the answer to the owner's next command.
+/// Makes a borrowed connection that still owes replies useless to its owner, through hiredis itself. Otherwise a late
+/// reply would pass for the reply to the owner's next command.
 inline void poison(redisContext& context) noexcept {
   const CancellationPause no_cancellation;
   {
-    const SigpipeBlock sigpipe;  // TLS says goodbye where it can no more
+    const SigpipeBlock sigpipe;  // TLS may still write to the closed connection
     ::shutdown(context.fd, SHUT_RDWR);
     while (::redisBufferRead(&context) == REDIS_OK) {
     }
     sigpipe.take_back();
     clear_openssl_errors();
   }
-  // What was read before the end would still be handed out.
+  // Discard what was read before the end: hiredis would still hand it out.
   void* late = nullptr;
   while (::redisReaderGetReply(context.reader, &late) == REDIS_OK && late) ::freeReplyObject(late);
 }

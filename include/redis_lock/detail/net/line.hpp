@@ -27,12 +27,13 @@
 
 namespace redis_lock::detail {
 
-/// A release that may have to be sent again, by then perhaps on behalf of nobody who is still there.
+/// A release that may have to be sent again, when the thread that wanted it may be gone.
 struct PendingRelease {
   Keys keys;
   std::string id, signal_expire, kept_for{};
 
-  /// As text: it runs whether or not the server knows the script, so that nobody need wait for the answer.
+  /// Adds the release as EVAL. It runs even if the server does not know the script: no thread need wait for the
+  /// reply.
   void add_to(Commands& commands) const {
     add_call(commands, release_call(keys, id, signal_expire, kept_for), false);
   }
@@ -42,29 +43,28 @@ struct PendingRelease {
     return commands.encode();
   }
 };
-/// One, with the time from which on nobody needs it.
+/// A release with the end of its lease, after which it is not needed.
 struct LateRelease {
   std::shared_ptr<const PendingRelease> release;
   Time lease_end;
 };
 using LateReleases = std::vector<LateRelease>;
 
-/// A connection that never waits: what is sent goes out as far as the socket takes it, and replies are
-/// read as they come, in order. One that nobody waits for any more is read by whoever uses the line
-/// next. For one thread at a time.
+/// A connection that never waits. What is sent goes out as far as the socket takes it. Replies are read as they
+/// come, in order. A reply that no thread waits for is read by the next user of the line. For one thread at a time.
 class Line {
  public:
-  /// Replies are counted from 0, over the life of the line.
+  /// Number of a reply, counted from 0 over the life of the line.
   using Number = std::uint64_t;
   struct Answer {
     Number number;
     Reply reply;
   };
 
-  /// `health`: told what the server does and refuses; it must outlive the line. Null for none.
+  /// `health` records what the server does and refuses. It must outlive the line; null for none.
   explicit Line(std::unique_ptr<Connection> connection, NodeHealth* health = nullptr)
       : connection_(std::move(connection)), context_(connection_->context()), health_(health) {}
-  /// No more will be done of what was sent, or before a server hears of anything on a new connection.
+  /// Counts all replies as received: what was sent runs no more, or before anything sent on a new connection.
   ~Line() { received_->store(std::numeric_limits<Number>::max(), std::memory_order_release); }
   Line(const Line&) = delete;
   Line(Line&&) = delete;
@@ -73,25 +73,25 @@ class Line {
 
   [[nodiscard]] bool was_used() const noexcept { return sent_ > 0; }
   [[nodiscard]] Time opened() const noexcept { return opened_; }
-  /// False after an exception in the middle of something: then sent and received may not fit together any more.
+  /// Returns whether sent and received fit together. After an exception in the middle of a call they may not.
   [[nodiscard]] bool is_sound() const noexcept { return is_sound_; }
-  /// Has it been given back by a user that had no trouble with it?
+  /// True once a user has given the line back without trouble.
   bool has_proved_itself = false;
 
-  /// How many replies have come, for who no longer has the line; more than any when it is closed.
+  /// Number of replies received, for threads that no longer have the line; the highest number once it is closed.
   using Progress = std::shared_ptr<const std::atomic<Number>>;
   [[nodiscard]] Progress progress() const noexcept { return received_; }
 
-  /// No other line of the process has the same; not 0.
+  /// Returns a number that no other line of the process has; not 0.
   [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
   [[nodiscard]] int descriptor() const noexcept { return context_.fd; }
   [[nodiscard]] Connection& connection() noexcept { return *connection_; }
 
-  /// Sends commands for one request, and says which number the first of their replies has. `release`: what
-  /// they are, if they are one. Throws Fault.
+  /// Sends the commands of one request, and returns the number of their first reply. `release` describes them if they
+  /// are a release. Throws Fault.
   Number send(std::string_view bytes, std::size_t replies, Time now, Request request,
               LateRelease release = {}) {
-    const CancellationPause no_cancellation;  // which could come between bytes and their count
+    const CancellationPause no_cancellation;  // keeps bytes and their count together
     const auto first = sent_;
     is_sound_ = false;
     sent_ += replies;
@@ -143,7 +143,7 @@ class Line {
     }
   }
 
-  /// The next reply of those that were read, if its number is at least `from`: earlier ones concern nobody.
+  /// Returns the next reply that was read, if its number is at least `from`. No thread waits for earlier ones.
   [[nodiscard]] std::optional<Answer> next(Number from) {
     for (;; is_sound_ = true) {
       void* parsed = nullptr;
@@ -167,7 +167,7 @@ class Line {
     }
   }
 
-  /// Reads what has come of the replies that concern nobody.
+  /// Reads what has come of the replies that no thread waits for.
   void settle() {
     for (auto before = sent_ + 1; owes() && before != received();) {
       before = received();
@@ -176,7 +176,7 @@ class Line {
     }
   }
 
-  /// Of a line that has failed: the releases that may not have run.
+  /// Returns the releases that may not have run on a line that has failed.
   [[nodiscard]] LateReleases unanswered() {
     LateReleases releases;
     for (auto& batch : batches_) {
@@ -186,11 +186,11 @@ class Line {
   }
 
   [[nodiscard]] bool owes() const noexcept { return received() < sent_; }
-  /// Of a line that has failed: what it failed at.
+  /// Returns the request that a failed line has failed at.
   [[nodiscard]] Request asked() const noexcept {
     return batches_.empty() ? Request::connect : batches_.front().request;
   }
-  /// Since when the server has been silent; `never` if it owes nothing.
+  /// Returns since when the server has been silent; `never` if it owes nothing.
   [[nodiscard]] Time silent_since() const noexcept {
     return batches_.empty() ? never : batches_.front().sent;
   }
@@ -200,16 +200,16 @@ class Line {
     return received_->load(std::memory_order_relaxed);
   }
 
-  /// What went out together.
+  /// Commands that went out together.
   struct Batch {
-    Number end;  // behind its last reply
+    Number end;  // the number behind its last reply
     Time sent;
     Request request;
     bool is_refused;  // by one of its replies
     LateRelease release;
   };
 
-  /// Also of replies that no thread waits for.
+  /// Records the reply in health_, also if no thread waits for it.
   void note(const Reply& reply) {
     if (!health_) return;
     auto& batch = batches_.front();
@@ -254,7 +254,7 @@ class Line {
   bool is_sound_ = true;
   Number sent_ = 0;
   const std::shared_ptr<std::atomic<Number>> received_ = std::make_shared<std::atomic<Number>>(0);
-  std::vector<Batch> batches_;  // of which replies are to come, the oldest first
+  std::vector<Batch> batches_;  // those with replies to come, the oldest first
 };
 
 }  // namespace redis_lock::detail

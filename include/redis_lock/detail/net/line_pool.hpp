@@ -32,24 +32,24 @@
 
 namespace redis_lock::detail {
 
-/// The connection of a Line: the one place that opens them. Blocks. Throws Fault.
+/// Opens the connection of a Line: the one place that does. Blocks. Throws Fault.
 [[nodiscard]] inline std::unique_ptr<Connection> open_connection(const Endpoint& endpoint,
                                                                  Resolver& resolver) {
   return std::make_unique<Connection>(endpoint, resolver, never);
 }
 
-/// The open lines to one server, for those who ask several servers at once, and do not wait for one
-/// that is away: connecting, and finding out whether the server answers, is done by a thread, which
-/// lives for as long as somebody wants a line. Safe to share between threads.
+/// The open lines to one server, for callers that ask several servers at once. They do not wait for one that is away:
+/// a thread connects and probes it. It lives while a line is wanted, or a release must be sent again. Safe to
+/// share between threads.
 class LinePool {
  public:
-  /// A line that nobody uses for so long is closed.
+  /// How long a line may be unused before it is closed.
   static constexpr std::chrono::minutes longest_idle{1};
 
   LinePool(const Endpoint& endpoint, std::shared_ptr<Counters> counters,
            milliseconds idle_limit = longest_idle)
       : endpoint_(endpoint), counters_(std::move(counters)), idle_limit_(idle_limit) {}
-  /// Waits for an attempt to connect to end.
+  /// Waits for the end of an attempt to connect.
   ~LinePool() {
     const CancellationPause no_cancellation;
     {
@@ -64,19 +64,19 @@ class LinePool {
   LinePool& operator=(const LinePool&) = delete;
   LinePool& operator=(LinePool&&) = delete;
 
-  /// What there is in the place of a line.
+  /// Why there is no line.
   enum class State {
     opening,  // one will be open soon, as far as is known
     away,     // the server has failed, and is being asked again
-    resting   // the same, in the pause between two attempts
+    resting   // the server has failed; a pause between two attempts
   };
   struct Taken {
     std::unique_ptr<Line> line;
     State state = State::opening;
   };
 
-  /// A line that is not in use: the one of this number, or else any. If there is none, has one opened;
-  /// `bell` is rung when that has succeeded or failed.
+  /// Takes a line that is not in use: the one of the number `preferred`, or else any. If there is none, has one
+  /// opened, and rings `bell` when that has succeeded or failed.
   [[nodiscard]] Taken take(std::uint64_t preferred, const std::shared_ptr<Bell>& bell) {
     const std::lock_guard guard{mutex_};
     while (!silent_ && !idle_.empty()) {
@@ -90,7 +90,7 @@ class LinePool {
     return {nullptr, rests ? State::resting : State::away};
   }
 
-  /// `silent`: a reply on it is overdue. Then none is handed out until the server has answered.
+  /// Takes a line back. If it is `silent` (a reply is overdue), none is handed out until the server has answered.
   void give_back(std::unique_ptr<Line> line, bool silent) {
     const auto now = Time::clock::now();
     std::vector<std::unique_ptr<Line>> superfluous;  // closed after the mutex is released
@@ -106,8 +106,8 @@ class LinePool {
     take_superfluous(now, superfluous);
   }
 
-  /// A line has failed: so may have the others that were open then. If the server hung up on it soon after it was
-  /// opened, before any user was done with it, the next one is opened after a pause that doubles each time.
+  /// Takes a line that has failed, and closes the idle ones, which may have failed, too. If the server hung up soon
+  /// after opening, before any user was done with it, the next one is opened after a pause. That doubles each time.
   void distrust(std::unique_ptr<Line> line, const Fault& fault) {
     health_.failed(line->asked(), fault);
     std::vector<Idle> closed;
@@ -121,8 +121,8 @@ class LinePool {
     start();
   }
 
-  /// Reads what nobody has waited for, finds out which lines have failed, and closes those that were idle for too long.
-  /// Says when to do it again.
+  /// Reads what no thread waits for, finds lines that have failed, and closes those that were idle for too long.
+  /// Returns when to do it again.
   [[nodiscard]] Time tidy() {
     const auto now = Time::clock::now();
     bool again = false;
@@ -146,21 +146,21 @@ class LinePool {
     return idle_.empty() ? never : idle_.front().since + idle_limit_;
   }
 
-  /// Somebody has waited for a line for as long as anybody should.
+  /// Marks the server as away if it has no line: a caller has waited for one as long as any should.
   void give_up_waiting() {
     const std::lock_guard guard{mutex_};
     away_ = away_ || idle_.empty();
     if (away_ && !health_.fails(Request::connect)) health_.failed(Request::connect, no_line());
   }
 
-  /// This id may still hold its lock. Frees it when there is a new connection, unless its lease is over.
+  /// Frees the lock if this id still holds it: when there is a new connection, unless the lease is over.
   void release_later(LateRelease release) {
     const std::lock_guard guard{mutex_};
     add_late(std::move(release));
     start();
   }
 
-  /// Why there is no line.
+  /// Returns why there is no line.
   [[nodiscard]] Fault fault() {
     const std::lock_guard guard{mutex_};
     if (reason_) return {reason_->code, reason_->text, reason_->kind};
@@ -168,7 +168,7 @@ class LinePool {
   }
 
   [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
-  /// What the server has failed at. No I/O.
+  /// Returns what the server has failed at. No I/O.
   [[nodiscard]] const NodeHealth& health() const noexcept { return health_; }
 
  private:
@@ -180,23 +180,24 @@ class LinePool {
     std::unique_ptr<Line> line;
     Time since;
   };
-  /// A Fault in parts: copies of an exception share their text.
+  /// A Fault in parts, because copies of an exception share their text.
   struct Reason {
     errc code;
     std::string text;
     Fault::Kind kind;
   };
-  /// While there are replies that nobody waits for.
+  /// How often tidy() looks while there are replies that no thread waits for.
   static constexpr milliseconds between_looks{100};
-  /// A line that was used this short a time ago is good, or else soon noticed.
+  /// A line that was used within this time counts as good; if it is not, that shows soon.
   static constexpr milliseconds just_now{500};
-  /// Longer than the longest pause between two attempts to connect.
+  /// A line that fails within this time is not trusted. Longer than the longest pause between two attempts to
+  /// connect.
   static constexpr std::chrono::seconds soon{1};
-  static constexpr std::size_t most_late = 256;
+  static constexpr std::size_t most_late = 256;  // the oldest release goes if there are more
 
-  /// All that follow need the mutex. One that owes replies stays: a release may be among what it was asked.
+  /// Needs mutex_, like all below but run() and open_line(). Keeps a line that owes replies, perhaps to a release.
   void take_superfluous(Time now, std::vector<std::unique_ptr<Line>>& superfluous) {
-    // The latest used are used next: so the first is the one that has been idle for longest.
+    // The line used last is taken next, so the first is the one that has been idle for longest.
     for (auto idle = idle_.begin(); idle != idle_.end();) {
       if (idle_.size() <= endpoint_.max_idle && now - idle->since < idle_limit_) return;
       const bool closes = !idle->line->owes();
@@ -205,7 +206,7 @@ class LinePool {
     }
   }
 
-  /// Null: the one that was there is not good any more.
+  /// Returns null if the line that was there is not good any more.
   [[nodiscard]] std::unique_ptr<Line> pop(std::uint64_t preferred) {
     const auto now = Time::clock::now();
     auto found = std::find_if(idle_.begin(), idle_.end(), [preferred](const Idle& idle) {
@@ -231,13 +232,13 @@ class LinePool {
     if (late_.size() > most_late) late_.erase(late_.begin());
   }
 
-  /// What a line that has failed leaves undone.
+  /// Counts a line that has failed, and keeps its unanswered releases, to send them again.
   void mourn(Line& line) {
     ++broken_;
     for (auto& release : line.unanswered()) add_late(std::move(release));
   }
 
-  /// Reads what concerns nobody. One that fails is closed.
+  /// Reads what no thread waits for. If the line fails, closes it and returns false.
   [[nodiscard]] bool settle(std::unique_ptr<Line>& line) {
     try {
       line->settle();
@@ -267,13 +268,11 @@ class LinePool {
 
   void start() {
     if (running_ || stopping_ || !has_work()) return;
-    if (thread_.joinable()) thread_.join();  // it is past its last use of the mutex
+    if (thread_.joinable()) thread_.join();  // the thread is past its last use of the mutex
     try {
       thread_ = without_signals([this] { run(); });
       running_ = true;
-    } catch (
-        const Fault&
-            fault) {  // the server was not asked: whoever wants a line next tries again at once
+    } catch (const Fault& fault) {  // the server was not asked: the next take() retries
       note(fault);
     }
   }
@@ -299,10 +298,10 @@ class LinePool {
     running_ = false;
   }
 
-  /// Has the silent line caught up?
+  /// Returns whether the silent line has caught up.
   [[nodiscard]] bool has_spoken() { return silent_ && settle(silent_) && !silent_->owes(); }
 
-  /// `was_wanted`: not only opened to send releases again. Such lines would be one more for each release.
+  /// `was_wanted`: false if it was only opened to send releases again. Each release would add a line otherwise.
   void add(std::unique_ptr<Line> line, bool was_wanted = true) {
     if (was_wanted || idle_.empty()) idle_.push_back({std::move(line), Time::clock::now()});
     if (silent_) mourn(*silent_);
@@ -345,7 +344,7 @@ class LinePool {
     fail(*fault);
   }
 
-  /// Remembers why there is no line.
+  /// Records why there is no line.
   void note(const Fault& fault) {
     away_ = true;
     reason_ = Reason{fault.code(), fault.what(),
@@ -358,7 +357,7 @@ class LinePool {
     next_attempt_ = Time::clock::now() + backoff_.next();
   }
 
-  /// Connects, and finds out whether the server answers: a frozen one, too, lets clients connect.
+  /// Connects, probes the server (a frozen one, too, lets clients connect) and sends releases again.
   [[nodiscard]] std::unique_ptr<Line> open_line(const LateReleases& late) {
     auto connection = open_connection(endpoint_, resolver_);
     Commands commands;
@@ -383,17 +382,17 @@ class LinePool {
   const milliseconds idle_limit_;
   NodeHealth health_;
   std::mutex mutex_;     // guards all below
-  unsigned broken_ = 0;  // lines that were closed as they had failed, and not replaced yet
+  unsigned broken_ = 0;  // lines that failed and are not replaced yet
   std::condition_variable wake_;
   std::vector<Idle> idle_;
-  std::unique_ptr<Line> silent_;  // on which a reply is overdue
-  LateReleases late_;
-  std::vector<std::shared_ptr<Bell>> bells_;
-  std::optional<Reason> reason_;  // why the server is away
+  std::unique_ptr<Line> silent_;              // a reply on it is overdue
+  LateReleases late_;                         // to be sent on the next connection
+  std::vector<std::shared_ptr<Bell>> bells_;  // to ring after the next attempt
+  std::optional<Reason> reason_;              // why the server is away
   Backoff backoff_;
   Time next_attempt_ = Time::min();
   bool away_ = false;
-  bool wanted_ = false;  // since the latest attempt
+  bool wanted_ = false;  // a line, since the latest attempt
   bool running_ = false, stopping_ = false;
   std::thread thread_;
 };

@@ -16,11 +16,11 @@
 
 namespace redis_lock::detail {
 
-/// What a node is asked. A node may do one of them and refuse another, as the rights of its user say.
+/// Requests to a node. The rights of its user may allow one and refuse another.
 enum class Request : unsigned char { connect, vote, wait, look, extend, release };
 
-/// Which requests a node has failed at, since when and why. Each is forgotten when the node has done the same
-/// again. Safe to share between threads.
+/// Requests that a node has failed at, since when and why. Each failure is forgotten when the node has done that
+/// request again. Safe to share between threads.
 class NodeHealth {
  public:
   struct Failure {
@@ -36,7 +36,7 @@ class NodeHealth {
       const auto since = failure ? failure->since : Time::clock::now();
       failure = Failure{since, fault.code(), described(request, fault.what())};
       failing_.fetch_or(bit(request), std::memory_order_relaxed);
-    } catch (const std::exception&) {  // no memory for the words
+    } catch (const std::exception&) {  // no memory for the text
     }
   }
 
@@ -51,7 +51,7 @@ class NodeHealth {
     return (failing_.load(std::memory_order_relaxed) & bit(request)) != 0;
   }
 
-  /// Since when it has failed, and the first in the order of Request of what it fails at; nothing if it works.
+  /// Returns since when the node fails, with the first failure in the order of Request; nothing if it works.
   [[nodiscard]] std::optional<Failure> failure() const {
     const std::lock_guard guard{mutex_};
     std::optional<Failure> found;
@@ -85,7 +85,7 @@ class NodeHealth {
   std::array<std::optional<Failure>, requests> failures_;
 };
 
-/// Does this reply say that the node cannot do what it was asked? Some errors are a part of the protocol.
+/// Returns whether this reply refuses the request. Some errors are a part of the protocol, and do not.
 [[nodiscard]] inline bool is_refusal(const Reply& reply) {
   return reply.is_error() && !reply.is_error("NOSCRIPT") && !reply.is_error("UNBLOCKED") &&
          reply.text.find("timeout is not an integer") == std::string::npos;

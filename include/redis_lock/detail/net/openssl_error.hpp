@@ -11,19 +11,19 @@
 
 namespace redis_lock::detail {
 
-/// What OpenSSL complained of on this thread. Not of TLS at all: no text.
+/// An error of OpenSSL on this thread. The text is empty if a failure is not one of TLS.
 struct OpensslError {
   std::string text;
   bool from_peer = false;  // an alert: the other end refuses something
-  bool hung_up = false;    // the other end closed the connection without a word
+  bool hung_up = false;    // the other end closed the connection without notice
 };
 
 #ifdef REDIS_LOCK_TLS
 
-/// To be called before a call of OpenSSL, which tells its errors from those that lie about.
+/// Removes old errors. Call it before a call of OpenSSL, so that only errors of that call are found.
 inline void clear_openssl_errors() { ::ERR_clear_error(); }
 
-/// The first complaint is the cause; those that follow say who passed it on. Leaves none behind.
+/// Returns the first error, which is the cause; the others say which function passed it on. Leaves none behind.
 [[nodiscard]] inline OpensslError take_openssl_error() {
   const auto error = ::ERR_peek_error();
   ::ERR_clear_error();

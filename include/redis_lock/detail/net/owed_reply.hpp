@@ -10,8 +10,8 @@
 
 namespace redis_lock::detail {
 
-/// A call whose reply is read by a later exchange, and the receiver of that reply. It receives one of settle(),
-/// succeed() and fail(), unless there is no memory.
+/// A call whose reply a later exchange reads, and the receiver of that reply. One of settle(), succeed() and fail()
+/// is called, unless there is no memory.
 class OwedReply {
  public:
   OwedReply() = default;
@@ -21,14 +21,14 @@ class OwedReply {
   OwedReply& operator=(const OwedReply&) = delete;
   OwedReply& operator=(OwedReply&&) = delete;
 
-  /// The key that says which server of a cluster is called.
+  /// Returns the key, by which a cluster finds the server to call.
   [[nodiscard]] virtual const std::string& key() const noexcept = 0;
   [[nodiscard]] virtual ScriptCall call() const = 0;
   /// Receives the reply to the first attempt.
   virtual void settle(const Reply& reply) noexcept = 0;
-  /// Says that a repeated call was answered: it has run, now or before.
+  /// Reports that a repeated call was answered: it has run, now or before.
   virtual void succeed() noexcept = 0;
-  /// Says that no reply will come, and why.
+  /// Reports that no reply will come, and why.
   virtual void fail(const Fault& fault) noexcept = 0;
 };
 

@@ -24,8 +24,8 @@
 
 namespace redis_lock::detail {
 
-/// Several servers that are asked at once, by one thread: one write to each in a row, then one poll()
-/// over all of them. The answers of those that are late are not waited for longer than the caller wants.
+/// Several servers that one thread asks at once: one write to each in a row, then one poll() over all of them. Late
+/// replies are not waited for longer than the caller wants.
 class Panel {
  public:
   /// One of the servers, in the order in which they were given.
@@ -34,10 +34,10 @@ class Panel {
     std::unique_ptr<Line> line;
     std::optional<Fault> fault;  // why it did not answer
     Replies replies;
-    Line::Number from = 0, to = 0;  // of the replies to the latest question
+    Line::Number from = 0, to = 0;  // numbers of the replies to the latest question
     Time sent{};
-    bool late = false;
-    bool was_used = false;  // the line, before
+    bool late = false;      // a reply is overdue
+    bool was_used = false;  // the line was, before this
 
     [[nodiscard]] bool is_pending() const noexcept { return line && replies.size() < to - from; }
     [[nodiscard]] bool has_answered() const noexcept {
@@ -66,11 +66,11 @@ class Panel {
   [[nodiscard]] std::size_t size() const noexcept { return seats_.size(); }
   [[nodiscard]] std::size_t majority() const noexcept { return seats_.size() / 2 + 1; }
 
-  /// Has a line failed that was open before? A new one may do better.
+  /// Returns whether a line has failed that was used before. A new one may do better.
   [[nodiscard]] bool was_stale() const noexcept { return was_stale_; }
 
-  /// Sees that all servers have a line that are there, and gives the rest of them a moment once there is a
-  /// majority. Until `deadline` at most. `preferred`: the line to take for each server, if it is free.
+  /// Takes a line for each server that is there. Once a majority has one, gives the rest a moment. Blocks until
+  /// `deadline` at most. `preferred`: the line to take for each server, if it is free.
   void connect(Time deadline, const std::vector<std::uint64_t>& preferred = {}) {
     std::shared_ptr<Bell> bell;
     Time start = never, enough_at = never;
@@ -99,7 +99,7 @@ class Panel {
       }
       if (!bell) {
         bell = std::make_shared<Bell>();
-        continue;  // to leave it with the pools
+        continue;  // leave it with the pools first
       }
       bell->wait_until(next_look(limit, now));
     }
@@ -120,8 +120,8 @@ class Panel {
     }
   }
 
-  /// Reads answers until nobody is left to answer, or until the time that `wait_until()` says, which is
-  /// asked before each wait. Those that have not answered by `deadline` are silent.
+  /// Reads replies until none are to come, or until the time that `wait_until()` returns, which is called before each
+  /// wait. A server that has not answered by `deadline` is late.
   template <class WaitUntil>
   void collect(Time deadline, const WaitUntil& wait_until) {
     for (;;) {
@@ -169,10 +169,10 @@ class Panel {
     }
   }
 
-  /// While it is true, requests to stop are noticed by who waits on a socket, and not by looking.
+  /// True if a cancellation ends the wait on a socket, so that nothing need check for it periodically.
   bool is_watched = false;
 
-  /// Are answers to come?
+  /// Returns whether replies are to come.
   [[nodiscard]] bool is_pending() const {
     return std::any_of(seats_.begin(), seats_.end(),
                        [](const Seat& seat) { return seat.is_pending(); });
@@ -185,7 +185,7 @@ class Panel {
  private:
   enum class Sitting { open, opening, away, resting };
 
-  /// How long, once there is a majority, the others have at least.
+  /// How long the other servers have at least, once there is a majority.
   static constexpr milliseconds moment{20};
   static constexpr milliseconds between_looks{20};
 

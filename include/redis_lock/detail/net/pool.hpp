@@ -24,26 +24,25 @@
 
 namespace redis_lock::detail {
 
-/// How long one operation may go on, and what may end it.
+/// Limits of one operation: how long it may go on, and what may end it.
 struct Terms {
-  milliseconds retry_for;     // reconnecting after it lost its connection
+  milliseconds retry_for;     // for reconnecting after the connection was lost
   Deadline deadline = never;  // reconnecting does not go on past this
   Cancellation* cancellation = nullptr;
-  Slot slot = 0;  // of a cluster, where the keys are
+  Slot slot = 0;  // of the keys, on a cluster
 };
 
 /// The idle connections to the servers of one endpoint. Safe to share between threads.
 class Pool {
  public:
-  /// A connection that nobody uses for `longest_idle` is closed.
+  /// `longest_idle`: how long a connection may be unused before it is closed.
   Pool(const Endpoint& endpoint, std::shared_ptr<Servers> servers,
        milliseconds longest_idle = std::chrono::minutes{1})
       : endpoint_(endpoint), servers_(std::move(servers)), longest_idle_(longest_idle) {}
 
-  /// Runs `work(Connection&)` on an idle or a new connection. When it throws a Fault that a new
-  /// connection may mend, runs it again on one, until it returns or the terms are used up. A server
-  /// that accepts a new connection but does not answer on it is given up at once, unless another server
-  /// may take its place.
+  /// Runs `work(Connection&)` on an idle or a new connection. After a transient Fault runs it again on a new one,
+  /// until it returns or the terms are used up. Gives up at once if a server accepts a new connection but does not
+  /// answer, unless another server may take its place.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) {
     Retries retries;
@@ -72,7 +71,7 @@ class Pool {
             fault.code() == errc::timed_out && is_new && !answered && !servers_->fail_over();
         const bool cancelled = terms.cancellation && terms.cancellation->requested();
         if (connection && fault.passing() && !cancelled) servers_->doubt(connection->server());
-        // What failed on an old connection gets one new one in any case.
+        // What failed on an old connection gets one new connection in any case.
         const auto give_up_at = std::min(terms.deadline.at(), retries.give_up_at(terms.retry_for));
         if (is_new) connect_by = give_up_at;
         const bool out_of_time = is_new && now >= give_up_at;
@@ -84,7 +83,7 @@ class Pool {
           } else if (connection) {
             servers_->count_broken();
           }
-          // What cuts the last attempt short tells less than what went wrong before.
+          // The deadline cut off the last attempt: report the earlier, more specific error.
           const bool is_cut = !connection || fault.code() == errc::timed_out;
           if (out_of_time && is_cut && before) throw *before;
           throw told;
@@ -99,21 +98,20 @@ class Pool {
     }
   }
 
-  /// Lends an idle connection to this server, for a renewal that cannot open its own. Null if there is
-  /// none. give_back() ends the loan.
+  /// Lends an idle connection to this server, for a renewal that cannot open its own. Null if there is none.
+  /// give_back() ends the loan.
   [[nodiscard]] std::unique_ptr<Connection> lend(const Address& server) {
     return take_idle_to(server);
   }
-  /// Takes back what lend() gave. Releases that a broken connection has not answered are left to
-  /// settle_idle().
+  /// Takes back what lend() gave. Leaves releases that a broken connection has not answered to settle_idle().
   void give_back(std::unique_ptr<Connection> connection) {
     if (connection->usable()) return keep(std::move(connection));
     repeat_later(connection->take_deferred(), endpoint_.retry_for);
     servers_->count_broken();
   }
 
-  /// Sends the call that `make()` makes on an idle connection, without waiting for the reply. False: there is no such
-  /// connection, or too many replies are to come on it.
+  /// Sends the call that `make()` makes on an idle connection, without waiting for the reply. Returns false if there
+  /// is no such connection, or too many replies are to come on it.
   template <class Make>
   [[nodiscard]] bool defer(const std::string& key, const Make& make) {
     auto connection = take_idle(servers_->slot_of(key));
@@ -130,9 +128,8 @@ class Pool {
     return true;
   }
 
-  /// Reads the replies of deferred releases on connections that nobody has used for a while, where they
-  /// have come or should have, and repeats those that failed. Closes connections that were idle for too long. Says
-  /// when to do it again.
+  /// Reads the replies of deferred releases on connections that were idle for a while, if they have come or are
+  /// overdue. Repeats those that failed. Closes connections that were idle for too long. Returns when to do it again.
   [[nodiscard]] Time settle_idle() {
     std::vector<std::unique_ptr<Connection>> due, superfluous;
     bool left = false;
@@ -157,17 +154,17 @@ class Pool {
     return is_planned_ ? idle_.front().since + longest_idle_ : never;
   }
 
-  /// Since the last call, has a connection become idle that settle_idle() is to close one day? Nothing, or when.
+  /// Returns when settle_idle() must close a connection that became idle since the last call; nothing if none did.
   [[nodiscard]] std::optional<Time> take_plan() {
     if (!has_plan_.load(std::memory_order_relaxed) || !has_plan_.exchange(false))
       return std::nullopt;
     return after(Time::clock::now(), longest_idle_);
   }
 
-  /// Are there releases that failed, for settle_idle() to repeat?
+  /// Returns whether releases have failed that settle_idle() must repeat.
   [[nodiscard]] bool has_failed() const noexcept { return has_failed_; }
 
-  /// Reads all of them, and waits for those that have not come; those that failed have one more try. Throws nothing.
+  /// Reads all owed replies, and waits for those to come. Retries those that failed once. Throws nothing.
   void settle_all() {
     std::vector<Idle> all;
     {
@@ -186,16 +183,16 @@ class Pool {
   }
 
  private:
-  /// What the first new connection of an operation has, though its deadline is nearer.
+  /// Time that the first new connection of an operation has, even if its deadline is nearer.
   static constexpr milliseconds least_to_connect{100};
 
-  /// How long a connection with a deferred release must have been idle to be settled.
+  /// How long a connection with a deferred release must be idle before it is settled.
   static constexpr milliseconds settle_after{50};
-  /// The time between two looks at replies that are to come, and releases that failed.
+  /// Time between two checks of replies to come and releases that failed.
   static constexpr milliseconds between_settlings{100};
-  /// How long a release that failed is tried once more: renewals wait meanwhile.
+  /// How long one repetition of a failed release may take: renewals wait meanwhile.
   static constexpr milliseconds patience{200};
-  /// For an answer that is there, or is overdue.
+  /// Time to read a reply that is there, or overdue.
   static constexpr milliseconds moment{20};
 
   struct Idle {
@@ -203,13 +200,13 @@ class Pool {
     Time since;
   };
 
-  /// A release that failed when nobody was there to wait for it.
+  /// A release that failed when no thread waited for it.
   struct Failed {
     std::unique_ptr<OwedReply> owed;
     Time give_up_at;
   };
 
-  /// The latest used connection to the server that has the slot.
+  /// Takes the latest used connection to the server that has the slot.
   [[nodiscard]] std::unique_ptr<Connection> take_idle(Slot slot) {
     return take_idle_to(servers_->server_of(slot));
   }
@@ -228,7 +225,7 @@ class Pool {
         latest = std::move(*found);
         idle_.erase(std::next(found).base());
       }
-      // Looking costs a system call. One that was used just now is good, or else soon noticed.
+      // A check costs a system call. A connection that was used just now is good; if not, that shows soon.
       const bool used_just_now = Time::clock::now() - latest.since < std::chrono::seconds{1};
       if (used_just_now || latest.connection->has_deferred() || !latest.connection->stale()) {
         return std::move(latest.connection);
@@ -237,7 +234,7 @@ class Pool {
     }
   }
 
-  /// What has been done on the connection stands, so it throws nothing.
+  /// Keeps a usable connection, and closes any other. Throws nothing, because what was done on it stands.
   void keep(std::unique_ptr<Connection> connection) try {
     if (!connection || !connection->usable())
       return close(std::move(connection), endpoint_.retry_for);
@@ -252,9 +249,9 @@ class Pool {
   } catch (const std::exception&) {  // no memory: it is closed
   }
 
-  /// Needs the mutex. One with deferred releases stays: settle_idle() is for it.
+  /// Needs mutex_. Keeps connections with deferred releases for settle_idle().
   void take_superfluous(Time now, std::vector<std::unique_ptr<Connection>>& superfluous) {
-    // The latest used are used next: so the first is the one that has been idle for longest.
+    // The connection used last is taken next, so the first is the one that has been idle for longest.
     for (auto idle = idle_.begin(); idle != idle_.end();) {
       if (idle_.size() <= endpoint_.max_idle && now - idle->since < longest_idle_) return;
       const bool closes = !idle->connection->has_deferred();
@@ -275,14 +272,14 @@ class Pool {
 
   void repeat_later(OwedReplies all, milliseconds retry_for) {
     const auto give_up_at = after(Time::clock::now(), retry_for);
-    std::list<Failed> failed;  // made without the mutex, as one that goes is told
+    std::list<Failed> failed;  // no mutex: a destroyed reply may call back
     for (auto& owed : all) failed.push_back({std::move(owed), give_up_at});
     const std::lock_guard guard{mutex_};
     failed_.splice(failed_.end(), failed);
     has_failed_ = !failed_.empty();
   }
 
-  /// Tries once more the releases that failed, up to the first that fails again. Are any left?
+  /// Retries the releases that failed, up to the first that fails again. Returns whether any are left.
   bool repeat_failed() {
     for (;;) {
       std::list<Failed> one;
@@ -318,8 +315,8 @@ class Pool {
     }
   }
 
-  /// Closes a connection that failed. Releases that it has not answered are repeated once, and then by
-  /// settle_idle(): who wants something else must not wait for them.
+  /// Closes a connection that failed. Repeats the releases that it has not answered once. The rest is for
+  /// settle_idle(), because a caller that wants something else must not wait for them.
   void close(std::unique_ptr<Connection> connection, milliseconds retry_for) try {
     if (!connection) return;
     auto unanswered = connection->take_deferred();
@@ -331,7 +328,7 @@ class Pool {
   } catch (const std::exception&) {  // no memory: the leases free the locks
   }
 
-  /// Closes a connection in whatever state it is. The releases that it has not answered are left to settle_idle().
+  /// Closes a connection in whatever state it is. Leaves the releases that it has not answered to settle_idle().
   void abandon(std::unique_ptr<Connection> connection) noexcept try {
     if (connection) repeat_later(connection->take_deferred(), endpoint_.retry_for);
   } catch (const std::exception&) {  // no memory: their leases free the locks
@@ -356,7 +353,7 @@ class Pool {
   std::mutex mutex_;  // guards idle_, failed_ and is_planned_
   std::vector<Idle> idle_;
   std::list<Failed> failed_;
-  bool is_planned_ = false;  // settle_idle() will be called, or take_plan() is to tell of it
+  bool is_planned_ = false;  // settle_idle() will be called, or take_plan() reports it
   std::atomic<bool> has_failed_{false}, has_plan_{false};
 };
 

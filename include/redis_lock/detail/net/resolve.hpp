@@ -28,13 +28,13 @@ struct SocketAddress {
 };
 using SocketAddresses = std::vector<SocketAddress>;
 
-/// Finds the addresses of hosts, within a time limit: getaddrinfo(3) has none, so that a thread calls it, which is left
-/// alone if it takes too long. Safe to share between threads, but not with a forked child.
+/// A look-up of host addresses with a time limit. getaddrinfo(3) has none, so a thread calls it, and is left alone if
+/// it takes too long. Safe to share between threads, but not with a forked child.
 class Resolver {
  public:
-  /// All addresses of a host, in the order in which to try them. Blocks until `deadline` at most; if the addresses of an
-  /// earlier call are known, those are the result after a shorter time, or if the host cannot be found any more. Throws
-  /// Fault: the host cannot be found, or not in time, or the system has no thread.
+  /// Returns all addresses of a host, in the order in which to try them. Blocks until `deadline` at most. If earlier
+  /// addresses are known, returns those after `grace`, or if the host cannot be found any more. Throws Fault if the
+  /// host is not found, or not in time, or if the system has no thread.
   [[nodiscard]] SocketAddresses resolve(const std::string& host, std::uint16_t port,
                                         Time deadline) {
     if (auto numeric = look_up(host, AI_NUMERICHOST); numeric.code == 0)
@@ -58,7 +58,7 @@ class Resolver {
       }
       if (!running->done) return at(known, port);
     }
-    const auto& answer = running->answer;  // which nobody changes any more
+    const auto& answer = running->answer;  // no thread changes it any more
     finish(host, running);
     if (answer.code == 0) return at(answer.addresses, port);
     if (!known.empty()) return at(known, port);
@@ -66,14 +66,14 @@ class Resolver {
   }
 
  private:
-  /// How long an answer is waited for that can be done without.
+  /// How long to wait for an answer if earlier addresses are known.
   static constexpr milliseconds grace{100};
 
   struct Answer {
     int code = 0;  // of getaddrinfo
     SocketAddresses addresses;
   };
-  /// What the thread and those who wait for it share.
+  /// State that the thread and its waiters share; guarded by its mutex.
   struct LookUp {
     std::mutex mutex;
     std::condition_variable answered;
@@ -119,7 +119,7 @@ class Resolver {
     return found == good_.end() ? SocketAddresses{} : found->second;
   }
 
-  /// The look-up of this host that is under way, or a new one.
+  /// Returns the look-up of this host that is under way, or starts one.
   [[nodiscard]] std::shared_ptr<LookUp> start(const std::string& host) {
     const std::lock_guard guard{mutex_};
     auto& running = running_[host];
@@ -147,14 +147,15 @@ class Resolver {
     (void)collect(host, *done);
   }
 
-  /// Keeps what was found, if the look-up is over: it may be old, where nobody has waited for it.
+  /// Keeps the addresses of a look-up that is over, and returns whether it is. They may be old if no thread has
+  /// waited.
   [[nodiscard]] bool collect(const std::string& host, LookUp& look_up) {
     const std::lock_guard guard{look_up.mutex};
     if (look_up.done && look_up.answer.code == 0) good_[host] = look_up.answer.addresses;
     return look_up.done;
   }
 
-  mutable std::mutex mutex_;
+  mutable std::mutex mutex_;  // guards all below
   std::map<std::string, std::shared_ptr<LookUp>> running_;
   std::map<std::string, SocketAddresses> good_;  // of the latest look-up that found any
 };

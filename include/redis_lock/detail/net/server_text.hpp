@@ -9,22 +9,22 @@
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 
-/// How messages name a server: host:port, [address]:port for IPv6, or the path of a Unix socket. Never a secret.
+/// Names of servers in messages: host:port, [address]:port for IPv6, or the path of a Unix socket. Never a secret.
 namespace redis_lock::detail {
 
 [[nodiscard]] inline std::string text_of(const Address& server) {
-  const bool is_literal = server.host.find(':') != std::string::npos;  // of IPv6
+  const bool is_literal = server.host.find(':') != std::string::npos;  // an IPv6 address
   const auto host = is_literal ? '[' + server.host + ']' : server.host;
   return host + ':' + std::to_string(server.port);
 }
 
-/// Of an endpoint that is one server.
+/// Names an endpoint that is one server.
 [[nodiscard]] inline std::string text_of(const Endpoint& endpoint) {
   return endpoint.unix_socket.empty() ? text_of(Address{endpoint.host, endpoint.port})
                                       : endpoint.unix_socket;
 }
 
-/// Of a borrowed connection: with its server, where hiredis knows it.
+/// Names a borrowed connection, with its server if hiredis knows it.
 [[nodiscard]] inline std::string text_of(const redisContext& context) {
   std::string text = "borrowed context";
   if (context.unix_sock.path) return text + " to " + context.unix_sock.path;
@@ -33,12 +33,12 @@ namespace redis_lock::detail {
          text_of(Address{context.tcp.host, static_cast<std::uint16_t>(context.tcp.port)});
 }
 
-/// Where the endpoint was read from, to stand behind a server's address in a message.
+/// Returns the origin of the endpoint, to follow a server's address in a message.
 [[nodiscard]] inline std::string origin_of(const Endpoint& endpoint) {
   return endpoint.origin.empty() ? std::string{} : " (from " + endpoint.origin + ')';
 }
 
-/// The same failure, which says which server it was.
+/// Adds the name of the server to a failure.
 [[nodiscard]] inline Fault named(const std::string& server, const Fault& fault) {
   return {fault.code(), server + ": " + fault.what(),
           fault.passing() ? Fault::Kind::passing : Fault::Kind::final};

@@ -22,13 +22,13 @@
 
 namespace redis_lock::detail {
 
-/// Where the keys are: what was known at one time.
+/// Places of the keys, as known at one time.
 struct Places {
   bool is_cluster = false;
   SlotMap slots{};                  // of a cluster
-  std::optional<Address> master{};  // that Sentinel told of
+  std::optional<Address> master{};  // reported by Sentinel
 
-  /// For each server that has keys, one slot that it has.
+  /// Returns one slot of each server that has keys.
   [[nodiscard]] std::vector<Slot> one_slot_of_each() const {
     return is_cluster ? slots.one_slot_of_each() : std::vector<Slot>{0};
   }
@@ -37,48 +37,48 @@ struct Places {
   }
 };
 
-/// The servers behind one endpoint: which of them an operation has to go to, and the way there. Safe to
-/// share between threads.
+/// The servers behind one endpoint: which of them an operation must go to, and the way there. Safe to share between
+/// threads.
 class Servers final : public Redirector {
  public:
   Servers(Endpoint endpoint, std::shared_ptr<Counters> counters)
       : endpoint_(std::move(endpoint)), counters_(std::move(counters)) {}
 
   [[nodiscard]] bool is_cluster() const noexcept { return !endpoint_.cluster.empty(); }
-  /// May another server take the place of one that fails?
+  /// Returns whether another server may take the place of one that fails.
   [[nodiscard]] bool fail_over() const noexcept { return is_cluster() || endpoint_.sentinel; }
 
-  /// The slot of a key: 0 where there are no slots.
+  /// Returns the slot of a key; 0 if there is no cluster.
   [[nodiscard]] Slot slot_of(std::string_view key) const {
     return is_cluster() ? detail::slot_of(key) : Slot{0};
   }
 
-  /// Where an operation on this slot has to go, as far as is known. Empty: nobody knows, or there is
-  /// only one server at all. No I/O.
+  /// Returns where an operation on this slot must go, as far as is known. Empty if that is unknown or suspect, or if
+  /// there is only one server at all. No I/O.
   [[nodiscard]] Address server_of(Slot slot) const {
     if (!fail_over()) return {};
     const std::lock_guard guard{mutex_};
     const auto server = known_server(slot);
     return server && !is_doubted(*server) ? *server : Address{};
   }
-  /// The same, also if there are doubts about it.
+  /// Returns where an operation on this slot must go, even if that server is suspect. No I/O.
   [[nodiscard]] Address presumed_server_of(Slot slot) const {
     if (!fail_over()) return {};
     const std::lock_guard guard{mutex_};
     return known_server(slot).value_or(Address{});
   }
 
-  /// Before the next operation there, finds out whether this is still the server to go to.
+  /// Marks the server as suspect: the next operation finds out whether it is still the one to go to.
   void doubt(const Address& server) {
     if (!fail_over()) return;
     const std::lock_guard guard{mutex_};
     if (!is_doubted(server)) doubted_.push_back(server);
   }
 
-  /// A connection was closed, as it had failed: one that is opened later takes its place.
+  /// Counts a connection that was closed because it failed. One that is opened later takes its place.
   void count_broken() noexcept { ++broken_; }
 
-  /// Connects to the server of this slot, and asks others for the way where need be. Blocks up to twice
+  /// Connects to the server of this slot, and asks other servers for the way if needed. Blocks up to twice
   /// connect_timeout and command_timeout together, but not past `deadline`.
   [[nodiscard]] std::unique_ptr<Connection> connect(
       Slot slot, Time deadline, Connection::Greeting greeting = Connection::Greeting::now) {
@@ -90,14 +90,14 @@ class Servers final : public Redirector {
     return connection;
   }
 
-  /// The failure of a connection that was open: an answer of the server is left as it is.
+  /// Adds the server's name to the failure of an open connection, unless the server replied with the error.
   [[nodiscard]] Fault named(const Connection& connection, const Fault& fault) const {
     if (fault.code() == errc::server_error || fault.code() == errc::too_few_replicas) return fault;
     if (!fail_over()) return named(fault);
     return named(is_cluster() ? "server" : "master", connection.server(), fault);
   }
 
-  /// Asks where the keys are now. Blocks as connect() does.
+  /// Asks where the keys are now. Blocks as long as connect().
   [[nodiscard]] Places survey() {
     if (!fail_over()) return {};
     learn(after(Time::clock::now(), longest_way()));
@@ -105,7 +105,7 @@ class Servers final : public Redirector {
     return {is_cluster(), slots_, master_};
   }
 
-  /// Goes after keys that have moved, or are about to. What has moved for good is left to be tried again.
+  /// Follows keys that are about to move (ASK). Leaves those that have moved for good (MOVED) to a retry.
   bool redirect(const Address& asked, const Commands& commands, Replies& replies, Time deadline,
                 bool independent) override {
     bool elsewhere = false;
@@ -118,7 +118,7 @@ class Servers final : public Redirector {
       const auto to = target(*redirection, asked, has_moved);
       if (has_moved || to == Address{}) {
         reply.text.insert(0, "TRYAGAIN ");
-      } else if (*commands.begin(i) != "BLPOP") {  // there it would wait while others are due here
+      } else if (*commands.begin(i) != "BLPOP") {  // it would wait there while replies are due here
         Commands asking;
         asking.add({"ASKING"}).add({});
         for (auto word = commands.begin(i); word != commands.end(i); ++word) asking.append(*word);
@@ -138,8 +138,8 @@ class Servers final : public Redirector {
   }
 
  private:
-  /// The server that `asked` redirects to, if it is known. What has moved there for good is noted: if it is unknown, the
-  /// next operation asks for the map.
+  /// Returns the server that `asked` redirects to, if it is known. Records what has moved there for good. If the
+  /// server is unknown, the next operation asks for the map.
   [[nodiscard]] Address target(const Redirection& redirection, const Address& asked,
                                bool has_moved) {
     const std::lock_guard guard{mutex_};
@@ -158,7 +158,7 @@ class Servers final : public Redirector {
       }
     }
     deadline = std::min(deadline, after(Time::clock::now(), longest_way()));
-    // Of a failover, Sentinel may know before anybody else.
+    // Sentinel may know of a failover before all others.
     if (!is_cluster() || server_of(slot) == Address{}) learn(deadline);
     const auto server = [&] {
       const std::lock_guard guard{mutex_};
@@ -186,7 +186,7 @@ class Servers final : public Redirector {
     return 2 * (endpoint_.connect_timeout + endpoint_.command_timeout);
   }
 
-  /// The endpoint of one server.
+  /// Returns the endpoint of one server.
   [[nodiscard]] static Endpoint at(Endpoint endpoint, const Address& server) {
     endpoint.host = server.host;
     endpoint.port = server.port;
@@ -195,7 +195,7 @@ class Servers final : public Redirector {
     return endpoint;
   }
 
-  /// Of the only server there is.
+  /// Adds the name of the only server to a failure.
   [[nodiscard]] Fault named(const Fault& fault) const {
     return detail::named("server " + text_of(endpoint_) + origin_of(endpoint_), fault);
   }
@@ -215,9 +215,9 @@ class Servers final : public Redirector {
     return is_cluster() ? slots_.owner(slot) : master_;
   }
 
-  /// What the first of `candidates` that answers says. Those that failed before are asked last; which is
-  /// asked first changes each time, as one may be cut off and have old news. None may take up the time of
-  /// the others, or of what comes after.
+  /// Returns the reply of the first of `candidates` that answers. Suspect ones are asked last. Another one is the
+  /// first each time, because one may be cut off and out of date. None may use up the time of the others, or of
+  /// what comes after.
   template <class Ask>
   [[nodiscard]] auto ask_any(const char* role, std::vector<Address> candidates,
                              const Endpoint& endpoint, Time deadline, const Ask& ask) {
@@ -304,12 +304,12 @@ class Servers final : public Redirector {
   const Endpoint endpoint_;
   Resolver resolver_;
   const std::shared_ptr<Counters> counters_;
-  std::atomic<unsigned> broken_{0};  // and not replaced yet
-  mutable std::mutex mutex_;
-  SlotMap slots_;                  // of a cluster
-  std::optional<Address> master_;  // that Sentinel told of
-  std::vector<Address> doubted_;   // failed when they were last used
-  std::size_t turn_ = 0;
+  std::atomic<unsigned> broken_{0};  // failed and not replaced yet
+  mutable std::mutex mutex_;         // guards all below
+  SlotMap slots_;                    // of a cluster
+  std::optional<Address> master_;    // reported by Sentinel
+  std::vector<Address> doubted_;     // suspect: failed when they were last used
+  std::size_t turn_ = 0;             // of ask_any(): which candidate is first
 };
 
 }  // namespace redis_lock::detail

@@ -31,8 +31,8 @@ struct SslFreer {
   void operator()(SSL* session) const noexcept { ::SSL_free(session); }
 };
 
-/// To be called when a client is made: OpenSSL, which clears up when the program ends, then does so after
-/// the destructor of a client that is static.
+/// Initializes OpenSSL; call it when a client is made. OpenSSL cleans up when the program ends: then that comes after
+/// the destructor of a static client.
 inline void prepare_tls() { ::OPENSSL_init_ssl(0, nullptr); }
 
 [[nodiscard]] inline Fault tls_fault(const std::string& what) {
@@ -41,8 +41,8 @@ inline void prepare_tls() { ::OPENSSL_init_ssl(0, nullptr); }
           "TLS: " + what + ": " + (error.text.empty() ? "unknown error" : error.text)};
 }
 
-/// The settings of one connection: TLS 1.2 or later, and a chain that ends at a CA we trust. The files
-/// are read anew for each, so that certificates can be renewed under a running program.
+/// Returns the settings of one connection: TLS 1.2 or later, and a chain that ends at a trusted CA. Reads the files
+/// anew each time, so that certificates can be renewed under a running program.
 [[nodiscard]] inline std::unique_ptr<SSL_CTX, SslFreer> tls_settings(const Tls& tls) {
   std::unique_ptr<SSL_CTX, SslFreer> settings{::SSL_CTX_new(::TLS_client_method())};
   const auto require = [](bool good, const char* what, const std::string& file = {}) {
@@ -51,7 +51,7 @@ inline void prepare_tls() { ::OPENSSL_init_ssl(0, nullptr); }
   require(settings != nullptr, "no OpenSSL");
   auto* const context = settings.get();
   require(::SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1, "no TLS 1.2");
-  // A renegotiation would have writes wait for reads.
+  // A renegotiation would make writes wait for reads.
   ::SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);
   ::SSL_CTX_set_verify(context, tls.insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
   if (!tls.ca_file.empty()) {
@@ -63,7 +63,7 @@ inline void prepare_tls() { ::OPENSSL_init_ssl(0, nullptr); }
   if (!tls.cert_file.empty()) {
     require(::SSL_CTX_use_certificate_chain_file(context, tls.cert_file.c_str()) == 1, "cert_file",
             tls.cert_file);
-    // OpenSSL would ask the terminal for a pass phrase.
+    // Without a callback, OpenSSL would ask the terminal for a pass phrase.
     bool is_encrypted = false;
     ::SSL_CTX_set_default_passwd_cb_userdata(context, &is_encrypted);
     ::SSL_CTX_set_default_passwd_cb(context, [](char*, int, int, void* asked) {
@@ -80,7 +80,7 @@ inline void prepare_tls() { ::OPENSSL_init_ssl(0, nullptr); }
   return settings;
 }
 
-/// Makes the session insist on a certificate of this name or address; says whether it will.
+/// Makes the session require a certificate of this name or address. Returns whether it will.
 [[nodiscard]] inline bool expect_server(SSL& session, const std::string& name) {
   in6_addr parsed;  // large enough for either kind
   if (::inet_pton(AF_INET, name.c_str(), &parsed) == 1 ||
@@ -92,7 +92,7 @@ inline void prepare_tls() { ::OPENSSL_init_ssl(0, nullptr); }
          ::SSL_set_tlsext_host_name(&session, name.c_str()) == 1;
 }
 
-/// Why the handshake failed. What verification refuses, no new connection mends.
+/// Returns why the handshake failed. What verification refuses is final.
 [[nodiscard]] inline Fault handshake_fault(const SSL& session, const std::string& name, int error) {
   const auto verdict = ::SSL_get_verify_result(&session);
   const auto complaint = take_openssl_error();
@@ -110,7 +110,7 @@ inline void prepare_tls() { ::OPENSSL_init_ssl(0, nullptr); }
   return {errc::connection_failed, "TLS: " + text, Fault::Kind::passing};
 }
 
-/// What a call of OpenSSL on a connection came to: more than 0 if it did what it should, and the errno.
+/// Outcome of a call of OpenSSL on a connection: a result over 0 if it succeeded, and the errno.
 struct TlsOutcome {
   int result, error;
 };
@@ -135,12 +135,12 @@ template <class Call>
   }
 }
 
-/// Asks for one answer, any answer: with TLS 1.3 the server says only behind the handshake whether it
-/// takes our certificate, and sends session tickets, which must not be taken for answers later on.
+/// Sends a PING, and reads one reply of any kind. With TLS 1.3 the server accepts or refuses our certificate only
+/// after the handshake. It also sends session tickets, which must not be taken for replies later.
 inline void await_verdict(const redisContext& context, SSL& session, const std::string& name,
                           Time deadline) {
   const std::string_view ping{"*1\r\n$4\r\nPING\r\n"};
-  // A server that refuses us may have closed the connection by now: what it said is still there to read.
+  // A server that refuses us may have closed the connection: its reply is still there to read.
   (void)finish(context, session, deadline,
                [&] { return ::SSL_write(&session, ping.data(), static_cast<int>(ping.size())); });
   clear_openssl_errors();
@@ -163,9 +163,9 @@ inline void await_verdict(const redisContext& context, SSL& session, const std::
   if (!refusal.is_error("NOAUTH") && !refusal.is_error("NOPERM")) throw fault_of(refusal);
 }
 
-/// Shakes hands on a new connection, which does not block any more afterwards: so no single bytes, signals
-/// or messages of TLS's own prolong a wait. Blocks until `deadline` at most, and then up to
-/// command_timeout for the server's verdict, but not past `at_last`.
+/// Performs the handshake on a new connection, which does not block any more afterwards: no single bytes, signals or
+/// messages of TLS prolong a wait. Blocks until `deadline` at most, and then up to command_timeout for the server's
+/// verdict, but not past `at_last`.
 inline void start_tls(redisContext& context, const Endpoint& endpoint, Time deadline,
                       Time at_last) {
   const auto& tls = *endpoint.tls;
@@ -194,7 +194,7 @@ inline void require_tls() {}
 
 inline void prepare_tls() {}
 
-/// Throws where TLS is asked for and not built in.
+/// Throws: TLS is asked for, but not built in.
 inline void require_tls() {
   throw Fault{
       errc::connection_failed,
