@@ -16,8 +16,7 @@
 
 namespace redis_lock::detail {
 
-/// Where the acquisitions of one lock object are counted, and whom to call back about them; also after the
-/// object itself is gone.
+/// The counters and callbacks of one lock object's acquisitions. Lives on after the object is gone.
 class Account {
  public:
   Account(std::shared_ptr<Counters> counters, std::string name, const Options& options)
@@ -30,14 +29,14 @@ class Account {
   [[nodiscard]] Counters& counters() const noexcept { return *counters_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  /// Does anybody want to be told of events? All that follow call back: with no mutex held.
+  /// Returns whether on_event is set. Call the tell functions with no mutex held: they run callbacks.
   [[nodiscard]] bool is_told() const noexcept { return on_event_ != nullptr; }
   [[nodiscard]] bool is_told_losses() const noexcept { return on_lost_ != nullptr; }
   [[nodiscard]] bool is_told_errors() const noexcept { return on_error_ != nullptr; }
   void tell(Event::Kind kind, std::string_view id, nanoseconds duration) const noexcept {
     if (is_told()) tell(Event{kind, {}, id, duration});
   }
-  /// The name of the lock is set here.
+  /// Sets the name of the lock in the event.
   void tell(Event event) const noexcept {
     event.name = name_;
     call_back(on_event_, event);
@@ -45,7 +44,7 @@ class Account {
   void tell_loss() const noexcept { call_back(on_lost_, make_error_code(errc::lease_lost)); }
   void tell_error(const Error& error) const noexcept { call_back(on_error_, error); }
 
-  /// The lock object is gone: a callback that waits to tell of its renewals or of a loss is left out.
+  /// Marks the lock object as gone. Callbacks that still wait to report its renewals or a loss are left out.
   void close() const noexcept { closed_ = true; }
   [[nodiscard]] bool is_closed() const noexcept { return closed_; }
 

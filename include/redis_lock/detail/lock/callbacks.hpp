@@ -24,17 +24,17 @@
 
 namespace redis_lock::detail {
 
-/// Runs the callbacks of the application that a renewal thread has to make, however long they take. The callbacks
-/// of one lock object run in the order of post(), one at a time. One thread, the leader, runs those of all
-/// lock objects. If it has been in one callback for `patience` while others wait, another thread takes the lead.
-/// Threads are started by post() and end when they have been idle: without callbacks there is none.
+/// A runner of those callbacks of the application that come from a renewal thread, however long they take. Callbacks
+/// of one lock object run in the order of post(), one at a time. One thread, the leader, runs those of all lock
+/// objects. If it has been in one callback for `patience` while others wait, another thread takes the lead. post()
+/// starts threads, and they end when they have been idle: without callbacks there is none.
 class Callbacks : public std::enable_shared_from_this<Callbacks> {
  public:
   using Task = std::function<void()>;
   enum class Urgency : unsigned char {
     optional,  // left out if too many wait for the same lock object
     routine,
-    urgent  // the news of a loss, which goes before the others
+    urgent  // the report of a loss, which goes before the others
   };
 
   Callbacks() = default;
@@ -46,13 +46,12 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
   Callbacks& operator=(const Callbacks&) = delete;
   Callbacks& operator=(Callbacks&&) = delete;
 
-  /// The calling thread is the renewal thread, which no callback may delay.
+  /// Marks the calling thread as the renewal thread, which no callback may delay.
   void serve_this_thread() noexcept { served_ = this_thread_number(); }
   [[nodiscard]] bool serves_this_thread() const noexcept { return served_ == this_thread_number(); }
 
-  /// Has a thread run `task`, which throws nothing, for the lock object that `lock` identifies. If there is no
-  /// thread and none can be started, or no memory, the calling thread runs it. For the renewal thread, with
-  /// no mutex held.
+  /// Has a thread run `task`, which throws nothing, for the lock object that `lock` identifies. If there is no thread
+  /// and none can be started, or no memory, the calling thread runs it. For the renewal thread, with no mutex held.
   template <class Function>
   void post(const void* lock, const Function& task, Urgency urgency) noexcept {
     std::unique_lock guard{mutex_};
@@ -66,13 +65,13 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
     run_here(guard, lock, task);
   }
 
-  /// Waits for the end of a callback of this lock object, unless it is the callback that asks.
+  /// Waits for the end of a callback of this lock object, unless the caller is that callback.
   void await(const void* lock) {
     std::unique_lock guard{mutex_};
     settled_.wait(guard, [&] { return !is_running(lock); });
   }
 
-  /// Runs what was posted, and ends all threads; the calling one after its callback, if it is one of them.
+  /// Runs what was posted, and ends all threads. If a callback calls this, its thread ends after the callback.
   void stop() {
     std::vector<std::thread> all;
     {
@@ -90,23 +89,23 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
     Task task;
     Urgency urgency;
   };
-  /// What waits for one lock object, or runs.
+  /// The callbacks of one lock object: those that wait, and the thread that runs one.
   struct Strand {
     const void* lock;
     std::deque<Entry> entries{};
-    std::size_t urgent = 0;    // of the entries
-    std::uint64_t thread = 0;  // that runs an entry, which is not among them any more; 0: none
+    std::size_t urgent = 0;    // among the entries
+    std::uint64_t thread = 0;  // that runs an entry, taken out of these; 0: none
   };
   using Strands = std::list<Strand>;
 
-  static constexpr milliseconds patience{10};
-  static constexpr milliseconds longest_idle{1000};
+  static constexpr milliseconds patience{10};        // in one callback, while others wait
+  static constexpr milliseconds longest_idle{1000};  // then a thread ends
   static constexpr std::size_t most_threads = 64;
-  /// So many threads may be in callbacks that are not urgent. The others are for the news of losses.
+  /// Limit of threads in callbacks that are not urgent. The others are for the reports of losses.
   static constexpr std::size_t most_routine = most_threads / 2;
-  static constexpr std::size_t most_waiting = 64;
+  static constexpr std::size_t most_waiting = 64;  // then optional ones are left out
 
-  // All that follow need the mutex.
+  // The functions below need mutex_; only run() locks it.
 
   [[nodiscard]] bool has_work() const noexcept {
     return !urgent_.empty() || (!routine_.empty() && routine_running_ < most_routine);
@@ -121,7 +120,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
     return thread != 0 && thread != me;
   }
 
-  /// Is there something new to run?
+  /// Adds a callback. Returns whether there is something new to run.
   bool add(const void* lock, Task task, Urgency urgency) {
     const auto [place, is_new] = strands_.try_emplace(lock);
     if (is_new) {
@@ -162,7 +161,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
     queue.splice(queue.end(), from, strand);
   }
 
-  /// Sees that a thread takes over if the leader stays where it is.
+  /// Wakes or starts a thread for the work. It takes over if the leader stays in its callback.
   void wake_a_thread() noexcept {
     if (!has_work() || (leader_ != 0 && has_standby_)) return;
     if (idle_ > 0 || has_standby_) {
@@ -184,7 +183,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
     }
   }
 
-  // The threads.
+  // Functions of the threads.
 
   void run() {
     std::unique_lock guard{mutex_};
@@ -204,7 +203,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
     leave(guard);
   }
 
-  /// Waits for work. False: there was none for a while.
+  /// Waits for work. Returns false if there was none for a while.
   [[nodiscard]] bool has_rested(std::unique_lock<std::mutex>& guard) {
     ++idle_;
     const auto until = waitable(Time::clock::now() + longest_idle);
@@ -228,7 +227,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
     wake_a_thread();
     guard.unlock();
     entry.task();
-    entry.task = nullptr;  // which may destroy the last owner of this
+    entry.task = nullptr;  // may destroy an owner of this
     guard.lock();
     if (leader_ == me) leader_ = 0;
     if (!is_urgent) --routine_running_;
@@ -253,12 +252,12 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
     settled_.notify_all();
   }
 
-  /// The next thread that ends, or stop(), joins this one.
+  /// Ends this thread. The next thread that ends, or stop(), joins it.
   void leave(std::unique_lock<std::mutex>& guard) {
     const auto me = std::find_if(threads_.begin(), threads_.end(), [](const std::thread& thread) {
       return thread.get_id() == std::this_thread::get_id();
     });
-    if (me == threads_.end()) return;  // stop() has it
+    if (me == threads_.end()) return;  // stop() joins it
     auto before = std::exchange(ended_, std::move(*me));
     threads_.erase(me);
     guard.unlock();
@@ -269,16 +268,16 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
   std::mutex mutex_;  // guards all below
   std::condition_variable wake_, settled_;
   std::vector<std::thread> threads_;
-  std::thread ended_;                   // the latest that ended
-  Strands urgent_, routine_, running_;  // the first two: those that have entries and do not run
+  std::thread ended_;                                 // the latest that ended, to be joined
+  Strands urgent_, routine_, running_;                // the first two: have entries, and run none
   std::map<const void*, Strands::iterator> strands_;  // all of them, by the lock object
   std::size_t idle_ = 0;                              // threads without work, or just started
-  std::size_t routine_running_ = 0;
-  bool has_standby_ = false;  // a thread waits to take the lead
+  std::size_t routine_running_ = 0;                   // threads in callbacks that are not urgent
+  bool has_standby_ = false;                          // a thread waits to take the lead
   bool stopping_ = false;
-  std::uint64_t leader_ = 0;  // the thread; 0: none
+  std::uint64_t leader_ = 0;  // the thread's number; 0: none
   Time leads_since_{};
-  const void* here_ = nullptr;  // whose callback the renewal thread runs
+  const void* here_ = nullptr;  // the lock object whose callback run_here() runs
   std::uint64_t here_thread_ = 0;
 };
 

@@ -28,7 +28,7 @@ namespace redis_lock::detail {
 class LinePool;
 class QuorumNodes;
 
-/// What all copies of a Client share; or the stand-in for one over a borrowed context.
+/// The state that all copies of a Client share: pool, renewals, counters. Or a wrapper of a borrowed context.
 class Core {
  public:
   explicit Core(Endpoint endpoint) : endpoint_(std::move(endpoint)) {
@@ -38,17 +38,17 @@ class Core {
 
   [[nodiscard]] bool is_borrowed() const noexcept { return borrowed_ != nullptr; }
 
-  /// The terms of an operation that is not given another time.
+  /// Returns the terms of an operation that is given no other time.
   [[nodiscard]] Terms terms(Slot slot = 0) const {
     return {endpoint_.retry_for, never, nullptr, slot};
   }
 
   [[nodiscard]] bool is_cluster() const noexcept { return !endpoint_.cluster.empty(); }
-  /// The slot of a key: 0 where there are no slots.
+  /// Returns the slot of a key; 0 if there is no cluster.
   [[nodiscard]] Slot slot_of(std::string_view key) const {
     return is_cluster() ? detail::slot_of(key) : Slot{0};
   }
-  /// Runs `work(Connection&)`, on a new connection again where that may help. Throws Fault.
+  /// Runs `work(Connection&)`, and again on a new connection if that may help. Throws Fault.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) {
     if (!borrowed_) {
@@ -71,7 +71,7 @@ class Core {
     }
   }
 
-  /// As perform(), for the caller of the library: throws Error, which names the operation and the lock.
+  /// Runs `work(Connection&)` for the caller of the library. Throws Error, which names the operation and the lock.
   template <class Work>
   auto perform(const char* operation, std::string_view name, const Terms& terms, Work&& work) {
     try {
@@ -81,19 +81,19 @@ class Core {
     }
   }
 
-  /// Asks where the keys are now, of a cluster or Sentinel. Throws Error.
+  /// Asks a cluster or Sentinel where the keys are now. Throws Error.
   [[nodiscard]] Places survey(const char* operation, std::string_view name) {
     if (!here_->servers->fail_over()) return {};
     return perform(operation, name, terms(), [&](Connection&) { return here_->servers->survey(); });
   }
 
-  /// After an acquisition or a release that was given up on: makes sure that its id does not hold the
-  /// lock. Where that cannot be done, the lease does it.
+  /// Makes sure that the id of an acquisition or release which was given up does not hold the lock. If that fails,
+  /// the end of the lease frees the lock.
   void give_up(const Keys& keys, std::string_view id, std::string_view signal_expire,
                std::string_view kept_for = {}) noexcept try {
     const CancellationPause no_cancellation;
     if (borrowed_) return;
-    // All in one write, which needs no answer: so it works, later, on a server that is frozen now.
+    // All in one write, which needs no reply: that works, later, on a server that is frozen now.
     const auto connection = here_->servers->connect(
         slot_of(keys.lock), after(Time::clock::now(), endpoint_.connect_timeout),
         Connection::Greeting::with_first_commands);
@@ -101,11 +101,11 @@ class Core {
     auto commands = greeting(endpoint_, database);
     add_call(commands, release_call(keys, id, signal_expire, kept_for), false);
     (void)connection->exchange_within(commands, std::min(endpoint_.command_timeout, patience));
-  } catch (const std::exception&) {  // the fault that came before this one is what gets reported
+  } catch (const std::exception&) {  // the fault that led here is reported
   }
 
-  /// Sends a release without waiting for the reply, if that can be done at once, and if there is a thread that will
-  /// read the reply.
+  /// Sends a release without waiting for the reply. Returns false, and sends nothing, if it cannot be sent at once,
+  /// or if no thread can read the reply.
   [[nodiscard]] bool defer(const Keys& keys, const std::string& signal_expire,
                            const std::shared_ptr<Hold>& hold) {
     try {
@@ -126,18 +126,18 @@ class Core {
   [[nodiscard]] const std::shared_ptr<Counters>& counters() { return here_->counters; }
 
   [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
-  /// What QuorumLocks with this server among their nodes share, made by the first of them.
+  /// State that QuorumLocks with this server among their nodes share. The first of them makes it.
   struct Quorums {
-    std::mutex mutex;
+    std::mutex mutex;  // guards the rest
     std::shared_ptr<LinePool> lines;
-    std::vector<std::weak_ptr<QuorumNodes>> known;  // where it is the first node
+    std::vector<std::weak_ptr<QuorumNodes>> known;  // those whose first node is this server
   };
   [[nodiscard]] Quorums& quorums() { return here_->quorums; }
 
  private:
   static constexpr milliseconds patience{200};
 
-  /// What belongs to one process.
+  /// State of one process.
   struct Here {
     explicit Here(const Endpoint& endpoint)
         : servers(std::make_shared<Servers>(endpoint, counters)),
@@ -162,7 +162,7 @@ class Core {
     std::mutex borrowed;  // one thread at a time may use the borrowed context
   };
 
-  /// Leaves the releases that failed during an operation, and idle connections, to the renewer's thread.
+  /// A guard that leaves failed releases and idle connections of an operation to the renewal thread.
   struct TidyLater {
     Here& here;
     explicit TidyLater(Here& of) : here(of) {}

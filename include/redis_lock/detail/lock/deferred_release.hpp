@@ -17,8 +17,8 @@
 
 namespace redis_lock::detail {
 
-/// A release that was sent, and whose reply is read later: by then its Lock may be gone. If it goes without having been
-/// settled, the hold counts as abandoned.
+/// A release that was sent, and whose reply is read later: by then its Lock may be gone. If it is destroyed before it
+/// is settled, the lease counts as abandoned.
 class DeferredRelease final : public OwedReply {
  public:
   DeferredRelease(Keys keys, std::string signal_expire, std::shared_ptr<Hold> hold,
@@ -49,7 +49,7 @@ class DeferredRelease final : public OwedReply {
       fail(hold_->loss());
     } catch (const Fault& fault) {
       fail(fault);
-    } catch (const std::exception&) {  // no memory for the words
+    } catch (const std::exception&) {  // no memory for the text
       end(how, nullptr);
     }
   }
@@ -60,14 +60,14 @@ class DeferredRelease final : public OwedReply {
   }
 
  private:
-  /// Counts how it has ended, and tells it; on the renewal thread, by the client's callback threads.
+  /// Counts the end and reports it. On the renewal thread, the client's callback threads report it.
   void end(Event::Kind how, const Fault* fault) const noexcept {
     const auto& account = *hold_->account;
     const bool is_news = hold_->count_end(how, sent_) && account.is_told();
     std::optional<Error> error;
     try {
       if (fault && account.is_told_errors()) error = error_of("unlock", account.name(), *fault);
-    } catch (const std::exception&) {  // no memory for the words
+    } catch (const std::exception&) {  // no memory for the text
     }
     if (!is_news && !error) return;
     const auto urgency = error ? Callbacks::Urgency::urgent : Callbacks::Urgency::routine;

@@ -20,7 +20,7 @@
 
 namespace redis_lock::detail {
 
-/// Why the renewals of a lock fail, and since when all of them have.
+/// A failure of a lock's renewals: why, and since when all of them have failed.
 struct RenewalFailure {
   Time since;
   errc code;
@@ -32,90 +32,90 @@ struct RenewalFailure {
   }
 };
 
-/// One acquisition while it lasts: shared by its Lock and the renewal thread.
+/// One acquisition while it lasts, shared by its Lock and the renewal thread.
 struct Hold {
   std::string key, id;
   Slot slot = 0;          // of the key
-  milliseconds expire{};  // milliseconds::max(): none
+  milliseconds expire{};  // milliseconds::max(): no expiry
   std::string expire_text;
-  milliseconds advance{};  // by how much it is renewed before a third of its lease is over
-  Time renewed_until = Time::min();  // not renewed at all, unless set
+  milliseconds advance{};            // renewed so much before a third of its lease is over
+  Time renewed_until = Time::min();  // min(): not renewed at all
   std::shared_ptr<const Account> account;
 
   std::uint64_t fencing_token = 0;  // 0: none
-  std::string kept_for;             // how long the key stays when it is released; empty: not at all
+  std::string kept_for;             // milliseconds that the key stays at the release; empty: none
 
   std::atomic<Time> expires_at{Time::min()};
-  std::atomic<Time> since{Time::min()};  // when the present holder got it
+  std::atomic<Time> since{Time::min()};  // when the present holder got it; min(): not yet
   std::atomic<bool> ended{false};        // released, lost or abandoned, and counted as such
-  std::atomic<bool> watched{false};      // by a renewal thread, which tells the loss
+  std::atomic<bool> watched{false};      // by a renewal thread, which reports the loss
   std::atomic<bool> lost{false};
-  std::atomic<bool> refused{false};  // lost by the server's word: the key is not ours
-  std::atomic<LossReason> lost_by{LossReason::none};  // set once, and then it is lost
+  std::atomic<bool> refused{false};                   // the server said that the key is not ours
+  std::atomic<LossReason> lost_by{LossReason::none};  // set once: it is lost then
   std::atomic<bool> renewals_fail{false};             // `failure` is set
-  /// The shortest lease of an extension that may have been sent, and was not heard of again: Redis may
-  /// still come upon it, however much later, so that no lease is longer for certain.
+  /// The shortest lease of an extension in doubt; max(): none. Redis may still run such an extension, however much
+  /// later, so that no longer lease is certain.
   std::atomic<milliseconds> shortest_in_doubt{milliseconds::max()};
 
-  std::mutex mutex;  // guards the three that follow
-  /// Of the callers who asked for a token that tells the loss.
+  std::mutex mutex;  // guards the three fields below
+  /// The stop source behind lost_token(); null if no caller has asked for a token.
   std::shared_ptr<void> token_source;
   void (*request_stop)(void* token_source) noexcept = nullptr;
-  std::shared_ptr<const RenewalFailure> failure;  // of the latest renewal
+  std::shared_ptr<const RenewalFailure> failure;  // of the latest renewal; null: it worked
 
-  /// Of who extends it by hand: one at a time.
+  /// Held during an extension by the caller: one at a time.
   std::mutex extending;
 
-  /// Of the Renewer, guarded by its mutex.
+  /// Used by the Renewer, guarded by its mutex.
   Time due{}, retry_at = Time::min();
   bool scheduled = false, paused = false;
-  std::atomic<bool> in_flight{false};  // a renewal is sent. Set with that mutex
-  /// No renewal is sent and no loss told any more. Set with that mutex.
+  std::atomic<bool> in_flight{false};  // a renewal is sent; set with that mutex held
+  /// If true, no renewal is sent and no loss reported any more. Set with that mutex held.
   std::atomic<bool> forgotten{false};
 
   [[nodiscard]] bool owned() const noexcept {
     return !lost.load() && Time::clock::now() < owned_until();
   }
 
-  /// When it counts as lost unless it is extended: what Lock::expires_at() tells. It is the end of the
-  /// lease, or of a watched lock last_instant().
+  /// Returns when it counts as lost unless it is extended, for Lock::expires_at(): last_instant() if it is watched,
+  /// otherwise the end of the lease.
   [[nodiscard]] Time owned_until() const noexcept {
     return watched.load() ? last_instant() : expires_at.load();
   }
-  /// When the loss of a watched lock is told, so that it is known before the lease is over: a tenth of the
-  /// lease earlier, at most 100 ms.
+  /// Returns when the loss of a watched lock is reported, so that it is known before the lease is over: a tenth of
+  /// the lease earlier, at most 100 ms.
   [[nodiscard]] Time last_instant() const noexcept {
     const auto end = expires_at.load();
     return end == never ? never : end - std::min(renewal() / 10, milliseconds{100});
   }
 
-  /// The lease was extended by what was sent at that time.
+  /// Records that an extension sent at `sent` was successful.
   void extended(Time sent, milliseconds lease) noexcept {
     expires_at = after(sent, std::min(lease, shortest_in_doubt.load()));
   }
-  /// It may have been set to this, by what was sent at that time.
+  /// Records an extension sent at `sent` that may have run, and so may have shortened the lease.
   void shortened(Time sent, milliseconds lease) noexcept {
     expires_at = std::min(expires_at.load(), after(sent, lease));
   }
   void extension_in_doubt(milliseconds lease) noexcept {
     shortest_in_doubt = std::min(lease, shortest_in_doubt.load());
   }
-  /// What a renewal gives for certain.
+  /// Returns the lease that a renewal gives for certain.
   [[nodiscard]] milliseconds renewal() const noexcept {
     return std::min(expire, shortest_in_doubt.load());
   }
 
-  /// How long the present holder has had it. A loss may be found out before its call has returned.
+  /// Returns how long the present holder has had it. A loss may be found before the holder's call has returned.
   [[nodiscard]] Time::duration held_for(Time now) const noexcept {
     const auto start = since.load();
     return start == Time::min() ? Time::duration::zero() : now - start;
   }
 
-  /// Counts and tells how it ended, unless that was done before; with no mutex held that others wait for.
+  /// Counts and reports the end, unless that was done before. Call it with no mutex held that others wait for.
   void end(Event::Kind how, Time at = Time::clock::now()) noexcept {
     if (count_end(how, at)) tell_end(how, at);
   }
-  /// Counts how it ended, unless that was done before. Is that to be told?
+  /// Counts the end, unless that was done before. Returns whether it was counted now, and so must be reported.
   [[nodiscard]] bool count_end(Event::Kind how, Time at) noexcept {
     if (how == Event::Kind::lost) found_lost(presumed_loss(at));
     if (ended.exchange(true)) return false;
@@ -132,7 +132,7 @@ struct Hold {
       if (event.reason == LossReason::unreachable) why = latest_failure();
       try {
         words = describe_loss();
-      } catch (const std::exception&) {  // no memory for the words
+      } catch (const std::exception&) {  // no memory for the text
       }
     }
     if (why) why->add_to(event);
@@ -140,26 +140,26 @@ struct Hold {
     account->tell(event);
   }
 
-  /// It is lost for this reason, unless another one is known.
+  /// Records that it is lost for this reason, unless another one is known.
   void found_lost(LossReason reason) noexcept {
     auto none = LossReason::none;
     lost_by.compare_exchange_strong(none, reason);
   }
-  /// The reason why it is lost, or is going to be if the lease ends at this time without a word of the server.
+  /// Returns why it is lost, or will be if the lease ends at `at` without a reply of the server.
   [[nodiscard]] LossReason presumed_loss(Time at) const noexcept {
     if (const LossReason known = lost_by; known != LossReason::none) return known;
     if (renewals_fail || in_flight) return LossReason::unreachable;
     const bool was_renewed = renewed_until != Time::min();
     return was_renewed && at >= renewed_until ? LossReason::max_hold : LossReason::expired;
   }
-  /// None if it is not lost.
+  /// Returns why it is lost; none if it is not.
   [[nodiscard]] LossReason loss_reason() const noexcept {
     const LossReason known = lost_by;
     if (known != LossReason::none || ended || owned()) return known;
     return presumed_loss(Time::clock::now());
   }
 
-  /// Why it is lost, in words.
+  /// Describes why it is lost.
   [[nodiscard]] std::string describe_loss() {
     switch (loss_reason()) {
       case LossReason::unreachable: return "its lease ended" + describe_failure();
@@ -178,12 +178,12 @@ struct Hold {
     const auto time = std::chrono::duration_cast<milliseconds>(end - last->since);
     return ", as renewals failed for " + std::to_string(time.count()) + " ms: " + last->text;
   }
-  /// What the error says of an operation that found it lost.
+  /// Returns the fault of an operation that found it lost.
   [[nodiscard]] Fault loss() {
     return {errc::lease_lost, "it was lost before: " + describe_loss()};
   }
 
-  /// A renewal failed that was sent at this time.
+  /// Records the failure of a renewal that was sent at `sent`.
   void renewal_failed(const Fault& fault, Time sent) noexcept {
     account->counters().renewal_failed();
     try {
@@ -192,7 +192,7 @@ struct Hold {
       failure =
           std::make_shared<const RenewalFailure>(RenewalFailure{first, fault.code(), fault.what()});
       renewals_fail = true;
-    } catch (const std::exception&) {  // no memory for the words
+    } catch (const std::exception&) {  // no memory for the text
     }
   }
   void renewal_worked() noexcept {
@@ -201,13 +201,13 @@ struct Hold {
     failure.reset();
     renewals_fail = false;
   }
-  /// Null if the latest renewal worked.
+  /// Returns the failure of the latest renewal; null if it worked.
   [[nodiscard]] std::shared_ptr<const RenewalFailure> latest_failure() {
     const std::lock_guard guard{mutex};
     return failure;
   }
 
-  /// Tells a renewal that failed, which was counted.
+  /// Reports a failed renewal, which was counted before.
   void tell_failure(const std::shared_ptr<const RenewalFailure>& why, Time at) noexcept {
     Event event{Event::Kind::renewal_failed, {}, id, held_for(at)};
     if (why) {
@@ -217,19 +217,19 @@ struct Hold {
     account->tell(event);
   }
 
-  /// Tells an extension, which was counted.
+  /// Reports an extension, which was counted before.
   void tell_renewal(Time at = Time::clock::now()) noexcept {
     if (account->is_told()) account->tell(Event::Kind::renewed, id, held_for(at));
   }
 
-  /// Does a callback wait for the news of its loss?
+  /// Returns whether a callback waits for the report of its loss.
   [[nodiscard]] bool is_told_loss() {
     if (account->is_told() || account->is_told_losses()) return true;
     const std::lock_guard guard{mutex};
     return request_stop != nullptr;
   }
 
-  /// Counts and tells the loss, and requests stop of the token of lost_token().
+  /// Counts and reports the loss, and requests stop of the token of lost_token().
   void tell_loss(Time at = Time::clock::now()) noexcept {
     lost = true;
     end(Event::Kind::lost, at);

@@ -30,17 +30,17 @@
 
 namespace redis_lock::detail {
 
-/// What a Lock remembers from one acquisition to the next.
+/// State that a Lock keeps from one acquisition to the next, guarded by the gate.
 struct HolderBooks {
   explicit HolderBooks(const Options& options) : ids(options.id_prefix) {}
   IdSource ids;
-  bool passed_on = false;  // whoever enters takes the latest acquisition over
-  unsigned handoffs = 0;   // how often it was passed on
-  CoarseClock clock;       // of the thread that is inside the gate
+  bool passed_on = false;  // the thread that enters takes over the latest acquisition
+  unsigned handoffs = 0;   // hand-offs since it was acquired from Redis
+  CoarseClock clock;       // for the thread inside the gate
 };
 
-/// What stands behind one Lock object: the acquisitions that it makes, one after another, from the gate
-/// in the process to Redis and back. Throws Error, and what Lock says of each operation.
+/// The implementation of a Lock: its acquisitions, one after another, from the gate in the process to Redis and back.
+/// Throws Error, and what Lock says of each operation.
 class Holder : public Holding<Hold, HolderBooks> {
  public:
   Holder(const std::shared_ptr<Core>& core, std::string name, Options options)
@@ -122,14 +122,14 @@ class Holder : public Holding<Hold, HolderBooks> {
       return detail::reset(connection, keys_, signal_expire_);
     });
   }
-  /// Frees the lock if it is held under this id. Returns whether it was.
+  /// Frees the lock if it is held under this id. Returns whether it was held.
   bool reset(std::string_view id) {
     return core_->perform("reset", name(), terms(), [&](Connection& connection) {
       return detail::release(connection, keys_, id, signal_expire_);
     });
   }
 
-  /// Runs a script if the lock is still held by this acquisition, checked and done in one atomic step.
+  /// Runs a script if this acquisition still holds the lock. Check and script are one atomic step.
   Reply evaluate(const char* operation, std::string_view script,
                  const std::vector<std::string>& keys, const std::vector<std::string>& arguments) {
     const auto hold = held(operation);
@@ -154,23 +154,23 @@ class Holder : public Holding<Hold, HolderBooks> {
     throw error("fencing_token", errc::not_owned, "it was not acquired with fencing");
   }
 
-  /// Lets the background thread tell the loss of `hold`.
+  /// Makes the background thread report the loss of `hold`.
   void watch(const std::shared_ptr<Hold>& hold) const {
     if (core_->is_borrowed()) return;
     start(*renewer(), "lost_token");
     renewer()->watch(hold);
   }
 
-  /// Waits for a callback that is running to return, unless it is the callback that asks.
+  /// Waits for the end of a running callback, unless the caller is that callback.
   void await_callback() const {
     if (is_here() && !core_->is_borrowed()) await_callback_on(*renewer());
   }
 
  private:
-  /// The terms of an operation that is not given another time.
+  /// Returns the terms of an operation that is given no other time.
   [[nodiscard]] Terms terms() const { return core_->terms(slot_); }
 
-  /// Null over a borrowed context.
+  /// Returns null over a borrowed context.
   [[nodiscard]] Renewer* renewer() const {
     return core_->is_borrowed() ? nullptr : &core_->renewer();
   }
@@ -179,8 +179,7 @@ class Holder : public Holding<Hold, HolderBooks> {
                                                          const Deadline& deadline,
                                                          const Terms& terms, bool& contended) {
     const bool watched = !core_->is_borrowed() && is_watched();
-    if (watched)
-      start(*renewer(), operation);  // before there is a lock that it could fail to renew
+    if (watched) start(*renewer(), operation);  // before there is a lease to renew
     const auto& options = this->options();
     const bool is_fixed = !options.id.empty();
     auto hold = std::make_shared<Hold>();
@@ -232,17 +231,17 @@ class Holder : public Holding<Hold, HolderBooks> {
     }
   }
 
-  /// Frees what an attempt on a borrowed context may have acquired whose replies were not to be trusted.
+  /// Frees what an attempt on a borrowed context may have acquired, because its replies cannot be trusted.
   void undo(Connection& connection, const std::string& id) const {
     try {
       (void)detail::release(connection, keys_, id, signal_expire_);
-    } catch (const Fault&) {  // its lease frees it, and what is reported is why it was undone
+    } catch (const Fault&) {  // its lease frees it; report why it was undone
     }
   }
 
-  /// Leaves the lock, as it is held in Redis, to the next thread of this process, if one waits.
+  /// Hands the lock, as it is held in Redis, to the next thread of this process, if one waits.
   [[nodiscard]] bool pass_on(State& state) const {
-    auto& hold = *state.latest;  // of whoever comes next, as soon as the gate is open
+    auto& hold = *state.latest;  // the next thread's, as soon as the gate is open
     const auto now = state.books.clock.now();
     if (!is_surely_good(hold, now)) return false;
     const bool was_lost = hold.ended.exchange(true, std::memory_order_relaxed);
@@ -251,7 +250,7 @@ class Holder : public Holding<Hold, HolderBooks> {
     ++state.books.handoffs;
     state.books.passed_on = true;
     if (!state.gate.open()) {
-      // Inside again: nobody took it, or somebody did and has left by now.
+      // Inside again: no thread took it, or one did and has left by now.
       if (std::exchange(state.books.passed_on, false)) {
         hold.ended = was_lost;
         return false;
@@ -264,19 +263,19 @@ class Holder : public Holding<Hold, HolderBooks> {
     return true;
   }
 
-  /// Since when the calling thread holds what was passed on. Nothing if that is not worth having any more: then it
-  /// goes back to Redis.
+  /// Returns since when the calling thread holds what was passed on. Returns nothing if the lease is not worth having
+  /// any more: then the lock goes back to Redis.
   [[nodiscard]] std::optional<Time> take_over(State& state) {
     const auto now = state.books.clock.now();
     if (is_surely_good(*state.latest, now)) return now;
     try {
       (void)release_to_redis(state.latest);
-    } catch (const Error&) {  // nobody held it: there is nobody whom it concerns
+    } catch (const Error&) {  // no thread held it, so none needs the error
     }
     return std::nullopt;
   }
 
-  /// Can the next holder count on this lease as on one of its own? `coarse_now` may be behind the time.
+  /// Returns whether the next holder can rely on this lease as on a new one. `coarse_now` may be behind the time.
   [[nodiscard]] bool is_surely_good(const Hold& hold, Time coarse_now) const {
     const bool is_renewed = options().auto_renewal;
     const auto now = coarse_now + CoarseClock::error;
@@ -286,7 +285,7 @@ class Holder : public Holding<Hold, HolderBooks> {
     return in_time && !hold.lost && (!is_renewed || now < hold.renewed_until);
   }
 
-  /// How it has ended; nothing if that will be known later. Throws Error if it cannot be known.
+  /// Returns how it has ended; nothing if that will be known later. Throws Error if it cannot be known.
   std::optional<Event::Kind> release_to_redis(const std::shared_ptr<Hold>& hold) {
     if (!core_->is_borrowed()) renewer()->forget(*hold);
     const bool lost = !hold->owned();
@@ -312,7 +311,7 @@ class Holder : public Holding<Hold, HolderBooks> {
           }
         });
       } catch (const Fault& fault) {
-        // What a frozen server has in its buffers may not be enough: it may have to be told the script.
+        // A frozen server may not know the script by its digest: send it as text, too.
         if (fault.code() == errc::timed_out)
           core_->give_up(keys_, hold->id, signal_expire_, hold->kept_for);
         if (!lost) throw error_of("unlock", name(), fault);

@@ -27,19 +27,19 @@
 
 namespace redis_lock::detail {
 
-/// What Holder and QuorumHolder have in common: the threads of this process queue at a gate, and one of them
-/// at a time holds what it has got from Redis; what happens is counted and told. `HoldType` is Hold or
-/// derived from it; Books are what else is remembered from one acquisition to the next, guarded by the gate.
+/// The common part of Holder and QuorumHolder. The threads of this process queue at a gate. One of them at a time holds
+/// what it has got from Redis. Events are counted and reported. `HoldType` is Hold or derived from it. Books
+/// holds the rest that is kept from one acquisition to the next, guarded by the gate.
 template <class HoldType, class Books>
 class Holding {
  public:
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] const Options& options() const noexcept { return options_; }
 
-  /// Is this the process in which the latest acquisition was made, or none yet?
+  /// Returns whether the latest acquisition was made in this process, or none yet.
   [[nodiscard]] bool is_here() const noexcept { return state_.is_here(); }
 
-  /// What is held, or was lost and not released yet.
+  /// Returns the acquisition that is held, or was lost and not released yet; null if there is none.
   [[nodiscard]] std::shared_ptr<HoldType> current() const noexcept {
     return is_here() && state_->held ? latest() : nullptr;
   }
@@ -49,13 +49,13 @@ class Holding {
     return hold ? hold->id : options_.id;
   }
 
-  /// Why the present or latest acquisition was lost; none if it was not.
+  /// Returns why the present or latest acquisition was lost; none if it was not.
   [[nodiscard]] LossReason loss_reason() const noexcept {
     const auto hold = latest();
     return hold ? hold->loss_reason() : LossReason::none;
   }
 
-  /// Makes waiters of this process look at their cancellation.
+  /// Makes the waiters of this process check their cancellation.
   void interrupt() { state_->gate.interrupt(); }
 
  protected:
@@ -67,8 +67,8 @@ class Holding {
     Gate gate;
     Books books;
     std::atomic<bool> held{false};         // `latest` is not released yet
-    std::atomic<std::uint64_t> thread{0};  // that holds it: this_thread_number()
-    std::mutex mutex;                      // guards `latest`, where the gate does not
+    std::atomic<std::uint64_t> thread{0};  // this_thread_number() of the holder
+    std::mutex mutex;                      // guards `latest` for threads outside the gate
     std::shared_ptr<HoldType> latest;
 
     [[nodiscard]] bool is_held_by_this_thread() const noexcept {
@@ -77,7 +77,7 @@ class Holding {
     }
   };
 
-  /// `counters()` gives those of the process in which it is called.
+  /// `counters()` returns those of the process in which it is called.
   template <class GetCounters>
   Holding(std::string name, Options options, GetCounters counters)
       : name_(std::move(name)), options_(std::move(options)), state_{[this, counters] {
@@ -90,15 +90,15 @@ class Holding {
   Holding& operator=(const Holding&) = delete;
   Holding& operator=(Holding&&) = delete;
 
-  /// The present or latest acquisition of this process.
+  /// Returns the present or latest acquisition of this process; null if there is none.
   [[nodiscard]] std::shared_ptr<HoldType> latest() const noexcept {
     if (!is_here()) return nullptr;
     const std::lock_guard guard{state_->mutex};
     return state_->latest;
   }
 
-  /// Waits for its turn in this process. Then the lock is what was left here, since when `take_over(State&)` says, or
-  /// else what `get(State&, bool& contended)` gets: the new `latest`, or nothing.
+  /// Waits for its turn in this process. If `take_over(State&)` returns a time, the lock is what was left here, held
+  /// since then. Otherwise `get(State&, bool& contended)` acquires it and returns the new `latest`, or nothing.
   template <class TakeOver, class Get>
   [[nodiscard]] bool acquire_by(const char* operation, const Deadline& deadline,
                                 Cancellation* cancellation, Renewer* renewer,
@@ -132,7 +132,7 @@ class Holding {
       state.latest = std::move(hold);
     }
     state.latest->since.store(acquired, std::memory_order_relaxed);
-    state.latest->ended.store(false, std::memory_order_relaxed);  // for who passed it on, it has
+    state.latest->ended.store(false, std::memory_order_relaxed);  // set by a hand-off
     state.account->counters().acquired(acquired - called, contended);
     const auto told = state.account->is_told() ? state.latest : nullptr;
     leave.gate = nullptr;
@@ -142,7 +142,7 @@ class Holding {
     return true;
   }
 
-  /// Ends what this thread holds if it is lost, so that the thread stands inside the gate and holds nothing.
+  /// If what this thread holds is lost, ends it and returns true: the thread is inside the gate and holds nothing.
   [[nodiscard]] bool replaces_lost(State& state, Renewer* renewer) {
     const auto hold = latest();
     if (hold->owned() || !state.held.exchange(false, std::memory_order_acq_rel)) return false;
@@ -153,7 +153,7 @@ class Holding {
     return true;
   }
 
-  /// The state, in which nothing is held from now on. Throws Error if nothing is.
+  /// Returns the state, and marks it as not held. Throws Error if nothing is held.
   [[nodiscard]] State& take_held() {
     if (!is_here() || !state_->held.exchange(false, std::memory_order_acq_rel)) {
       throw error("unlock", errc::not_owned, "it is not held");
@@ -161,8 +161,8 @@ class Holding {
     return *state_;
   }
 
-  /// Has `free(const std::shared_ptr<HoldType>&)` release what was held, and lets others in. It says how it
-  /// ended (nothing: somebody else will tell, later), and throws Error if that cannot be found out.
+  /// Has `free(const std::shared_ptr<HoldType>&)` release what was held, and lets others in. `free` returns how it
+  /// ended, or nothing if that is reported later. It throws Error if that cannot be found out.
   template <class Free>
   void release_by(State& state, const Free& free) {
     const auto hold = state.latest;
@@ -185,14 +185,14 @@ class Holding {
     return hold;
   }
 
-  /// What all acquisitions have in common.
+  /// Sets what all acquisitions have in common.
   void prepare(State& state, HoldType& hold, const std::string& key) const {
     hold.account = state.account;
     hold.key = key;
     hold.expire = options_.expire;
   }
 
-  /// Sees that the background thread runs. Throws Error.
+  /// Makes sure that the background thread runs. Throws Error.
   void start(Renewer& renewer, const char* operation) const {
     try {
       renewer.start();
@@ -201,28 +201,28 @@ class Holding {
     }
   }
 
-  /// Waits for a callback that is running to return, unless it is the callback that asks.
+  /// Waits for the end of a running callback, unless the caller is that callback.
   void await_callback_on(Renewer& renewer) const {
     const auto& account = *state_->account;
     account.close();
     renewer.callbacks()->await(&account);
   }
 
-  /// Must the background thread know of them, to renew them or to tell their loss?
+  /// Returns whether the background thread must know of the leases, to renew them or to report their loss.
   [[nodiscard]] bool is_watched() const {
     return options_.auto_renewal || options_.on_lost || options_.on_event;
   }
 
-  /// From now on it is renewed, if it is to be.
+  /// Sets until when the lease is renewed, if it is to be.
   void schedule_renewals(HoldType& hold) const {
-    // Locks that were taken together drift apart, so that their renewals do not come in bursts.
+    // Leases that were acquired together drift apart, so that their renewals do not come in bursts.
     hold.advance = hold.expire / 30 / (1 + static_cast<unsigned char>(hold.id.back()) % 16);
     if (!options_.auto_renewal) return;
     hold.renewed_until =
         options_.max_hold == no_expiry ? never : after(Time::clock::now(), options_.max_hold);
   }
 
-  /// Has `extend(HoldType&)` say what came of it, with no renewal under way. `renewer` may be null: there is none.
+  /// Has `extend(HoldType&)` extend the lease while no renewal is under way. `renewer` may be null: there is none.
   template <class Extend>
   void extend_by(Renewer* renewer, const Extend& extend) {
     const std::shared_ptr<HoldType> hold = held("extend");
@@ -245,7 +245,7 @@ class Holding {
     hold->tell_renewal();
   }
 
-  /// Tells that a lock is lost, unless that is known.
+  /// Reports that a lock is lost, unless that is known.
   static void report_loss(Renewer* renewer, const std::shared_ptr<HoldType>& hold) {
     hold->found_lost(hold->presumed_loss(Time::clock::now()));
     const bool known = hold->lost.exchange(true);
@@ -256,7 +256,7 @@ class Holding {
     }
   }
 
-  /// The error of an operation that finds the lock lost, which is told now.
+  /// Reports the loss now. Returns the error of the operation that found it.
   [[nodiscard]] Error lost(const char* operation, Renewer* renewer,
                            const std::shared_ptr<HoldType>& hold) const {
     report_loss(renewer, hold);
@@ -271,7 +271,7 @@ class Holding {
   }
 
  private:
-  /// Has the key of what is released stay for what is left of min_hold.
+  /// Makes the key stay after the release for what is left of min_hold.
   void keep(HoldType& hold) const {
     const auto rest =
         std::chrono::ceil<milliseconds>(options_.min_hold - hold.held_for(Time::clock::now()));

@@ -18,7 +18,7 @@
 /// All locks of a keyspace: which keys are locks, and the walk over them.
 namespace redis_lock::detail {
 
-/// Tells the keys of locks from others that begin with the same prefix.
+/// A filter for the keys of locks among those with one prefix.
 class LockKeys {
  public:
   /// Throws std::invalid_argument if the prefix is empty, or leads to fencing tokens only.
@@ -36,8 +36,8 @@ class LockKeys {
 
   [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
 
-  /// May a string under this key, which begins with the prefix, be a lock? Signals, fencing tokens and values of a Cache
-  /// are none. On a cluster each lock has a hash tag (keys_on_cluster()).
+  /// Returns whether a string under this key, which begins with the prefix, may be a lock. Signals, fencing tokens
+  /// and values of a Cache are none. On a cluster each lock has a hash tag (keys_on_cluster()).
   [[nodiscard]] bool may_have(const std::string& key) const {
     if (is_cluster_ && !hash_tag(key)) return false;
     return std::none_of(others_.begin(), others_.end(), [&](const std::string& other) {
@@ -51,8 +51,8 @@ class LockKeys {
   bool is_cluster_;
 };
 
-/// The name under a key without its prefix: on a cluster it may have been made a hash tag (keys_on_cluster()). Where two
-/// names have the same key, `{a}{b}` and `a}{b`, it is the one with tags of its own.
+/// Returns the name for a key without its prefix: on a cluster the name may be the hash tag (keys_on_cluster()). If
+/// two names have the same key, `{a}{b}` and `a}{b`, it is the one with tags of its own.
 [[nodiscard]] inline std::string name_under(std::string key, bool is_cluster,
                                             std::string_view prefix = {}) {
   if (!is_cluster || key.size() < 3 || key.front() != '{' || key.back() != '}') return key;
@@ -62,19 +62,19 @@ class LockKeys {
   return has_tags || hash_tag(std::string(prefix) + name) ? key : name;
 }
 
-/// A key that is at another server of the cluster by now, and what the server said that was asked.
+/// A key that is at another server of the cluster by now, with the reply of the asked server.
 struct Elsewhere {
   std::string key;
   Reply reply;
 };
 
-/// Has the cluster moved the key away between two commands? Redirector has turned MOVED into TRYAGAIN.
+/// Returns whether the cluster moved the key away between two commands. Redirector has turned MOVED into TRYAGAIN.
 [[nodiscard]] inline bool is_elsewhere(const Reply& reply) {
   return reply.is_error("TRYAGAIN") || is_about_a_moved_key(reply);
 }
 
-/// Walks the keys of the locks at the server that has this slot, by SCAN, and has `look(Connection&, keys)` look at some at
-/// a time, in one exchange. It returns a std::vector<Elsewhere>, and so does this function.
+/// Walks the keys of the locks at the server that has this slot, by SCAN. `look(Connection&, keys)` looks at some at
+/// a time, in one exchange. Like this function, it returns the keys that are elsewhere, as a std::vector<Elsewhere>.
 template <class Look>
 [[nodiscard]] std::vector<Elsewhere> walk_server(Core& core, const char* operation,
                                                  const LockKeys& locks, Slot server,
@@ -97,10 +97,10 @@ template <class Look>
   return elsewhere;
 }
 
-/// Walks the keys of the locks at all masters, as walk_server() does, and then looks at what has moved, key by key. Asks
-/// where the masters are before the walk, and again behind it: if they or their slots have changed, keys may have been
-/// missed, and it walks once more, up to `most_walks` times. So a key may be looked at more than once. Throws Error, which
-/// names the operation.
+/// Walks the keys of the locks at all masters by walk_server(). Then looks at what has moved, key by key.
+/// Asks where the masters are before and after the walk. If they or their slots have changed, keys may have been
+/// missed: it walks once more, up to `most_walks` times. So a key may be looked at more than once. Throws Error,
+/// which names the operation.
 template <class Look>
 void walk_locks(Core& core, const char* operation, const LockKeys& locks, const Look& look) {
   constexpr int most_walks = 5;

@@ -13,10 +13,10 @@
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/hold.hpp>
 
-/// What the members of Lock and QuorumLock have in common.
+/// Common parts of the members of Lock and QuorumLock.
 namespace redis_lock::detail {
 
-/// Does `work`, which says whether the lock was acquired; if it throws, `error` says what.
+/// Runs `work`, which returns whether the lock was acquired. If it throws, sets `error` to the code.
 template <class Work>
 bool without_exceptions(std::error_code& error, Work&& work) noexcept {
   const CancellationPause no_cancellation;
@@ -25,14 +25,14 @@ bool without_exceptions(std::error_code& error, Work&& work) noexcept {
     return work();
   } catch (const std::system_error& thrown) {
     error = thrown.code();
-  } catch (...) {  // all else that can happen is std::bad_alloc
+  } catch (...) {  // only std::bad_alloc is left
     error = std::make_error_code(std::errc::not_enough_memory);
   }
   return false;
 }
 
 #ifdef __cpp_lib_jthread
-/// Its stop is requested when this acquisition is lost, or at once if it is lost by now.
+/// Returns a token whose stop is requested when this acquisition is lost, or at once if it is lost by now.
 [[nodiscard]] inline std::stop_token lost_token(Hold& hold) {
   const auto source = [&hold] {
     const std::lock_guard guard{hold.mutex};
@@ -44,7 +44,7 @@ bool without_exceptions(std::error_code& error, Work&& work) noexcept {
     }
     return std::static_pointer_cast<std::stop_source>(hold.token_source);
   }();
-  if (hold.lost) source->request_stop();  // which calls back
+  if (hold.lost) source->request_stop();  // runs the token's callbacks
   return source->get_token();
 }
 #endif

@@ -20,7 +20,7 @@
 
 namespace redis_lock::detail {
 
-/// What came of a batch of renewals.
+/// Outcome of a batch of renewals.
 struct Renewals {
   Replies replies{};
   std::optional<Fault> fault{};  // why there are no replies
@@ -29,7 +29,7 @@ struct Renewals {
     static const Reply none;
     return i < replies.size() ? replies[i] : none;
   }
-  /// Why the renewal number `i` failed.
+  /// Returns why the renewal number `i` failed.
   [[nodiscard]] Fault fault_of(std::size_t i) const {
     const auto& reply = this->reply(i);
     if (reply.is_error() && !reply.text.empty()) return detail::fault_of(reply);
@@ -37,16 +37,16 @@ struct Renewals {
   }
 };
 
-/// The connections of a renewal thread: one to each server. While none can be opened, a renewal borrows
-/// an idle connection of the pool, and gives it back at once. For one thread.
+/// The connections of a renewal thread: one to each server. If none can be opened, a renewal borrows an idle
+/// connection of the pool, and gives it back at once. For one thread.
 class RenewalConnections {
  public:
-  /// `pool` may be null: then there is none to borrow from.
+  /// `pool` may be null: then nothing can be borrowed.
   RenewalConnections(std::shared_ptr<Servers> servers, Pool* pool)
       : servers_(std::move(servers)), pool_(pool) {}
 
-  /// Sends all calls in one write to the server that has the slot. What got no answer has a reply that is
-  /// no integer.
+  /// Sends all calls in one write to the server that has the slot. A call that got no answer has a reply that is not
+  /// an integer.
   [[nodiscard]] Renewals evaluate(Slot slot, const std::vector<ScriptCall>& calls, Time limit) {
     auto renewals = extend_on_own(slot, calls, limit);
     auto& replies = renewals.replies;
@@ -62,7 +62,7 @@ class RenewalConnections {
     return renewals;
   }
 
-  /// Has a borrowed connection failed with releases that the pool must repeat?
+  /// Returns whether the pool must repeat releases: a borrowed connection may have failed with some.
   [[nodiscard]] bool left_failed_releases() const noexcept { return pool_ && pool_->has_failed(); }
 
  private:
@@ -70,14 +70,14 @@ class RenewalConnections {
     return reply.kind != Reply::Kind::integer;
   }
 
-  /// On a connection of the thread, or a new one. A server may refuse a new one only when it is used.
+  /// Extends on a connection of the thread, or a new one. A server may refuse a new one only when it is used.
   [[nodiscard]] Renewals extend_on_own(Slot slot, const std::vector<ScriptCall>& calls,
                                        Time limit) {
     std::unique_ptr<Connection> connection;
     try {
       connection = take_connection(servers_->server_of(slot));
       if (!connection) {
-        const auto now = Time::clock::now();  // the other half of the time is for the pool's
+        const auto now = Time::clock::now();  // the pool's connection has the rest
         if (pool_) limit = now + left_until(limit, now) / 2;
         connection = servers_->connect(slot, limit);
       }
@@ -91,13 +91,13 @@ class RenewalConnections {
     const auto failed = [](const Reply& reply) { return reply.is_error() || reply.is_nil(); };
     if (std::none_of(replies.begin(), replies.end(), failed)) {
       connections_.push_back(std::move(connection));
-    } else {  // after a failover, say: look for the server anew
+    } else {  // there may have been a failover: look for the server anew
       give_up(*connection);
     }
     return renewals;
   }
 
-  /// What fails is tried again until the lease is over: that is told as a loss.
+  /// Extends on this connection. What fails is retried until the lease is over, which is reported as a loss.
   [[nodiscard]] static Renewals extend_on(Connection& connection,
                                           const std::vector<ScriptCall>& calls, Time limit) {
     try {
@@ -117,7 +117,7 @@ class RenewalConnections {
   }
 
   [[nodiscard]] std::unique_ptr<Connection> take_connection(const Address& server) {
-    // Those that lead nowhere, or to servers that are not in use any more, go at some time.
+    // Connections to servers that are gone, or not in use any more, are closed here in time.
     const auto is_stale = [](const auto& connection) { return connection->stale(); };
     const auto stale = std::remove_if(connections_.begin(), connections_.end(), is_stale);
     for (auto one = stale; one != connections_.end(); ++one) servers_->count_broken();

@@ -25,13 +25,13 @@
 
 namespace redis_lock::detail {
 
-/// Renews the leases of all locks that are held through one Client, and tells those that are lost: one
-/// thread, started by the first lock that needs it, with a connection of its own to each server. While it
-/// cannot open one, it renews on an idle connection of the pool. Callbacks run on other threads: see Callbacks.
+/// A thread that renews the leases of all locks held through one Client, and reports those that are lost. The first
+/// lock that needs it starts it. It has a connection of its own to each server. If it cannot open one, it renews on
+/// an idle connection of the pool. Callbacks run on other threads: see Callbacks.
 class Renewer : public std::enable_shared_from_this<Renewer> {
  public:
-  /// `tidy` is run by the thread for tidy_by(), and says when it should be run again.
-  /// `pool` outlives the thread. It may be null: then there is none to borrow from.
+  /// The thread runs `tidy` for tidy_by(); `tidy` returns when to run it again. `pool` outlives the thread. It may be
+  /// null: then nothing can be borrowed.
   Renewer(const Endpoint& endpoint, std::shared_ptr<Servers> servers, std::function<Time()> tidy,
           Pool* pool = nullptr)
       : command_timeout_(endpoint.command_timeout),
@@ -51,7 +51,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     thread_ = without_signals([self = shared_from_this()] { self->run(); });
   }
 
-  /// Ends the thread and those of the callbacks. May be called by a callback, whose thread then ends after it.
+  /// Ends the thread and those of the callbacks. If a callback calls this, its thread ends after the callback.
   void stop() {
     {
       const std::lock_guard guard{mutex_};
@@ -62,7 +62,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     callbacks_->stop();
   }
 
-  /// What runs the callbacks of this thread.
+  /// Returns the runner of this thread's callbacks.
   [[nodiscard]] const std::shared_ptr<Callbacks>& callbacks() const noexcept { return callbacks_; }
 
   void watch(const std::shared_ptr<Hold>& hold) {
@@ -75,15 +75,15 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   }
 
   void tidy_soon() { tidy_by(Time::clock::now() + tidy_interval); }
-  /// At that time, if the thread runs by then; otherwise when it runs.
+  /// Plans to run `tidy` at this time, or later if the thread does not run by then.
   void tidy_by(Time time) {
     const std::lock_guard guard{mutex_};
     tidy_at_ = std::min(tidy_at_, time);
     if (tidy_at_ < wakes_at_) wake_.notify_all();
   }
 
-  /// No renewal of this lock is under way when this returns, or sent before resume(). After a loss that
-  /// somebody else found out, resume() makes it known.
+  /// Waits for the end of a renewal of this lock. None is sent before resume(). If another thread has found a loss
+  /// meanwhile, resume() makes it known.
   void pause(Hold& hold) {
     std::unique_lock guard{mutex_};
     pause(guard, hold);
@@ -94,8 +94,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     if (hold->scheduled) reschedule(*hold);
   }
 
-  /// No renewal of this lock is under way when this returns, and none is sent later. No callback begins
-  /// that tells its renewals or its loss.
+  /// Waits for the end of a renewal of this lock. None is sent later, and no callback begins that reports its
+  /// renewals or its loss.
   void forget(Hold& hold) {
     std::unique_lock guard{mutex_};
     hold.forgotten = true;
@@ -106,11 +106,11 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   using Holds = std::vector<std::shared_ptr<Hold>>;
 
  private:
-  /// By the time at which there is something to do.
+  /// Leases by the time at which there is something to do.
   using Schedule = std::map<std::pair<Time, const Hold*>, std::shared_ptr<Hold>>;
 
-  static constexpr std::size_t largest_batch = 256;
-  static constexpr milliseconds longest_retry_pause{100};
+  static constexpr std::size_t largest_batch = 256;        // leases in one write
+  static constexpr milliseconds longest_retry_pause{100};  // after a renewal that failed
   /// Renewals that are due this soon go with those that are due.
   static constexpr milliseconds together{250};
   static constexpr milliseconds tidy_interval{100};
@@ -146,7 +146,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     schedule_.erase({hold.due, &hold});
     hold.scheduled = false;
   }
-  /// Needs no memory, so that nothing that is held drops out.
+  /// Moves a lease to its new time. Needs no memory, so that no lease drops out.
   void reschedule(Hold& hold) {
     auto entry = schedule_.extract({hold.due, &hold});
     entry.key().first = hold.due = due(hold);
@@ -196,18 +196,18 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       const auto batch = find_due(now, lost);
       if (lost.empty()) {
         renew(guard, batch);
-      } else {  // first: a callback may unlock or extend who else is due
+      } else {  // first: a callback may release or extend other due leases
         for (const auto& hold : lost) {
           unschedule(*hold);
           hold->found_lost(hold->presumed_loss(now));
-          hold->lost = true;  // so that watch() does not have it told twice
+          hold->lost = true;  // so that watch() does not report it twice
         }
         tell_losses(guard, lost, now);
       }
     }
   }
 
-  /// Finds what there is to do now: who is lost, and whom to renew, all on one server.
+  /// Finds what to do now: puts lost leases into `lost`, and returns those to renew, all on one server.
   [[nodiscard]] Holds find_due(Time now, Holds& lost) {
     Holds batch;
     Address server;
@@ -234,7 +234,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     return batch;
   }
 
-  /// Tells the loss of each of them that is not released meanwhile.
+  /// Reports the loss of each lock that is not released meanwhile.
   void tell_losses(std::unique_lock<std::mutex>& guard, const Holds& holds, Time now) {
     for (const auto& hold : holds) {
       if (hold->forgotten) continue;
@@ -248,7 +248,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     }
   }
 
-  /// Has another thread call `tell(Hold&)`, if the lock is not released by then. With the mutex unlocked.
+  /// Has another thread call `tell(Hold&)`, unless the lock is released by then. Call it with the mutex unlocked.
   template <class Tell>
   void call_back_later(const std::shared_ptr<Hold>& hold, Callbacks::Urgency urgency,
                        const Tell& tell) {
@@ -260,7 +260,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 
   void renew(std::unique_lock<std::mutex>& guard, const Holds& batch) {
     if (batch.empty()) return;
-    Holds renewed, failed;  // those whose on_event is set
+    Holds renewed, failed;  // those with an on_event callback
     renewed.reserve(batch.size());
     failed.reserve(batch.size());
     for (const auto& hold : batch) hold->in_flight = true;
@@ -268,8 +268,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     for (const auto& hold : batch) limit = std::min(limit, hold->last_instant());
     for (const auto& [due, hold] : schedule_) {
       if (due.first >= limit) break;
-      if (due.first == Time::min() || hold->in_flight) continue;  // lost, or one of the batch
-      // Those on other servers must not lose their leases because this one does not answer.
+      if (due.first == Time::min() || hold->in_flight) continue;  // lost, or in the batch
+      // Leases on other servers must not be lost because this server does not answer.
       const auto last = hold->last_instant();
       const bool elsewhere = hold->slot != batch.front()->slot;
       limit = std::min(limit, elsewhere ? due.first + (last - due.first) / 2 : last);
@@ -279,7 +279,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     Renewals renewals;
     try {
       renewals = extend_all(batch, limit);
-    } catch (const std::exception&) {  // no memory: as if there was no answer
+    } catch (const std::exception&) {  // no memory: treated like a missing answer
     }
     guard.lock();
     for (std::size_t i = 0; i < batch.size(); ++i) {
@@ -304,7 +304,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 
   enum class Outcome : unsigned char { renewed, failed, lost };
 
-  /// Looks at what became of the renewal number `i`.
+  /// Applies the outcome of the renewal number `i`, and returns it.
   Outcome settle(Hold& hold, const Renewals& renewals, std::size_t i, Time sent) {
     auto outcome = Outcome::lost;
     const auto& reply = renewals.reply(i);
@@ -314,7 +314,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
       hold.retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
       try {
         hold.renewal_failed(renewals.fault_of(i), sent);
-      } catch (const std::exception&) {  // no memory for the words
+      } catch (const std::exception&) {  // no memory for the text
         hold.account->counters().renewal_failed();
       }
       outcome = Outcome::failed;
@@ -332,7 +332,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     return outcome;
   }
 
-  /// Asks for all extensions in one write. What got no answer has a reply of another kind.
+  /// Sends all extensions in one write. One that got no answer has a reply that is not an integer.
   [[nodiscard]] virtual Renewals extend_all(const Holds& batch, Time limit) {
     std::vector<ScriptCall> calls;
     for (const auto& hold : batch)
@@ -346,9 +346,9 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   const std::shared_ptr<Servers> servers_;
   const std::function<Time()> tidy_;
   const std::shared_ptr<Callbacks> callbacks_ = std::make_shared<Callbacks>();
-  RenewalConnections connections_;  // of the thread alone
+  RenewalConnections connections_;  // used by the thread alone
   std::thread thread_;
-  std::mutex mutex_;
+  std::mutex mutex_;  // guards all below
   std::condition_variable wake_, settled_;
   Schedule schedule_;
   Time wakes_at_ = Time::min();  // when the sleeping thread will look again
@@ -356,8 +356,8 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   bool stopping_ = false;
 };
 
-/// While it lives, no renewal of this lock is sent: an extension and a renewal must not cross, as the one
-/// that Redis saw last would count.
+/// A pause of one lock's renewals. An extension and a renewal must not cross, because the one that Redis sees last
+/// counts.
 class PauseRenewal {
  public:
   /// `renewer` may be null: then there is nothing to pause.
