@@ -29,21 +29,21 @@ namespace redis_lock::detail {
 
 /// One acquisition on a majority of servers.
 ///
-///   a vote:   SET NX PX on all at once. A majority: acquired. Otherwise it goes back, everywhere.
+///   a vote:   SET NX PX on all at once. With a majority it is acquired. Otherwise all grants go back.
 ///   a look:   GET, PTTL on all at once: which id has a majority, and so where its release will be signalled
 ///   waiting:  BLPOP signal, SET NX PX, PTTL in one write, on the first server that has that id
 ///
-/// The first server that is there, and whose key was not left over by a release that failed, is the arbiter of
-/// those that come at once. The one that was granted the lock there asks the others again for a moment, as the
-/// one that has it there is giving it back. One that was refused there gives way once, also with a majority, as
-/// the arbiter's queue of waiters is the order in which they came.
+/// The arbiter is the first server that is there, and whose key was not left over by a release that failed. It
+/// decides between acquisitions that come at once. One that it grants asks the other servers again for a moment,
+/// while its rival gives back what it has. One that it refuses gives way once, even with a majority: the arbiter's
+/// queue of waiters is the order in which they came.
 class QuorumAcquisition {
  public:
-  /// What a QuorumLock remembers from one acquisition to the next.
+  /// State that a QuorumLock keeps from one acquisition to the next.
   struct Memory {
     explicit Memory(const Options& options) : ids(options.id_prefix) {}
     IdSource ids;
-    /// The ids of keys that were left over, or that did not take the turn that was left to them.
+    /// For each node: the id of a key that was left over, or that did not take the turn left to it.
     QuorumSight::PassedOver passed_over;
   };
 
@@ -61,8 +61,8 @@ class QuorumAcquisition {
     may_give_way_ = deadline.at() > Clock::now();
   }
 
-  /// Blocks until the lock is acquired (true), or until the deadline or cancellation (false). When it
-  /// throws a Fault, or is false, whatever was granted has gone back.
+  /// Blocks until the lock is acquired (true), or until the deadline or cancellation (false). If it throws a Fault,
+  /// or returns false, whatever was granted has gone back.
   [[nodiscard]] bool run() {
     try {
       return take_turns();
@@ -72,11 +72,11 @@ class QuorumAcquisition {
     }
   }
 
-  /// Did it find the lock held, or wanted, by somebody else?
+  /// Returns whether another acquisition held or wanted the lock.
   [[nodiscard]] bool contended() const noexcept { return contended_; }
-  /// How far has it got: has a majority answered, and has a wait ended as it should?
+  /// Returns how far it has got: whether a majority has answered, and whether a wait has ended normally.
   [[nodiscard]] Progress progress() const noexcept { return vote_.progress; }
-  /// Has a connection failed that was open before?
+  /// Returns whether a connection has failed that was used before.
   [[nodiscard]] bool was_stale() const noexcept { return vote_.panel.was_stale(); }
 
  private:
@@ -85,12 +85,12 @@ class QuorumAcquisition {
   static constexpr std::size_t nobody = QuorumVote::nobody;
   static constexpr unsigned most_tries = 5;
   static constexpr milliseconds longest_round{20};
-  /// The first wait where it is not certain that a release will be signalled there: it doubles each time.
+  /// The first wait if it is not certain that a release will be signalled there. It doubles each time.
   static constexpr milliseconds uncertain_slice{50};
-  /// A wait that ends sooner than this, and grants nothing, is no wait.
+  /// A wait that ends sooner than this, and grants nothing, counts as none.
   static constexpr milliseconds shortest_wait{5};
   static constexpr milliseconds longest_pause{100};
-  /// A grant that comes later than this after the deadline goes back.
+  /// How late after the deadline a grant may come; a later one goes back.
   static constexpr milliseconds latest_grant{10};
 
   [[nodiscard]] bool take_turns() {
@@ -100,7 +100,7 @@ class QuorumAcquisition {
       const bool stops = vote_.panel.is_cancelled();
       if (won && !stops && !gives_way()) {
         if (confirm()) return true;
-        if (is_too_late_) {  // once: this process may have been stopped
+        if (is_too_late_) {  // allowed once: this process may have been stopped
           if (++late_grants == 2) throw lease_too_short();
           vote_.give_back();
           vote_.begin();
@@ -124,31 +124,31 @@ class QuorumAcquisition {
     return vote_.arbiter != nobody && vote_.ballots[vote_.arbiter].refused;
   }
 
-  /// With a majority, but against the arbiter: another waiter may have its turn there.
+  /// Returns whether to give way: the arbiter has refused, so another waiter may have its turn there.
   [[nodiscard]] bool gives_way() const { return may_give_way_ && is_refused_by_arbiter(); }
 
-  /// Without a majority, but with the arbiter.
+  /// Returns whether the arbiter has granted it, and enough servers are there for a majority.
   [[nodiscard]] bool has_turn() {
     return vote_.arbiter != nobody && vote_.ballots[vote_.arbiter].granted && vote_.has_enough();
   }
 
-  /// Long enough for others to give back what they have.
+  /// Pauses long enough for others to give back what they have.
   void pause_before_try(unsigned tries) {
-    // A round in which this process was stopped says nothing of how long others take.
+    // A round in which this process was stopped does not show how long others take.
     const auto round = std::min<Time::duration>(vote_.round, longest_round);
     const auto most = (round + std::chrono::microseconds{200}) * (1U << tries);
     pause(most / 2 + jitter(most / 2));
   }
 
-  /// Not past the deadline, if that is not over yet.
+  /// Pauses, but not past the deadline, unless that is over already.
   void pause(Time::duration time) const {
     const auto now = Clock::now();
     const auto deadline = deadline_.at();
     vote_.panel.pause(deadline > now ? std::min(time, deadline - now) : time);
   }
 
-  /// A lease that counts from the latest of the questions that make up a majority. If less than two
-  /// thirds of it are left, asks once more, for one that counts from now.
+  /// Sets the end of the lease. Of the latest grants that make up a majority, it counts from the one asked for first.
+  /// If less than two thirds of it are left, extends it, from now. Returns whether the lease is still good.
   [[nodiscard]] bool confirm() {
     const auto majority = vote_.panel.majority();
     std::vector<Time> sent;
@@ -177,7 +177,7 @@ class QuorumAcquisition {
     return !is_too_late_;
   }
 
-  /// Why a lease that was granted twice was over each time before this was known.
+  /// Returns the fault of a lease that was granted twice, and was over each time before this was known.
   [[nodiscard]] Fault lease_too_short() const {
     const auto way = std::chrono::ceil<milliseconds>(way_);
     return {errc::timed_out, "a majority of the nodes took " + std::to_string(way.count()) +
@@ -186,7 +186,7 @@ class QuorumAcquisition {
                                  " ms only: Options::expire is too short"};
   }
 
-  /// The words of the nodes, and what they had to do with the lease.
+  /// Returns what the nodes said, and what the lease had to do with that.
   [[nodiscard]] Fault no_majority() {
     auto fault = detail::no_majority(vote_.panel);
     if (fault.code() != errc::timed_out || vote_.timeout >= nodes_.timeout(longest)) return fault;
@@ -196,16 +196,16 @@ class QuorumAcquisition {
             fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
   }
 
-  /// Where to wait, and whether a release will be signalled there for certain.
+  /// Where to wait, and whether a release will certainly be signalled there.
   struct Place {
     std::size_t node = nobody;
     bool is_certain = false;
   };
 
-  /// Waits until one server grants the lock, or until it is time for another vote. False: the deadline is over,
-  /// or cancellation was requested.
+  /// Waits until one server grants the lock or it is time for another vote (true). Returns false at the deadline or on
+  /// cancellation.
   [[nodiscard]] bool wait(bool won) {
-    if (!vote_.is_refused()) {  // a majority whose lease was over before this was known
+    if (!vote_.is_refused()) {  // a majority, but the lease was over before this was known
       pause_if_fruitless(milliseconds::zero());
       return begin_vote();
     }
@@ -257,7 +257,7 @@ class QuorumAcquisition {
     return Clock::now() >= deadline_.at() || vote_.panel.is_cancelled();
   }
 
-  /// Sees which id holds the lock. Throws Fault, if no majority answers.
+  /// Finds out which id holds the lock. Throws Fault if no majority answers.
   [[nodiscard]] QuorumSight look() {
     using Looking = QuorumVote::Looking;
     auto sight = vote_.look(uncertain_waits_ == 0 ? Looking::likely : Looking::all);
@@ -267,9 +267,9 @@ class QuorumAcquisition {
     return sight;
   }
 
-  /// The first server that has refused, and whose key was not left over; but, if its release of the lock would be
-  /// refused, too, the first one that has the id of the holder. nobody: there is none any more. Throws Fault, if a
-  /// majority cannot be waited on.
+  /// Returns the first server that has refused, and whose key was not left over. If the holder is certain, returns
+  /// the first server that has its id and does not refuse releases. The node is nobody if none is left. Throws Fault
+  /// if a majority cannot be waited on.
   [[nodiscard]] Place place_to_wait(const QuorumSight& sight, const std::vector<bool>& refused) {
     const auto holder = sight.holder(memory_.passed_over);
     const auto now = Clock::now();
@@ -293,8 +293,7 @@ class QuorumAcquisition {
         releasable = std::min(releasable, i);
     }
     if (open < vote_.panel.majority()) {
-      if (!has_waited_)
-        vote_.progress = Progress::none;  // so that the next attempt comes after a longer pause
+      if (!has_waited_) vote_.progress = Progress::none;  // the next pause is longer then
       throw no_majority();
     }
     if (first == nobody) return {left_over, false};
@@ -304,13 +303,13 @@ class QuorumAcquisition {
     return {first, false};
   }
 
-  /// This server does not count for waiting for a while. A connection may break once: the next one may be better.
+  /// Leaves this server out of waiting for a while. A connection may break once: the next one may be better.
   void mark(std::size_t node, const Fault& fault, bool has_answered) {
     if (!has_answered && !std::exchange(was_broken_, true)) return;
     marks_[node] = Mark{fault, Clock::now() + Waiting::longest_slice};
   }
 
-  /// Whatever the servers answer, there is no loop without a pause in it.
+  /// Makes sure that no loop is without a pause, whatever the servers answer.
   void pause_if_fruitless(Time::duration waited) {
     constexpr unsigned most_at_once = 3;
     if (waited >= shortest_wait) {
@@ -324,7 +323,7 @@ class QuorumAcquisition {
                    longest_pause));
   }
 
-  /// No slice is longer than a third of the lease, unless that would be polling: then confirm() asks.
+  /// Returns how long to wait: at most a third of the lease, unless that would be polling. Then confirm() extends.
   [[nodiscard]] milliseconds next_slice(std::optional<milliseconds> left, const Place& place) {
     auto slice = std::min(Waiting::longest_slice, std::max(Waiting::shortest_cap, hold_.lease / 3));
     if (place.is_certain) {
@@ -339,8 +338,8 @@ class QuorumAcquisition {
     return std::max(std::min(slice, left_until(deadline_.at(), Clock::now())), milliseconds{1});
   }
 
-  /// Lets another waiter ask the others, which may have its turn at the arbiter, for as long as that takes. The
-  /// key that is still there then was left over.
+  /// Gives another waiter, which may have its turn at the arbiter, the time to ask the other servers. A key that is
+  /// still at the arbiter afterwards was left over.
   [[nodiscard]] bool give_way() {
     may_give_way_ = false;
     if (is_refused_by_arbiter()) {
@@ -353,14 +352,14 @@ class QuorumAcquisition {
     return !vote_.panel.is_cancelled();
   }
 
-  /// A random time of up to so much.
+  /// Returns a random time of at most `most`.
   [[nodiscard]] static Time::duration jitter(Time::duration most) {
     const auto now = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
     return Time::duration{static_cast<Time::rep>(
         mix(now) % static_cast<std::uint64_t>(std::max<Time::rep>(most.count(), 1)))};
   }
 
-  /// A server that cannot be waited on, and until when it is not asked to.
+  /// A server that cannot be waited on, and until when it is left out.
   struct Mark {
     Fault fault;
     Time until;
@@ -379,7 +378,7 @@ class QuorumAcquisition {
   bool is_too_late_ = false;  // the lease was over when it was granted
   unsigned uncertain_waits_ = 0;
   std::optional<QuorumSight> seen_;  // by the latest look
-  unsigned fruitless_ = 0;           // how many waits in a row were none
+  unsigned fruitless_ = 0;           // waits in a row that count as none
   bool has_waited_ = false;          // at least once
   bool was_broken_ = false;          // the connection of the latest wait
 };

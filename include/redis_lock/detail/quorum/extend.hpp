@@ -19,37 +19,37 @@
 
 namespace redis_lock::detail {
 
-/// What is certain of a lease on several servers: the clocks of client and servers may drift apart by 1 % and
+/// Returns how long a lease on several servers is certain: the clocks of client and servers may drift apart by 1 % and
 /// 2 ms. https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
 [[nodiscard]] constexpr milliseconds validity(milliseconds lease) {
   return std::max(lease - lease / 100 - milliseconds{2}, milliseconds::zero());
 }
 
-/// One acquisition of a QuorumLock. Hold::expire is its validity, not the lease that servers are asked for.
+/// One acquisition of a QuorumLock. Hold::expire is its validity(), not the lease that servers are asked for.
 struct QuorumHold : Hold {
-  /// What is known of one server.
+  /// State of one server.
   struct Share {
     bool asked = false;      // the id may hold the lock there
-    std::uint64_t line = 0;  // on which it was asked
-    Line::Number reply = 0;  // to that, by its number on the line
+    std::uint64_t line = 0;  // the line on which it was asked: Line::serial()
+    Line::Number reply = 0;  // the number of the reply on that line
     Line::Progress progress;
-    /// As Hold::shortest_in_doubt, of this server.
+    /// The shortest lease of an extension in doubt on this server; max(): none.
     milliseconds shortest_in_doubt = milliseconds::max();
 
-    /// Has the server done what it was asked? If not, what is sent on another line may be done before.
+    /// Returns whether the server has done what it was asked. If not, what is sent on another line may run before.
     [[nodiscard]] bool is_done() const noexcept {
       return !progress || progress->load(std::memory_order_acquire) > reply;
     }
   };
-  std::vector<Share> shares;
+  std::vector<Share> shares;  // for each server
   std::shared_ptr<const PendingRelease> release;
-  milliseconds lease{};
+  milliseconds lease{};  // that servers are asked for
 };
 
 /// One attempt to extend leases, each on a majority.
 class QuorumExtension {
  public:
-  /// `lease` in the place of that of the holds, unless it is zero.
+  /// `lease` replaces that of the holds, unless it is zero.
   QuorumExtension(const std::vector<QuorumHold*>& holds, milliseconds lease)
       : holds_(holds), lease_(lease) {
     texts_.reserve(holds.size());  // the calls refer to them
@@ -60,16 +60,15 @@ class QuorumExtension {
     votes_.resize(holds.size());
   }
 
-  /// The answers of the servers for one lock. A server without expiry under the id holds the lock as well as
-  /// one that was extended. One that has not answered, or with an error, counts for nothing.
+  /// The replies of the servers for one lock. A server that has the id without expiry holds the lock as well as one
+  /// that was extended. A server that has not answered, or with an error, does not count.
   struct Vote {
-    std::vector<milliseconds>
-        held;                  // for how long for certain, by each server that still has the id
-    std::size_t extended = 0;  // how many of those have the new lease
-    std::size_t not_ours = 0;  // how many servers have the id of another holder
-    std::size_t gone = 0;      // how many servers have no key
+    std::vector<milliseconds> held;  // how long for certain, on each server with the id
+    std::size_t extended = 0;        // how many of those have the new lease
+    std::size_t not_ours = 0;        // how many servers have another id
+    std::size_t gone = 0;            // how many servers have no key
 
-    /// What `size` servers say together; nothing if it is not known.
+    /// Returns what `size` servers say together; nothing if that is not known.
     [[nodiscard]] std::optional<Extension> verdict(std::size_t size) const {
       const auto majority = size / 2 + 1;
       if (extended >= majority) return Extension::extended;
@@ -80,7 +79,7 @@ class QuorumExtension {
     }
   };
 
-  /// Asks all servers that have a line. A late reply is one in doubt.
+  /// Asks all servers that have a line. An extension whose reply is late is in doubt.
   void run(Panel& panel, Time deadline) {
     const auto bytes = encode([](std::size_t) { return true; }, true);
     const auto now = Time::clock::now();
@@ -100,13 +99,13 @@ class QuorumExtension {
     for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
   }
 
-  /// The verdict over one of the locks.
+  /// Returns the verdict on one of the locks.
   [[nodiscard]] std::optional<Extension> verdict(std::size_t hold) const {
     return votes_[hold].verdict(holds_[hold]->shares.size());
   }
 
-  /// For how long a majority will hold the lock, whatever is still under way. For a verdict of extended or
-  /// not_expirable.
+  /// Returns how long a majority will hold the lock for certain, whatever is still under way. Call it if the verdict
+  /// is extended or not_expirable.
   [[nodiscard]] milliseconds certain(std::size_t hold, std::size_t majority) {
     auto& held = votes_[hold].held;
     std::sort(held.begin(), held.end(), std::greater<>{});
@@ -133,7 +132,7 @@ class QuorumExtension {
     return settled;
   }
 
-  /// Where a server did not know the script, it is sent again as text, for all.
+  /// Sends all calls again, as text, to servers that did not know the script.
   void repeat_unknown(Panel& panel, Time deadline) const {
     std::string bytes;
     for (auto& seat : panel.seats()) {

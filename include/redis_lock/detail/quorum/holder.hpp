@@ -30,10 +30,10 @@
 
 namespace redis_lock::detail {
 
-/// What stands behind one QuorumLock object, as Holder behind a Lock. Throws Error, and what QuorumLock
+/// The implementation of a QuorumLock: its acquisitions on a majority of nodes. Throws Error, and what QuorumLock
 /// says of each operation.
 class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
-  /// As QuorumNodes::perform(), for the caller of the library: throws Error.
+  /// Runs QuorumNodes::perform() for the caller of the library: throws Error.
   template <class Work>
   auto perform(const char* operation, const Terms& terms, Work&& work) {
     try {
@@ -105,7 +105,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
         const auto certain = extension.certain(0, panel.majority());
         if (*said == Extension::extended) {
           hold.expires_at = after(sent, certain);
-        } else {  // some of the majority have the new lease, which may be the shorter one
+        } else {  // some nodes have the new lease, which may be the shorter one
           hold.shortened(sent, certain);
         }
         return *said;
@@ -113,7 +113,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
     });
   }
 
-  /// The id that a majority has.
+  /// Returns the id that a majority has; nothing if there is none.
   [[nodiscard]] std::optional<std::string> owner(const char* operation) {
     Commands get;
     get.add({"GET", keys_.lock});
@@ -125,12 +125,12 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
         said = majority_of(panel);
         return said ? Time::min() : never;
       });
-      if (!said) require_majority(panel);  // they disagree: nobody has it
+      if (!said) require_majority(panel);  // they disagree: no id has it
       return said && !said->is_nil() ? std::optional{said->text} : std::nullopt;
     });
   }
 
-  /// Frees the lock on all nodes that answer; says whether any had it.
+  /// Frees the lock on all nodes that answer. Returns whether any had it.
   bool reset() {
     Commands commands;
     add_call(commands, {&reset_script, {keys_.lock, keys_.signal, signal_expire_, {}}}, false);
@@ -153,16 +153,16 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
     return held;
   }
 
-  /// What each node has failed at. No I/O.
+  /// Returns what each node has failed at. No I/O.
   [[nodiscard]] std::vector<NodeStatus> nodes() const { return nodes_->statuses(); }
 
-  /// Lets the background thread tell the loss of `hold`.
+  /// Makes the background thread report the loss of `hold`.
   void watch(const std::shared_ptr<Hold>& hold) const {
     start(nodes_->renewer(), "lost_token");
     nodes_->renewer().watch(hold);
   }
 
-  /// Waits for a callback that is running to return, unless it is the callback that asks.
+  /// Waits for the end of a running callback, unless the caller is that callback.
   void await_callback() const {
     if (is_here() && nodes_->is_here()) await_callback_on(nodes_->renewer());
   }
@@ -175,8 +175,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
                                                                const Terms& terms,
                                                                bool& contended) {
     const bool watched = is_watched();
-    if (watched)
-      start(nodes_->renewer(), operation);  // before there is a lock that it could fail to renew
+    if (watched) start(nodes_->renewer(), operation);  // before there is a lease to renew
     const auto& options = this->options();
     auto hold = std::make_shared<QuorumHold>();
     prepare(state, *hold, keys_.lock);
@@ -228,7 +227,7 @@ class QuorumHolder : public Holding<QuorumHold, QuorumAcquisition::Memory> {
     status.was_stale = panel.was_stale();
   }
 
-  /// The answer that a majority gives; null if there is none yet.
+  /// Returns the reply that a majority gives; null if there is none yet.
   [[nodiscard]] static const Reply* majority_of(Panel& panel) {
     for (auto& one : panel.seats()) {
       if (!one.has_answered()) continue;

@@ -33,7 +33,7 @@
 
 namespace redis_lock::detail {
 
-/// The lines to one of the nodes.
+/// Returns the lines to one of the nodes.
 [[nodiscard]] inline LinePool& lines_of(Core& core) {
   auto& quorums = core.quorums();
   const std::lock_guard guard{quorums.mutex};
@@ -41,7 +41,7 @@ namespace redis_lock::detail {
   return *quorums.lines;
 }
 
-/// Why there is no majority: which servers did not answer, and why.
+/// Returns why there is no majority: which servers did not answer, and why.
 [[nodiscard]] inline Fault no_majority(Panel& panel) {
   std::size_t failed = 0, final = 0;
   std::optional<Fault> first;
@@ -64,7 +64,7 @@ namespace redis_lock::detail {
           final > panel.size() - panel.majority() ? Fault::Kind::final : Fault::Kind::passing};
 }
 
-/// Renews the leases of all QuorumLocks over the same nodes.
+/// A thread that renews the leases of all QuorumLocks over the same nodes.
 class QuorumRenewer final : public Renewer {
  public:
   QuorumRenewer(const Endpoint& endpoint, std::vector<std::shared_ptr<Core>> cores)
@@ -93,7 +93,7 @@ class QuorumRenewer final : public Renewer {
       extension.run(panel, limit);
       for (std::size_t i = 0; i < holds.size(); ++i) {
         const auto verdict = extension.verdict(i);
-        if (!verdict) {  // tried again; what is in doubt is known for each server
+        if (!verdict) {  // retried; the shares know what is in doubt
           replies[i].kind = Reply::Kind::error;
           if (!renewals.fault) renewals.fault = no_majority(panel);
           continue;
@@ -107,7 +107,7 @@ class QuorumRenewer final : public Renewer {
                              : *verdict == Extension::not_ours ? 1
                                                                : 0;
       }
-    } catch (const std::exception& error) {  // no memory: tried again until the lease is over
+    } catch (const std::exception& error) {  // no memory: retried until the lease is over
       for (auto& reply : replies) reply.kind = Reply::Kind::error;
       renewals.fault = Fault{errc::connection_failed, error.what()};
     }
@@ -117,7 +117,7 @@ class QuorumRenewer final : public Renewer {
   const std::vector<std::shared_ptr<Core>> cores_;
 };
 
-/// The servers of a QuorumLock, and what is shared by all those over the same ones.
+/// The servers of a QuorumLock, and the state that all QuorumLocks over the same ones share.
 class QuorumNodes {
  public:
   explicit QuorumNodes(std::vector<std::shared_ptr<Core>> cores)
@@ -125,7 +125,7 @@ class QuorumNodes {
         timeout_(std::min(least(&Endpoint::connect_timeout), least(&Endpoint::command_timeout))),
         retry_for_(least(&Endpoint::retry_for)) {}
 
-  /// The ones that others use, too.
+  /// Returns the nodes of these cores. All QuorumLocks over them share one object.
   [[nodiscard]] static std::shared_ptr<QuorumNodes> of(
       const std::vector<std::shared_ptr<Core>>& cores) {
     auto& quorums = cores.front()->quorums();
@@ -146,7 +146,7 @@ class QuorumNodes {
   [[nodiscard]] std::size_t majority() const noexcept { return cores_.size() / 2 + 1; }
   [[nodiscard]] milliseconds retry_for() const noexcept { return retry_for_; }
 
-  /// How long a round waits for servers that it needs.
+  /// Returns how long a round waits for servers that it needs.
   [[nodiscard]] milliseconds timeout(milliseconds expire) const {
     return std::min(timeout_, std::max(expire / 10, milliseconds{20}));
   }
@@ -176,10 +176,10 @@ class QuorumNodes {
   /// What one attempt of an operation found, also if it failed.
   struct Status {
     Progress progress = Progress::none;
-    bool was_stale = false;  // a connection failed that was open before
+    bool was_stale = false;  // a connection failed that was used before
   };
 
-  /// Runs `work(Status&)`, again where that may help, until it returns or the terms are used up. Throws Fault.
+  /// Runs `work(Status&)`, and again if that may help, until it returns or the terms are used up. Throws Fault.
   template <class Work>
   auto perform(const Terms& terms, Work&& work) const {
     Retries retries;
@@ -215,17 +215,17 @@ class QuorumNodes {
 
   [[nodiscard]] Renewer& renewer() const { return *here_->renewer; }
 
-  /// Sees that lines are closed that are idle for too long, if there is a thread.
+  /// Makes the renewal thread close lines that are idle for too long, if it runs.
   void tidy_one_day() const {
     renewer().tidy_by(after(Time::clock::now(), LinePool::longest_idle));
   }
 
-  /// There are answers that nobody waits for: sees that they are read, by and by.
+  /// Makes the renewal thread read, by and by, the replies that no thread waits for.
   void tidy_soon() const noexcept {
     try {
       renewer().start();
       renewer().tidy_soon();
-    } catch (const std::exception&) {  // no thread: whoever uses the line next reads them
+    } catch (const std::exception&) {  // no thread: the next user of the line reads them
     }
   }
 

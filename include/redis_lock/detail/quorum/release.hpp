@@ -18,8 +18,8 @@
 
 namespace redis_lock::detail {
 
-/// The end of one acquisition of a QuorumLock: frees it on every node that may hold it. Those that are
-/// away are freed when they are back.
+/// The end of one acquisition of a QuorumLock: frees it on every node that may hold it. Nodes that are away are freed
+/// when they are back.
 class QuorumRelease {
  public:
   QuorumRelease(const QuorumNodes& nodes, QuorumHold& hold)
@@ -33,7 +33,8 @@ class QuorumRelease {
     hold.release = std::make_shared<const PendingRelease>(std::move(release));
   }
 
-  /// Was it held until now? It must not be renewed any more. Throws Fault if that cannot be found out.
+  /// Returns whether it was held until now. It must not be renewed any more. Throws Fault if that cannot be found
+  /// out.
   [[nodiscard]] bool run() {
     const bool lost = !hold_.owned();
     try {
@@ -50,13 +51,13 @@ class QuorumRelease {
   }
 
  private:
-  /// What has become of it on one node.
+  /// Outcome on one node.
   struct Outcome {
-    bool was_sent = false;   // and may have run
+    bool was_sent = false;   // it may have run
     bool is_queued = false;  // behind other commands that are not answered yet
     bool freed = false, not_ours = false;
     bool gone = false;               // if not_ours: there is no key
-    std::optional<Fault> refusal{};  // for good: not to be sent again
+    std::optional<Fault> refusal{};  // final: not to be sent again
   };
 
   [[nodiscard]] bool is_due(std::size_t i) const {
@@ -70,7 +71,7 @@ class QuorumRelease {
            nodes_.majority();
   }
 
-  /// Is it certain that no majority had it any more?
+  /// Returns whether it is certain that no majority had it any more.
   [[nodiscard]] bool is_lost() const {
     std::size_t may_have = 0;
     for (std::size_t i = 0; i < releases_.size(); ++i)
@@ -78,7 +79,7 @@ class QuorumRelease {
     return may_have < nodes_.majority();
   }
 
-  /// Why no majority had it any more.
+  /// Returns why no majority had it any more.
   [[nodiscard]] LossReason reason() const {
     const auto taken = [](const Outcome& outcome) { return outcome.not_ours && !outcome.gone; };
     const bool is_taken = std::any_of(releases_.begin(), releases_.end(), taken);
@@ -94,8 +95,8 @@ class QuorumRelease {
     const auto start = Time::clock::now();
     first_ = panel.size();
     send(panel);
-    // The first node, too, if it does not take much longer than the rest: if this thread wants the lock again,
-    // who waits there shall come first.
+    // Also wait for the first node, if it does not take much longer than the rest: if this thread wants the lock
+    // again, a waiter at that node shall come first.
     Time patience = never;
     panel.collect(start + timeout, [&] {
       for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
@@ -129,7 +130,7 @@ class QuorumRelease {
     }
   }
 
-  /// Looks at one answer. "Not mine", where an earlier answer was lost, means that it was freed.
+  /// Counts one reply. If an earlier reply was lost, "not mine" means that it was freed.
   void count(Panel& panel, std::size_t i) {
     auto& seat = panel.seats()[i];
     auto& outcome = releases_[i];
@@ -162,7 +163,7 @@ class QuorumRelease {
   QuorumHold& hold_;
   std::vector<Outcome> releases_;
   const Time lease_end_;   // of the latest extension that may have been sent
-  std::size_t first_ = 0;  // of the nodes that were asked
+  std::size_t first_ = 0;  // the first node that was asked
 };
 
 }  // namespace redis_lock::detail

@@ -9,19 +9,19 @@
 
 namespace redis_lock::detail {
 
-/// Which id holds the lock on each node, as a waiter sees it. Its holder releases on the nodes that have its id,
-/// and signals there. On the others a key may be left by a release that failed: no signal comes there.
+/// A waiter's view of which id holds the lock on each node. The holder releases on the nodes that have its id, and
+/// signals there. On the others a key may be left by a release that failed: no signal comes there.
 class QuorumSight {
  public:
   static constexpr std::size_t nobody = static_cast<std::size_t>(-1);
 
-  /// One node. `told`: it has answered. No id: the lock is free there.
+  /// One node. `told`: it has answered. Without an id, the lock is free there.
   struct Node {
     bool told = false;
     std::optional<std::string> id{};
     [[nodiscard]] bool is_held() const noexcept { return told && id.has_value(); }
   };
-  /// For each node the id that is known to hold the lock on no majority, if there is one.
+  /// For each node, the id that is known to hold the lock on no majority, if there is one.
   using PassedOver = std::vector<std::optional<std::string>>;
 
   /// The id that seems to hold the lock.
@@ -30,13 +30,13 @@ class QuorumSight {
     bool is_certain;      // no other id can have a majority
   };
 
-  /// `is_whole`: all nodes were asked, so that those that have not told are away.
+  /// `is_whole`: all nodes were asked, so that those that have not answered are away.
   QuorumSight(std::size_t size, bool is_whole) : nodes(size), is_whole_(is_whole) {}
 
   std::vector<Node> nodes;
 
-  /// The id of most nodes, the first in their order among equals. Nothing if the lock is free everywhere, but for
-  /// ids that were passed over.
+  /// Returns the id of most nodes; among equals, the first in their order. Returns nothing if the lock is free
+  /// everywhere, but for ids that were passed over.
   [[nodiscard]] std::optional<Holder> holder(const PassedOver& passed_over) const {
     std::size_t most = 0, next = 0, silent = 0;
     const Node* found = nullptr;
@@ -57,7 +57,7 @@ class QuorumSight {
     return Holder{*found->id, most > next && most + silent >= majority()};
   }
 
-  /// Passes over the ids that were there `before`, too, and cannot have a majority: they are left over.
+  /// Passes over the ids that were there `before`, too, and cannot have a majority: their keys are left over.
   void remember(const QuorumSight& before, PassedOver& passed_over) const {
     if (!is_whole_) return;
     const auto silent = static_cast<std::size_t>(
@@ -75,7 +75,7 @@ class QuorumSight {
                       [id](const Node& node) { return node.is_held() && node.id == id; }));
   }
 
-  /// Was this id counted at a node before?
+  /// Returns whether this id was counted at an earlier node.
   [[nodiscard]] bool is_repeated(std::size_t i) const {
     return std::any_of(nodes.begin(), nodes.begin() + static_cast<std::ptrdiff_t>(i),
                        [&](const Node& node) { return node.is_held() && node.id == nodes[i].id; });
@@ -83,7 +83,7 @@ class QuorumSight {
 
   [[nodiscard]] std::size_t majority() const noexcept { return nodes.size() / 2 + 1; }
 
-  bool is_whole_;
+  bool is_whole_;  // all nodes were asked
 };
 
 }  // namespace redis_lock::detail

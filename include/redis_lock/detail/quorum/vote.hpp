@@ -26,17 +26,17 @@
 
 namespace redis_lock::detail {
 
-/// Asks several servers for a lock under one id, and keeps the books of what they say.
+/// One vote for a lock under one id: sends SET NX PX to every server, and tallies the replies.
 class QuorumVote {
  public:
   static constexpr std::size_t nobody = QuorumSight::nobody;
 
-  /// What one server said.
+  /// Reply of one server.
   struct Ballot {
     bool asked = false, granted = false, refused = false;
     bool is_passed_over = false;       // refused, by a key that is known to be left over
     Time sent{};                       // when the grant was asked for
-    std::optional<milliseconds> left;  // of the lease of who holds it; max() if it has no end
+    std::optional<milliseconds> left;  // of the holder's lease; max() if it has no end
   };
 
   QuorumVote(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
@@ -54,7 +54,7 @@ class QuorumVote {
     passed_over_.resize(panel.size());
   }
 
-  /// From here on another id is asked for: a late release of the one before cannot meet it.
+  /// Starts anew under another id, unless it is fixed: a late release of the id before cannot free it.
   void begin() {
     ballots.assign(panel.size(), {});
     hold_.id = fixed_id_.empty() ? ids_.next() : std::string(fixed_id_);
@@ -64,8 +64,8 @@ class QuorumVote {
     arbiter = nobody;
   }
 
-  /// Asks all that have not granted it yet. Is there a majority? The arbiter is heard, too, if he does not
-  /// take much longer than the rest; `hears_arbiter`: also when there is a majority without him.
+  /// Asks all servers that have not granted it yet. Returns whether there is a majority. Also waits for the arbiter,
+  /// if it does not take much longer than the rest; if there is a majority without it, only if `hears_arbiter`.
   [[nodiscard]] bool run(bool hears_arbiter) {
     panel.connect(Time::clock::now() + timeout);
     const auto start = Time::clock::now();
@@ -94,7 +94,7 @@ class QuorumVote {
 
   /// How a wait on one server has ended.
   struct Waited {
-    bool is_over = false;        // without a signal
+    bool is_over = false;        // it ended without a signal
     std::optional<Fault> fault;  // the server cannot be waited on
   };
 
@@ -115,7 +115,7 @@ class QuorumVote {
     const bool blocks = slice > milliseconds::zero();
     const auto bytes =
         question({blocks ? std::optional{slice} : std::nullopt, true}, connection.whole_seconds);
-    // The slower clocks of servers before 6.0 let a client wait up to two seconds longer.
+    // Servers before 6.0 have slower clocks, which let a client wait up to two seconds longer.
     const auto margin = milliseconds{connection.whole_seconds ? 2000 : 0};
     connection.set_cancellation(cancellation);
     panel.is_watched = true;
@@ -152,11 +152,11 @@ class QuorumVote {
   enum class Looking {
     likely,  // as many as make up a majority, without those whose key is left over
     arbiter,
-    all  // and for what is left of the lease
+    all  // all servers, also for what is left of the lease
   };
 
-  /// Asks servers which id holds the lock there. A key of another type looks like a lock that is never freed: it is
-  /// a fault of its server.
+  /// Asks servers which id holds the lock there. A key of another type would look like a lock that is never freed: it
+  /// is a fault of its server.
   [[nodiscard]] QuorumSight look(Looking looking) {
     Commands commands;
     commands.add({"GET", keys_.lock});
@@ -189,7 +189,7 @@ class QuorumVote {
     return sight;
   }
 
-  /// Releases what was granted or may have been, without waiting for the answers.
+  /// Releases what was granted or may have been, without waiting for the replies.
   void give_back() {
     std::string bytes;
     const auto now = Time::clock::now();
@@ -209,13 +209,13 @@ class QuorumVote {
     }
   }
 
-  /// Has any server refused?
+  /// Returns whether any server has refused.
   [[nodiscard]] bool is_refused() const {
     return std::any_of(ballots.begin(), ballots.end(),
                        [](const Ballot& ballot) { return ballot.refused; });
   }
 
-  /// Are there enough servers for a majority?
+  /// Returns whether enough servers are there for a majority.
   [[nodiscard]] bool has_enough() {
     std::size_t there = 0;
     for (const auto& seat : panel.seats()) there += seat.line && !seat.fault ? 1U : 0U;
@@ -225,13 +225,13 @@ class QuorumVote {
   Panel panel;
   const milliseconds timeout;
   std::vector<Ballot> ballots;
-  /// The first server whose key is not known to be left over: it decides among those that come at once.
+  /// The first server whose key is not known to be left over. It decides between acquisitions that come at once.
   std::size_t arbiter = nobody;
   Time::duration round{};  // how long the latest vote took
   Progress progress = Progress::none;
 
  private:
-  /// What is asked besides SET: for how long to wait before, and what behind.
+  /// What is asked besides SET: how long to wait before it, and what to read after it.
   struct Question {
     std::optional<milliseconds> wait{};
     bool asks_for_left = false, asks_for_id = false;
@@ -263,8 +263,8 @@ class QuorumVote {
     share.reply = seat.to - 1;
   }
 
-  /// What is left of the holder's lease matters to an acquisition that may have to wait: the first time, at the
-  /// arbiter. Where a key was left over, the id tells whether it is still the same.
+  /// Asks the servers that remain. What is left of the holder's lease matters to an acquisition that may have to
+  /// wait: the first time, at the arbiter. If a key was left over, the id tells whether it is still the same.
   void ask_rest(Time now) {
     const bool is_first = arbiter == nobody;
     std::array<std::string, 4> questions;  // made when they are needed
@@ -295,7 +295,7 @@ class QuorumVote {
     return granted;
   }
 
-  /// Looks at the answer to SET, and to the PTTL and the GET behind it.
+  /// Counts the reply to SET, and to the PTTL and the GET behind it.
   void count(std::size_t i, std::size_t at) {
     auto& seat = panel.seats()[i];
     auto& ballot = ballots[i];
@@ -317,14 +317,14 @@ class QuorumVote {
     }
   }
 
-  /// max() if the lease has no end.
+  /// Reads the reply to PTTL; max() if the lease has no end.
   [[nodiscard]] static milliseconds left_of(const Reply& reply) {
     const milliseconds left{integer_of(reply, "PTTL")};
     return left.count() == -1 ? milliseconds::max()
                               : std::clamp<milliseconds>(left, milliseconds::zero(), longest);
   }
 
-  /// Takes down the answers to GET and PTTL.
+  /// Records the replies to GET and PTTL.
   void see(QuorumSight& sight, std::size_t i) {
     auto& seat = panel.seats()[i];
     auto& node = sight.nodes[i];
