@@ -5,6 +5,8 @@
 #include <memory>
 #include <thread>
 
+#include <redis_lock/detail/protocol/slot_map.hpp>
+
 #include "failover.hpp"
 #include "support/cluster.hpp"
 #include "support/fake_server.hpp"

@@ -6,6 +6,12 @@
 #include <thread>
 #include <vector>
 
+#include <redis_lock/detail/base/counters.hpp>
+#include <redis_lock/detail/lock/renewer.hpp>
+#include <redis_lock/detail/net/line_pool.hpp>
+#include <redis_lock/detail/net/pool.hpp>
+#include <redis_lock/detail/net/servers.hpp>
+
 #include "integration.hpp"
 #include "support/quorum.hpp"
 

@@ -1,3 +1,5 @@
+#include <redis_lock/detail/lock/keyspace.hpp>
+
 #include "integration.hpp"
 
 #include <future>

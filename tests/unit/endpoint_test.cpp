@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <redis_lock/endpoint.hpp>
+#include <redis_lock/error.hpp>
 
 namespace redis_lock_test {
 namespace {
