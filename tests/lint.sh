@@ -22,11 +22,11 @@ find include tests examples tools \( -name '*.hpp' -o -name '*.cpp' \) -print0 |
 echo "clean"
 
 # One file that includes every header: each is looked at, and what they share is read once. C++20, as the
-# overloads with std::stop_token are there then.
+# overloads with std::stop_token are there then. Without src.hpp, which needs REDIS_LOCK_SEPARATE_COMPILATION.
 heading "clang-tidy"
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
-(cd include && find . -name '*.hpp' | sort | sed 's|^\./\(.*\)|#include <\1>|') >"$folder/every_header.cpp"
+(cd include && find . -name '*.hpp' ! -name src.hpp | sort | sed 's|^\./\(.*\)|#include <\1>|') >"$folder/every_header.cpp"
 if ! clang-tidy --quiet --config-file=.clang-tidy --warnings-as-errors='*' "$folder/every_header.cpp" \
   -- -std=c++20 -Iinclude 2>"$folder/counts"; then
   cat "$folder/counts" >&2

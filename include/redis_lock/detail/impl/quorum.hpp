@@ -70,6 +70,7 @@ REDIS_LOCK_DEFINITION QuorumLock::QuorumLock(std::vector<Client> nodes, std::str
 REDIS_LOCK_DEFINITION std::vector<std::shared_ptr<detail::Core>> QuorumLock::cores_of(
     const std::vector<Client>& nodes) {
   std::vector<std::shared_ptr<detail::Core>> cores;
+  cores.reserve(nodes.size());
   for (const auto& node : nodes) cores.push_back(node.core_);
   return cores;
 }
