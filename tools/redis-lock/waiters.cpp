@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <redis_lock/detail/lock/account.hpp>
+#include <redis_lock/detail/lock/keyspace.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/servers.hpp>
