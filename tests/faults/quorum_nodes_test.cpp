@@ -238,9 +238,17 @@ TEST_F(QuorumSlowWay, OfMoreThanTheLeaseIsAnErrorAtOnce) {
   const auto slow = delayed_by(15ms);
   QuorumLock lock{slow, name, leased_for(10ms)}, patient{slow, name, leased_for(10s)};
   const Stopwatch watch;
-  EXPECT_THAT(message_of([&] { return lock.lock(), 0; }),
-              AllOf(HasSubstr("a lease of 10 ms"), HasSubstr("expire is too short")));
-  EXPECT_THAT(message_of([&] { return lock.try_lock(); }), HasSubstr("expire is too short"));
+  std::string message;
+  // A busy machine may be later than the 20 ms that a round has.
+  const auto says_too_short = [&](const auto& acquire) {
+    return eventually([&] {
+      message = message_of(acquire);
+      return message.find("expire is too short") != std::string::npos;
+    });
+  };
+  EXPECT_TRUE(says_too_short([&] { return lock.lock(), 0; })) << message;
+  EXPECT_THAT(message, HasSubstr("a lease of 10 ms"));
+  EXPECT_TRUE(says_too_short([&] { return lock.try_lock(); })) << message;
   EXPECT_EQ(error_of([&] { return lock.try_lock_for(1h); }), errc::timed_out);
   EXPECT_LT(watch.elapsed(), soon);
   EXPECT_TRUE(patient.try_lock_for(soon));

@@ -241,7 +241,7 @@ class Holder : public Holding<Hold, HolderBooks> {
 
   /// Hands the lock, as it is held in Redis, to the next thread of this process, if one waits.
   [[nodiscard]] bool pass_on(State& state) const {
-    auto& hold = *state.latest;  // the next thread's, as soon as the gate is open
+    auto& hold = *state.latest;  // the next thread's, and perhaps gone, as soon as the gate is open
     const auto now = state.books.clock.now();
     if (!is_surely_good(hold, now)) return false;
     const bool was_lost = hold.ended.exchange(true, std::memory_order_relaxed);
@@ -252,7 +252,8 @@ class Holder : public Holding<Hold, HolderBooks> {
     if (!state.gate.open()) {
       // Inside again: no thread took it, or one did and has left by now.
       if (std::exchange(state.books.passed_on, false)) {
-        hold.ended = was_lost;
+        // It may be a later acquisition, passed on by another thread. Releasing it ends this thread's turn, too.
+        state.latest->ended = was_lost;
         return false;
       }
       state.gate.leave();
