@@ -16,8 +16,8 @@ using ::testing::Each;
 using ::testing::Gt;
 using ::testing::Le;
 
-Options kept_for_a_minute() {
-  auto options = leased_for(10s);
+Options kept_for_a_minute(milliseconds lease = 10s) {
+  auto options = leased_for(lease);
   options.min_hold = 60s;
   return options;
 }
@@ -50,18 +50,14 @@ TEST_F(MinHold, OfALockThatIsDestroyedKeepsIt) {
 }
 
 TEST_F(MinHold, EndsALeaseThatIsLonger) {
-  auto options = leased_for(10min);
-  options.min_hold = 60s;
-  Lock lock{client, name, options};
+  Lock lock{client, name, kept_for_a_minute(10min)};
   lock.lock();
   lock.unlock();
   EXPECT_THAT(time_left(), all_but_soon);
 }
 
 TEST_F(MinHold, OfALockThatDoesNotExpireGivesItAnEnd) {
-  auto options = leased_for(redis_lock::no_expiry);
-  options.min_hold = 60s;
-  Lock lock{client, name, options};
+  Lock lock{client, name, kept_for_a_minute(redis_lock::no_expiry)};
   lock.lock();
   lock.unlock();
   EXPECT_THAT(time_left(), all_but_soon);
