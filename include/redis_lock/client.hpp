@@ -12,7 +12,7 @@
 #include <redis_lock/stats.hpp>
 
 namespace redis_lock::detail {
-class Core;
+class ClientState;
 }
 
 namespace redis_lock {
@@ -51,9 +51,9 @@ class Client {
                          const std::string&);
   friend std::optional<HeldLock> held_lock(Client, const std::string&, const std::string&);
 
-  explicit Client(std::shared_ptr<detail::Core> core) : core_(std::move(core)) {}
+  explicit Client(std::shared_ptr<detail::ClientState> state) : state_(std::move(state)) {}
 
-  std::shared_ptr<detail::Core> core_;
+  std::shared_ptr<detail::ClientState> state_;
 };
 
 }  // namespace redis_lock

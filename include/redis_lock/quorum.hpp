@@ -66,7 +66,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::Quoru
   [[nodiscard]] std::vector<NodeStatus> nodes() const;
 
  private:
-  [[nodiscard]] static std::vector<std::shared_ptr<detail::Core>> cores_of(
+  [[nodiscard]] static std::vector<std::shared_ptr<detail::ClientState>> cores_of(
       const std::vector<Client>& nodes);
 };
 

@@ -4,7 +4,7 @@
 #include <iostream>
 
 #include <benchmark/benchmark.h>
-#include <redis_lock/detail/lock/account.hpp>
+#include <redis_lock/detail/lock/observer.hpp>
 #include <redis_lock/lock.hpp>
 
 #include "floor.hpp"

@@ -1,5 +1,5 @@
 // The library against a server that answers whatever it likes: errors, other types, nested arrays, huge
-// lengths, half replies; and then hangs up, or says no more. Nothing but Fault or Error comes out, in time,
+// lengths, half replies; and then hangs up, or says no more. Nothing but Failure or Error comes out, in time,
 // and without the password.
 //
 // The first byte of an input says what is asked of the library (see conversations); the rest is what the
@@ -17,9 +17,9 @@
 
 #include <fcntl.h>
 
-#include <redis_lock/detail/lock/account.hpp>
 #include <redis_lock/detail/lock/deferred_release.hpp>
-#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/lock/lease.hpp>
+#include <redis_lock/detail/lock/observer.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/protocol/acquire.hpp>
@@ -72,7 +72,7 @@ template <class Work>
 void attempt(Work&& work) {
   try {
     work();
-  } catch (const Fault&) {
+  } catch (const Failure&) {
   } catch (const Error&) {
   }
 }
@@ -188,7 +188,7 @@ void greet(ScriptedServer& server, std::string_view) {
   while (server.listens()) {
     try {
       const Connection connection{endpoint, resolver, never};
-    } catch (const Fault& fault) {
+    } catch (const Failure& fault) {
       const std::string_view text = fault.what();
       check(text.find(password) == text.npos, "no error shows the password");
     }
@@ -203,14 +203,14 @@ void defer(ScriptedServer&, std::string_view) {
   std::uint64_t sent = 0, failed = 0;
   auto options = Options::without_renewal();
   options.on_error = [&](const Error&) { ++failed; };
-  const auto account = std::make_shared<const Account>(counters, "n", options);
+  const auto account = std::make_shared<const Observer>(counters, "n", options);
   {
     Pool pool{endpoint, std::make_shared<Servers>(endpoint, counters)};
     const auto work = [&](Connection& connection) { return owner(connection, keys.lock); };
     for (int i = 0; i < 3; ++i) {
       attempt([&] { (void)pool.perform({0ms}, work); });
       for (int j = 0; j < 2; ++j) {
-        const auto hold = std::make_shared<Hold>();
+        const auto hold = std::make_shared<Lease>();
         hold->id = id;
         hold->account = account;
         hold->since = Time::clock::now();

@@ -10,7 +10,7 @@
 #include <redis_lock/detail/lock/renewer.hpp>
 #include <redis_lock/detail/net/line_pool.hpp>
 #include <redis_lock/detail/net/pool.hpp>
-#include <redis_lock/detail/net/servers.hpp>
+#include <redis_lock/detail/net/topology.hpp>
 
 #include "integration.hpp"
 #include "support/quorum.hpp"
@@ -36,7 +36,7 @@ class Idle : public ::testing::Test {
   /// Does one operation inside of another, so that each needs a connection of its own.
   static void use(detail::Pool& pool, int how_many) {
     if (how_many == 0) return;
-    (void)pool.perform(detail::Terms{1s}, [&](detail::Connection& connection) {
+    (void)pool.perform(detail::CallLimits{1s}, [&](detail::Connection& connection) {
       use(pool, how_many - 1);
       return detail::ask(connection, detail::Commands{}.add({"GET", "lock:a"}));
     });
@@ -77,7 +77,7 @@ TEST_F(Idle, ConnectionsBeyondTheBoundAreClosedWhenABurstIsOver) {
 
 TEST_F(Idle, ConnectionsAreClosedByTheBackgroundThread) {
   const auto endpoint = server.endpoint();
-  const auto servers = std::make_shared<detail::Servers>(endpoint, counters);
+  const auto servers = std::make_shared<detail::Topology>(endpoint, counters);
   detail::Pool pool{endpoint, servers, longest_idle};
   const auto renewer =
       std::make_shared<detail::Renewer>(endpoint, servers, [&] { return pool.settle_idle(); });
@@ -90,7 +90,7 @@ TEST_F(Idle, ConnectionsAreClosedByTheBackgroundThread) {
     ASSERT_TRUE(plan);
     EXPECT_GE(*plan, start + longest_idle);
     EXPECT_FALSE(pool.take_plan()) << "once is enough";
-    renewer->tidy_by(*plan);
+    renewer->maintain_by(*plan);
     EXPECT_TRUE(are_connected(watcher)) << connections();
     EXPECT_GE(detail::Time::clock::now(), start + longest_idle);
   }
@@ -99,7 +99,7 @@ TEST_F(Idle, ConnectionsAreClosedByTheBackgroundThread) {
 
 TEST_F(Idle, ConnectionsAreClosedWithTheNextOperation) {
   const auto endpoint = server.endpoint();
-  detail::Pool pool{endpoint, std::make_shared<detail::Servers>(endpoint, counters), longest_idle};
+  detail::Pool pool{endpoint, std::make_shared<detail::Topology>(endpoint, counters), longest_idle};
   use(pool, 20);
   EXPECT_EQ(connections(), 20 + watcher);
   std::this_thread::sleep_for(longest_idle);
@@ -155,10 +155,10 @@ TEST_F(Idle, LinesAreClosedAfterAWhile) {
   }
   for (auto& line : lines) pool.give_back(std::move(line), false);
   EXPECT_TRUE(are_connected(5 + watcher));
-  const auto next = pool.tidy();
+  const auto next = pool.maintain();
   EXPECT_GT(next, detail::Time::clock::now());
   EXPECT_LE(next, detail::Time::clock::now() + longest_idle);
-  EXPECT_TRUE(eventually([&] { return pool.tidy() == detail::never; }));
+  EXPECT_TRUE(eventually([&] { return pool.maintain() == detail::never; }));
   EXPECT_GE(detail::Time::clock::now(), next);
   EXPECT_TRUE(are_connected(watcher));
 }

@@ -198,7 +198,7 @@ TEST_F(TooShortALease, IsAnErrorAtOnceAndNothingIsHeld) {
   for (const auto deadline : {never, Time::min(), start + 10s}) {
     const auto fault = fault_of_run([&] { return acquire(45ms, deadline); });
     EXPECT_EQ(fault.code(), errc::timed_out);
-    EXPECT_FALSE(fault.passing());
+    EXPECT_FALSE(fault.is_transient());
     EXPECT_THAT(fault.what(), ::testing::StartsWith(
                                   "the lease of 45 ms is over before the answer comes, after 6"));
     EXPECT_EQ(redis.holder(), "");
@@ -351,7 +351,7 @@ TEST_F(Refusal, ByAKeyThatIsNoLockHasTheServersWords) {
   redis.put("lock:n", array({string("1")}));
   const auto fault = fault_of_run([&] { return acquire(30s); });
   EXPECT_EQ(fault.code(), errc::server_error);
-  EXPECT_FALSE(fault.passing());
+  EXPECT_FALSE(fault.is_transient());
   EXPECT_STREQ(fault.what(), "WRONGTYPE Operation against a key holding the wrong kind of value");
   EXPECT_THAT(redis.slices(), IsEmpty());
 }
@@ -374,7 +374,7 @@ TEST_F(Refusal, ByASignalThatIsNoListHasTheServersWords) {
   redis.put("lock-signal:n", string("no list"));
   const auto fault = fault_of_run([&] { return acquire(30s); });
   EXPECT_EQ(fault.code(), errc::server_error);
-  EXPECT_FALSE(fault.passing());
+  EXPECT_FALSE(fault.is_transient());
   EXPECT_THAT(fault.what(), ::testing::StartsWith("WRONGTYPE"));
 }
 
@@ -393,7 +393,7 @@ TEST_F(Refusal, OfSetHasTheServersWordsAndIsFinal) {
   redis.instead = [](const Exchange&) { return Replies{error("ERR syntax error"), integer(-2)}; };
   const auto fault = fault_of_run([&] { return acquire(30s); });
   EXPECT_EQ(fault.code(), errc::server_error);
-  EXPECT_FALSE(fault.passing());
+  EXPECT_FALSE(fault.is_transient());
   EXPECT_STREQ(fault.what(), "ERR syntax error");
 }
 
@@ -408,7 +408,7 @@ TEST_F(Refusal, ThatPassesIsAPassingFault) {
     redis.instead = [&](const Exchange&) { return Replies{error(words), integer(-2)}; };
     const auto of_set = fault_of_run([&] { return acquire(30s); });
     EXPECT_EQ(of_set.code(), errc::server_error);
-    EXPECT_TRUE(of_set.passing()) << words;
+    EXPECT_TRUE(of_set.is_transient()) << words;
     EXPECT_EQ(of_set.what(), words);
 
     redis.instead = [&](const Exchange& exchange) {
@@ -416,7 +416,7 @@ TEST_F(Refusal, ThatPassesIsAPassingFault) {
                               : Replies{nil(), integer(9)};
     };
     const auto of_blpop = fault_of_run([&] { return acquire(30s); });
-    EXPECT_TRUE(of_blpop.passing()) << words;
+    EXPECT_TRUE(of_blpop.is_transient()) << words;
     EXPECT_EQ(of_blpop.what(), words);
   }
 }
@@ -446,7 +446,7 @@ TEST_F(Refusal, ToSayWhatWasAskedIsAProtocolError) {
     auto one = acquisition(30s);
     const auto fault = fault_of_run([&] { return one.run(redis); });
     EXPECT_EQ(fault.code(), errc::protocol_error);
-    EXPECT_FALSE(fault.passing());
+    EXPECT_FALSE(fault.is_transient());
     EXPECT_EQ(fault.what(), "the answer to " + culprit + " is not of its kind");
     EXPECT_FALSE(one.in_doubt()) << "a SET that was not answered by OK has not been granted";
   }

@@ -18,7 +18,7 @@ TEST_F(Doubt, IsNotThereAfterABusyAnswer) {
 TEST_F(Doubt, ComesWithALostConnection) {
   redis.lose_next_command = true;
   auto one = acquisition(30s);
-  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).passing());
+  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).is_transient());
   EXPECT_TRUE(one.in_doubt());
 }
 

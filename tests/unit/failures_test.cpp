@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/protocol/known_errors.hpp>
 
 #include "fake_redis.hpp"
 
@@ -121,12 +121,12 @@ TEST(Failures, OfEveryEntryOfTheTableAreTested) {
 
 TEST(Failures, BecomeFaultsThatKeepTheWords) {
   for (const auto& [words, decision] : all_said()) {
-    const auto fault = fault_of(error(words));
+    const auto fault = failure_of(error(words));
     EXPECT_EQ(std::string(fault.what()).compare(0, words.size(), words), 0) << fault.what();
     EXPECT_EQ(fault.code(),
               decision == Decision::credentials ? errc::authentication_failed : errc::server_error);
-    EXPECT_EQ(fault.passing(), decision == Decision::transient) << words;
-    EXPECT_EQ(is_passing_error(error(words)), decision == Decision::transient) << words;
+    EXPECT_EQ(fault.is_transient(), decision == Decision::transient) << words;
+    EXPECT_EQ(is_transient_error(error(words)), decision == Decision::transient) << words;
   }
 }
 
@@ -140,8 +140,8 @@ TEST(Failures, ThatAreNotKnownAreFinal) {
 }
 
 TEST(Failures, AreNoneWhereTheReplyIsNoError) {
-  EXPECT_FALSE(is_passing_error(status("LOADING")));
-  EXPECT_FALSE(is_passing_error(string("NOREPLICAS Not enough good replicas to write.")));
+  EXPECT_FALSE(is_transient_error(status("LOADING")));
+  EXPECT_FALSE(is_transient_error(string("NOREPLICAS Not enough good replicas to write.")));
 }
 
 }  // namespace

@@ -170,10 +170,10 @@ class FakeRedis {
 
   /// What comes next is another connection.
   [[noreturn]] void lose() {
-    using redis_lock::detail::Fault;
+    using redis_lock::detail::Failure;
     has_written_ = false;
-    throw Fault{redis_lock::errc::connection_failed, "the connection is lost",
-                Fault::Kind::passing};
+    throw Failure{redis_lock::errc::connection_failed, "the connection is lost",
+                  Failure::Kind::transient};
   }
   static Reply wrong_type() {
     return error("WRONGTYPE Operation against a key holding the wrong kind of value");

@@ -14,7 +14,7 @@ namespace redis_lock_test {
 namespace {
 
 using redis_lock::errc;
-using redis_lock::detail::Fault;
+using redis_lock::detail::Failure;
 using redis_lock::detail::GuardedScript;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
@@ -24,12 +24,12 @@ using ::testing::StartsWith;
 /// A connection that answers all commands alike.
 struct OneAnswer {
   Replies answer;
-  std::optional<Fault> fault{};
+  std::optional<Failure> fault{};
   bool is_closed = false;
   std::vector<Command> sent{};
 
   void make_sure() const {
-    if (is_closed) throw Fault{errc::connection_failed, "closed", Fault::Kind::passing};
+    if (is_closed) throw Failure{errc::connection_failed, "closed", Failure::Kind::transient};
   }
   [[nodiscard]] Replies exchange(const Commands& commands) {
     sent.emplace_back(commands.begin(0), commands.end(0));
@@ -46,10 +46,10 @@ std::string text_of(std::string_view script) {
   return link.sent.front().at(1);
 }
 
-Fault fault_of_run(OneAnswer link) {
+Failure fault_of_run(OneAnswer link) {
   try {
     (void)GuardedScript{"return 1", two_keys, one_argument, "lock:n", "mine"}.run_once(link);
-  } catch (const Fault& fault) {
+  } catch (const Failure& fault) {
     return fault;
   }
   ADD_FAILURE() << "nothing was thrown";
@@ -84,24 +84,25 @@ TEST(GuardedScript, ThatFailsIsTheServersError) {
   const auto fault = fault_of_run({{error("ERR Error compiling script")}});
   EXPECT_EQ(fault.code(), errc::server_error);
   EXPECT_STREQ(fault.what(), "ERR Error compiling script");
-  EXPECT_FALSE(fault.passing());
+  EXPECT_FALSE(fault.is_transient());
 }
 
 TEST(GuardedScript, ThatWasRejectedMayBeSentAgain) {
-  EXPECT_TRUE(fault_of_run({{error("LOADING Redis is loading the dataset in memory")}}).passing());
+  EXPECT_TRUE(
+      fault_of_run({{error("LOADING Redis is loading the dataset in memory")}}).is_transient());
 }
 
 TEST(GuardedScript, WhoseAnswerIsLostIsNotSentAgain) {
   for (const auto code : {errc::connection_failed, errc::timed_out}) {
-    const auto fault = fault_of_run({{}, Fault{code, "lost", Fault::Kind::passing}});
+    const auto fault = fault_of_run({{}, Failure{code, "lost", Failure::Kind::transient}});
     EXPECT_EQ(fault.code(), code);
-    EXPECT_FALSE(fault.passing());
+    EXPECT_FALSE(fault.is_transient());
     EXPECT_STREQ(fault.what(), "lost; the script may have run");
   }
 }
 
 TEST(GuardedScript, ThatWasNotSentMayBeSentOnAnotherConnection) {
-  EXPECT_TRUE(fault_of_run({{nil()}, {}, true}).passing());
+  EXPECT_TRUE(fault_of_run({{nil()}, {}, true}).is_transient());
 }
 
 }  // namespace

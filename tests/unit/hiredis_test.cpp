@@ -161,10 +161,10 @@ class OverHiredis : public ::testing::Test {
   }
 
   template <class Function>
-  static Fault fault_of_run(Function&& function) {
+  static Failure fault_of_run(Function&& function) {
     try {
       static_cast<void>(function());
-    } catch (const Fault& fault) {
+    } catch (const Failure& fault) {
       return fault;
     }
     return {errc::not_owned, "nothing was thrown"};
@@ -204,9 +204,9 @@ TEST_F(Sending, ToAPeerThatHasClosedIsAPassingFaultAndNoSignal) {
       send_through_hiredis(*context, "x", never);
       return 0;
     });
-    return owned.code() == errc::connection_failed && owned.passing() &&
-           borrowed.code() == errc::connection_failed && borrowed.passing() && context->err != 0 &&
-           !is_blocked(SIGPIPE) && !is_pending(SIGPIPE);
+    return owned.code() == errc::connection_failed && owned.is_transient() &&
+           borrowed.code() == errc::connection_failed && borrowed.is_transient() &&
+           context->err != 0 && !is_blocked(SIGPIPE) && !is_pending(SIGPIPE);
   });
   EXPECT_EQ(exit.signal, 0);
   EXPECT_EQ(exit.code, 0);
@@ -219,7 +219,7 @@ TEST_F(Sending, ToAPeerThatDoesNotReadTimesOut) {
     return 0;
   });
   EXPECT_EQ(fault.code(), errc::timed_out);
-  EXPECT_TRUE(fault.passing());
+  EXPECT_TRUE(fault.is_transient());
 }
 
 TEST_F(Receiving, TellsAllKindsOfReplies) {
@@ -273,14 +273,14 @@ TEST_F(Receiving, FromAPeerThatHasClosedIsAPassingFault) {
   sockets.peer_closes();
   const auto fault = fault_of_run([&] { return received(); });
   EXPECT_EQ(fault.code(), errc::connection_failed);
-  EXPECT_TRUE(fault.passing());
+  EXPECT_TRUE(fault.is_transient());
 }
 
 TEST_F(Receiving, WhatIsNotTheProtocolIsAFinalFault) {
   sockets.peer_says("HTTP/1.1 400 Bad Request\r\n\r\n");
   const auto fault = fault_of_run([&] { return received(); });
   EXPECT_EQ(fault.code(), errc::protocol_error);
-  EXPECT_FALSE(fault.passing());
+  EXPECT_FALSE(fault.is_transient());
 }
 
 TEST_F(Receiving, NothingTimesOutAtTheDeadlineAndNotBefore) {
@@ -288,7 +288,7 @@ TEST_F(Receiving, NothingTimesOutAtTheDeadlineAndNotBefore) {
   const auto fault = fault_of_run([&] { return receive(*context, deadline, true); });
   EXPECT_GE(Time::clock::now(), deadline);
   EXPECT_EQ(fault.code(), errc::timed_out);
-  EXPECT_TRUE(fault.passing());
+  EXPECT_TRUE(fault.is_transient());
 }
 
 TEST_F(Receiving, NothingTimesOutByTheSocketToo) {
@@ -296,7 +296,7 @@ TEST_F(Receiving, NothingTimesOutByTheSocketToo) {
   const auto deadline = Time::clock::now() + patience;
   const auto fault = fault_of_run([&] { return receive(*context, deadline, false); });
   EXPECT_EQ(fault.code(), errc::timed_out);
-  EXPECT_TRUE(fault.passing());
+  EXPECT_TRUE(fault.is_transient());
 }
 
 TEST_F(Receiving, SingleBytesDoNotMoveTheDeadline) {
@@ -358,9 +358,9 @@ TEST(FaultOfHiredis, IsClassifiedByItsError) {
        }) {
     redisContext context{};
     context.err = err;
-    const auto fault = fault_of(context, number);
+    const auto fault = failure_of(context, number);
     EXPECT_EQ(fault.code(), code) << err;
-    EXPECT_EQ(fault.passing(), passing) << err;
+    EXPECT_EQ(fault.is_transient(), passing) << err;
   }
 }
 

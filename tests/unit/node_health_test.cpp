@@ -8,7 +8,7 @@ namespace redis_lock_test {
 namespace {
 
 using redis_lock::errc;
-using redis_lock::detail::Fault;
+using redis_lock::detail::Failure;
 using redis_lock::detail::is_refusal;
 using redis_lock::detail::NodeHealth;
 using redis_lock::detail::Request;
@@ -16,11 +16,11 @@ using redis_lock::detail::Request;
 TEST(NodeHealth, KeepsTheBeginningAndTheLatestWordsOfAFailure) {
   NodeHealth health;
   EXPECT_FALSE(health.failure());
-  health.failed(Request::release, Fault{errc::server_error, "NOPERM one"});
+  health.failed(Request::release, Failure{errc::server_error, "NOPERM one"});
   const auto first = health.failure();
   ASSERT_TRUE(first);
   EXPECT_EQ(first->text, "releasing: NOPERM one");
-  health.failed(Request::release, Fault{errc::timed_out, "two"});
+  health.failed(Request::release, Failure{errc::timed_out, "two"});
   const auto second = health.failure();
   ASSERT_TRUE(second);
   EXPECT_EQ(second->text, "releasing: two");
@@ -30,7 +30,7 @@ TEST(NodeHealth, KeepsTheBeginningAndTheLatestWordsOfAFailure) {
 
 TEST(NodeHealth, ForgetsAFailureOnlyWhenTheSameIsDone) {
   NodeHealth health;
-  health.failed(Request::release, Fault{errc::server_error, "NOPERM"});
+  health.failed(Request::release, Failure{errc::server_error, "NOPERM"});
   health.worked(Request::vote);
   EXPECT_TRUE(health.fails(Request::release));
   EXPECT_FALSE(health.fails(Request::vote));
@@ -40,9 +40,9 @@ TEST(NodeHealth, ForgetsAFailureOnlyWhenTheSameIsDone) {
 
 TEST(NodeHealth, TellsFirstThatANodeCannotBeReached) {
   NodeHealth health;
-  health.failed(Request::vote, Fault{errc::connection_failed, "closed"});
+  health.failed(Request::vote, Failure{errc::connection_failed, "closed"});
   const auto since = health.failure()->since;
-  health.failed(Request::connect, Fault{errc::connection_failed, "refused"});
+  health.failed(Request::connect, Failure{errc::connection_failed, "refused"});
   const auto failure = health.failure();
   ASSERT_TRUE(failure);
   EXPECT_EQ(failure->text, "connecting: refused");

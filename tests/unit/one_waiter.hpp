@@ -19,19 +19,19 @@ namespace redis_lock_test {
 using redis_lock::errc;
 using redis_lock::no_expiry;
 using redis_lock::detail::extend_script;
-using redis_lock::detail::Fault;
+using redis_lock::detail::Failure;
 using redis_lock::detail::never;
 using redis_lock::detail::release_script;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-/// The Fault that `function` throws. A failed test where it throws none.
+/// The Failure that `function` throws. A failed test where it throws none.
 template <class Function>
-Fault fault_of_run(Function&& function) {
+Failure fault_of_run(Function&& function) {
   try {
     static_cast<void>(function());
-  } catch (const Fault& fault) {
+  } catch (const Failure& fault) {
     return fault;
   }
   ADD_FAILURE() << "nothing was thrown";

@@ -108,10 +108,10 @@ class Answers : public ::testing::Test {
     redis.instead = [replies = std::move(replies)](const Exchange&) { return replies; };
   }
   template <class Function>
-  static Fault fault_of_run(Function&& function) {
+  static Failure fault_of_run(Function&& function) {
     try {
       static_cast<void>(function());
-    } catch (const Fault& fault) {
+    } catch (const Failure& fault) {
       return fault;
     }
     return {errc::not_owned, "nothing was thrown"};
@@ -200,7 +200,7 @@ TEST_F(Answers, OfAnotherKindAreProtocolErrorsThatNameTheCommand) {
   const auto words = [&](auto&& function) {
     const auto fault = fault_of_run(function);
     EXPECT_EQ(fault.code(), errc::protocol_error) << fault.what();
-    EXPECT_FALSE(fault.passing());
+    EXPECT_FALSE(fault.is_transient());
     return std::string(fault.what());
   };
   answer({status("QUEUED")});
@@ -297,9 +297,9 @@ TEST(ServerErrors, AreClassifiedByTheirCode) {
            Row{"ERR the key LOADING is no list", errc::server_error, false},
            Row{"", errc::server_error, false},
        }) {
-    const auto fault = fault_of(error(words));
+    const auto fault = failure_of(error(words));
     EXPECT_EQ(fault.code(), code) << words;
-    EXPECT_EQ(fault.passing(), passing) << words;
+    EXPECT_EQ(fault.is_transient(), passing) << words;
     EXPECT_EQ(fault.what(), words);
   }
 }
@@ -307,9 +307,9 @@ TEST(ServerErrors, AreClassifiedByTheirCode) {
 TEST(ServerErrors, OfAClusterSayWhatItNeeds) {
   for (const std::string words :
        {"MOVED 3999 127.0.0.1:6381", "CROSSSLOT Keys in request don't hash to the same slot"}) {
-    const auto fault = fault_of(error(words));
+    const auto fault = failure_of(error(words));
     EXPECT_EQ(fault.code(), errc::server_error);
-    EXPECT_FALSE(fault.passing());
+    EXPECT_FALSE(fault.is_transient());
     EXPECT_THAT(fault.what(), AllOf(StartsWith(words), HasSubstr("redis+cluster://")));
   }
 }
@@ -333,7 +333,8 @@ TEST(Description, CutsLongNames) {
 }
 
 TEST(Description, PrecedesTheWordsOfTheFaultInAnError) {
-  const auto thrown = error_of("extend", "n", Fault{errc::server_error, "OOM command not allowed"});
+  const auto thrown =
+      error_of("extend", "n", Failure{errc::server_error, "OOM command not allowed"});
   EXPECT_EQ(thrown.code(), errc::server_error);
   EXPECT_THAT(thrown.what(), StartsWith("redis_lock: extend of \"n\": OOM command not allowed"));
 }

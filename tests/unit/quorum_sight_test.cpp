@@ -4,16 +4,16 @@
 
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/quorum/sight.hpp>
+#include <redis_lock/detail/quorum/view.hpp>
 
 namespace redis_lock_test {
 namespace {
 
-using redis_lock::detail::QuorumSight;
+using redis_lock::detail::QuorumView;
 
 /// A letter for each node: the id that it names, - if the lock is free there, ? if it did not say.
-QuorumSight sight_of(const std::string& ids, bool is_whole = true) {
-  QuorumSight sight{ids.size(), is_whole};
+QuorumView sight_of(const std::string& ids, bool is_whole = true) {
+  QuorumView sight{ids.size(), is_whole};
   for (std::size_t i = 0; i < ids.size(); ++i) {
     sight.nodes[i].told = ids[i] != '?';
     if (ids[i] != '?' && ids[i] != '-') sight.nodes[i].id = std::string{ids[i]};
@@ -21,8 +21,8 @@ QuorumSight sight_of(const std::string& ids, bool is_whole = true) {
   return sight;
 }
 
-QuorumSight::PassedOver passing_over(const std::string& ids) {
-  QuorumSight::PassedOver passed_over(ids.size());
+QuorumView::PassedOver passing_over(const std::string& ids) {
+  QuorumView::PassedOver passed_over(ids.size());
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] != '-') passed_over[i] = std::string{ids[i]};
   }
@@ -36,7 +36,7 @@ std::string holder(const std::string& ids, const std::string& passed_over, bool 
   return found ? std::string{found->id} + (found->is_certain ? "" : "?") : "";
 }
 
-TEST(QuorumSight, NamesTheHolderOfAMajority) {
+TEST(QuorumView, NamesTheHolderOfAMajority) {
   EXPECT_EQ(holder("AAA", "---"), "A");
   EXPECT_EQ(holder("FAA", "---"), "A");
   EXPECT_EQ(holder("-AA", "---"), "A");
@@ -44,27 +44,27 @@ TEST(QuorumSight, NamesTheHolderOfAMajority) {
   EXPECT_EQ(holder("FGAAA", "-----"), "A");
 }
 
-TEST(QuorumSight, IsNotCertainWithoutAMajority) {
+TEST(QuorumView, IsNotCertainWithoutAMajority) {
   EXPECT_EQ(holder("AB-", "---"), "A?");
   EXPECT_EQ(holder("FAB", "---"), "F?");
   EXPECT_EQ(holder("A-?", "---", false), "A?") << "the third was not asked";
   EXPECT_EQ(holder("FABBA", "-----"), "A?");
 }
 
-TEST(QuorumSight, CountsNodesThatAreAwayForTheIdOfMost) {
+TEST(QuorumView, CountsNodesThatAreAwayForTheIdOfMost) {
   EXPECT_EQ(holder("A??", "---"), "A");
   EXPECT_EQ(holder("AB?", "---"), "A?");
   EXPECT_EQ(holder("FAA??", "-----"), "A");
 }
 
-TEST(QuorumSight, LeavesIdsOutThatWerePassedOver) {
+TEST(QuorumView, LeavesIdsOutThatWerePassedOver) {
   EXPECT_EQ(holder("FA-", "F--"), "A?");
   EXPECT_EQ(holder("F--", "F--"), "");
   EXPECT_EQ(holder("AA-", "A--"), "A") << "not if other nodes name it";
   EXPECT_EQ(holder("---", "---"), "");
 }
 
-TEST(QuorumSight, PassesOverIdsThatStayWithoutAMajority) {
+TEST(QuorumView, PassesOverIdsThatStayWithoutAMajority) {
   auto passed_over = passing_over("---");
   sight_of("FBB").remember(sight_of("FA?", false), passed_over);
   EXPECT_EQ(passed_over, passing_over("F--"));
@@ -72,7 +72,7 @@ TEST(QuorumSight, PassesOverIdsThatStayWithoutAMajority) {
   EXPECT_EQ(passed_over, passing_over("F--")) << "another one: it may be the next holder";
 }
 
-TEST(QuorumSight, NeverPassesOverAnIdThatMayHaveAMajority) {
+TEST(QuorumView, NeverPassesOverAnIdThatMayHaveAMajority) {
   auto passed_over = passing_over("---");
   sight_of("BBB").remember(sight_of("BBB"), passed_over);
   sight_of("B??").remember(sight_of("B??"), passed_over);

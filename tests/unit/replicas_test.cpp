@@ -73,7 +73,7 @@ TEST_F(ReplicaAcks, ThatAreTooFewGiveTheLockBackAndSayHowMany) {
   auto one = acked(2);
   const auto fault = fault_of_run([&] { return one.run(redis); });
   EXPECT_EQ(fault.code(), errc::too_few_replicas);
-  EXPECT_FALSE(fault.passing());
+  EXPECT_FALSE(fault.is_transient());
   EXPECT_STREQ(fault.what(), "1 of 2 replicas acknowledged it within 1000 ms");
   EXPECT_EQ(redis.holder(), "");
   EXPECT_TRUE(redis.has_signal()) << "others may wait";
@@ -158,7 +158,7 @@ TEST_F(ReplicaAcks, OfAGrantOnAnotherConnectionAreForAWriteOnThisOne) {
   redis.acks = 1;
   redis.lose_next_reply = true;
   auto one = acked(2);
-  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).passing());
+  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).is_transient());
   ASSERT_EQ(redis.holder(), "mine");
   EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::too_few_replicas);
   EXPECT_THAT(sent(), ElementsAre("SET PTTL ", "SET PTTL GET ", "EVALSHA ", "WAIT ", "EVALSHA "));
@@ -206,7 +206,7 @@ TEST_F(ReplicaAcks, ThatGetLostLeaveTheGrantInDoubt) {
     if (exchange.asks("WAIT") && redis.exchanges.size() == 2) redis.lose_next_reply = true;
     return {};
   };
-  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).passing());
+  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).is_transient());
   EXPECT_TRUE(one.in_doubt());
   EXPECT_TRUE(one.run(redis));
   EXPECT_THAT(sent(), ElementsAre("SET PTTL ", "WAIT ", "SET PTTL GET ", "EVALSHA ", "WAIT "));
@@ -226,7 +226,7 @@ TEST_F(ReplicaAcks, ThatTheServerRefusesAreItsWordsAndGiveTheLockBack) {
     auto one = acked(1);
     const auto fault = fault_of_run([&] { return one.run(redis); });
     EXPECT_EQ(fault.code(), code);
-    EXPECT_FALSE(fault.passing());
+    EXPECT_FALSE(fault.is_transient());
     EXPECT_STREQ(fault.what(), words);
     EXPECT_EQ(redis.holder(), "");
     EXPECT_FALSE(one.in_doubt());
@@ -243,7 +243,7 @@ TEST_F(ReplicaAcks, ThatAFailoverEndsAreAskedForAgain) {
     return {};
   };
   auto one = acked(1);
-  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).passing());
+  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).is_transient());
   EXPECT_EQ(redis.holder(), "mine");
   EXPECT_TRUE(one.in_doubt());
 }

@@ -12,7 +12,7 @@ namespace {
 
 using redis_lock::Address;
 using redis_lock::Reply;
-using redis_lock::detail::Fault;
+using redis_lock::detail::Failure;
 using redis_lock::detail::hash_tag;
 using redis_lock::detail::redirection_of;
 using redis_lock::detail::slot_of;
@@ -197,7 +197,7 @@ TEST(SlotMap, RefusesAnythingElse) {
         array({array({integer(0), integer(1), server("a", 65536)})}),
         array({array({integer(0), integer(1), string("a")})}),
         array({array({integer(0), integer(1), array({string("a")})})})}) {
-    EXPECT_THROW((SlotMap{bad, asked}), Fault);
+    EXPECT_THROW((SlotMap{bad, asked}), Failure);
   }
   EXPECT_EQ((SlotMap{array({array({integer(5), integer(4), good})}), asked}.owner(5)),
             std::nullopt);

@@ -12,11 +12,11 @@
 #include <thread>
 #include <utility>
 
-#include <redis_lock/detail/lock/account.hpp>
 #include <redis_lock/detail/lock/keyspace.hpp>
+#include <redis_lock/detail/lock/observer.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
-#include <redis_lock/detail/net/servers.hpp>
+#include <redis_lock/detail/net/topology.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/inspect.hpp>
@@ -128,7 +128,7 @@ class Watch {
 
 /// Of one server. Nothing: not all that wait were seen.
 [[nodiscard]] std::optional<Waiters> count_on(const Place& place, int database,
-                                              const std::shared_ptr<detail::Servers>& servers,
+                                              const std::shared_ptr<detail::Topology>& servers,
                                               detail::Slot slot) {
   const auto asking = servers->connect(slot, detail::never);
   // Between two of its waits a waiter is not blocked, for a moment.
@@ -155,7 +155,7 @@ class Watch {
         by_address = by_address || seen->address.compare(0, 5, "unix:") != 0;
         watch.see(*seen);
       }
-    } catch (const detail::Fault& fault) {
+    } catch (const detail::Failure& fault) {
       if (fault.code() != redis_lock::errc::timed_out) throw;
     }
     const auto blocked = blocked_now(*asking, database);
@@ -217,7 +217,7 @@ std::vector<std::string> blocked_clients(const std::string& client_list, int dat
 std::optional<Waiters> count_waiters(const Place& place, std::string& why) {
   const auto endpoint = redis_lock::Endpoint::parse(place.uri);
   const auto servers =
-      std::make_shared<detail::Servers>(endpoint, std::make_shared<detail::Counters>());
+      std::make_shared<detail::Topology>(endpoint, std::make_shared<detail::Counters>());
   try {
     std::vector<std::future<std::optional<Waiters>>> counts;
     for (const auto slot : servers->survey().one_slot_of_each()) {
@@ -235,7 +235,7 @@ std::optional<Waiters> count_waiters(const Place& place, std::string& why) {
     }
     if (known) return all;
     why = "some clients block for longer than they were watched";
-  } catch (const detail::Fault& fault) {
+  } catch (const detail::Failure& fault) {
     why = fault.what();
   }
   return std::nullopt;

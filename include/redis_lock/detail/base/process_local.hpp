@@ -26,9 +26,10 @@ template <class State>
 class ProcessLocal {
  public:
   explicit ProcessLocal(std::function<std::unique_ptr<State>()> make)
-      : make_(std::move(make)), here_(new Here{process_generation(), make_(), nullptr}) {}
+      : make_(std::move(make)),
+        process_(new ProcessState{process_generation(), make_(), nullptr}) {}
   ~ProcessLocal() {
-    const auto here = here_.load();
+    const auto here = process_.load();
     if (here->process == process_generation()) {
       delete here;
     } else {
@@ -42,10 +43,10 @@ class ProcessLocal {
 
   /// Returns the state of this process. Several threads may call it at once, but no signal handler may.
   [[nodiscard]] State& operator*() {
-    auto here = here_.load(std::memory_order_acquire);
+    auto here = process_.load(std::memory_order_acquire);
     if (here->process == process_generation()) return *here->state;
-    std::unique_ptr<Here> fresh{new Here{process_generation(), make_(), nullptr}};
-    if (!here_.compare_exchange_strong(here, fresh.get())) return *here->state;
+    std::unique_ptr<ProcessState> fresh{new ProcessState{process_generation(), make_(), nullptr}};
+    if (!process_.compare_exchange_strong(here, fresh.get())) return *here->state;
     keep(here);
     return *fresh.release()->state;
   }
@@ -53,26 +54,26 @@ class ProcessLocal {
 
   /// Returns whether this process made the state, so that an access makes none.
   [[nodiscard]] bool is_here() const noexcept {
-    return here_.load(std::memory_order_acquire)->process == process_generation();
+    return process_.load(std::memory_order_acquire)->process == process_generation();
   }
 
  private:
-  struct Here {
+  struct ProcessState {
     unsigned process;
     std::unique_ptr<State> state;
-    Here* next_kept;
+    ProcessState* next_kept;
   };
 
   /// Keeps inherited state reachable, so that a leak checker in the child does not report it.
-  static void keep(Here* inherited) {
-    static std::atomic<Here*> kept{nullptr};
+  static void keep(ProcessState* inherited) {
+    static std::atomic<ProcessState*> kept{nullptr};
     inherited->next_kept = kept.load();
     while (!kept.compare_exchange_weak(inherited->next_kept, inherited)) {
     }
   }
 
   std::function<std::unique_ptr<State>()> make_;
-  std::atomic<Here*> here_;
+  std::atomic<ProcessState*> process_;
 };
 
 }  // namespace redis_lock::detail

@@ -8,13 +8,13 @@
 #include <thread>
 #include <utility>
 
-#include <redis_lock/detail/base/fault.hpp>
+#include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/error.hpp>
 
 namespace redis_lock::detail {
 
 /// Starts a thread that takes none of the application's signals, which are for the application's own threads. Throws
-/// a Fault of errc::no_thread if the system cannot start one.
+/// a Failure of errc::no_thread if the system cannot start one.
 template <class Function>
 [[nodiscard]] std::thread without_signals(Function&& function) {
   sigset_t all, before;
@@ -26,7 +26,8 @@ template <class Function>
     return thread;
   } catch (const std::system_error& error) {
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw Fault{errc::no_thread, "no background thread can be started: " + error.code().message()};
+    throw Failure{errc::no_thread,
+                  "no background thread can be started: " + error.code().message()};
   } catch (...) {
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     throw;

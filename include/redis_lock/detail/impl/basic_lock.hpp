@@ -95,10 +95,10 @@ bool BasicLock<Backend>::lock(std::stop_token token) {
 
 template <class Backend>
 std::stop_token BasicLock<Backend>::lost_token() const {
-  const auto hold = backend_->current();
-  if (!hold) return {};
-  backend_->watch(hold);
-  return detail::lost_token(*hold);
+  const auto lease = backend_->current();
+  if (!lease) return {};
+  backend_->watch(lease);
+  return detail::lost_token(*lease);
 }
 #endif
 
@@ -115,8 +115,8 @@ void BasicLock<Backend>::extend(std::chrono::milliseconds lease) {
 
 template <class Backend>
 bool BasicLock<Backend>::owns_lock() const noexcept {
-  const auto hold = backend_->current();
-  return hold && hold->owned();
+  const auto lease = backend_->current();
+  return lease && lease->owned();
 }
 
 template <class Backend>
@@ -126,8 +126,8 @@ LossReason BasicLock<Backend>::loss_reason() const noexcept {
 
 template <class Backend>
 std::chrono::steady_clock::time_point BasicLock<Backend>::expires_at() const noexcept {
-  const auto hold = backend_->current();
-  return detail::to_steady(hold ? hold->owned_until() : detail::Time::min());
+  const auto lease = backend_->current();
+  return detail::to_steady(lease ? lease->owned_until() : detail::Time::min());
 }
 
 template <class Backend>

@@ -8,7 +8,7 @@
 #include <redis_lock/cache.hpp>
 #include <redis_lock/detail/base/config.hpp>
 #include <redis_lock/detail/impl/lock.hpp>
-#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/options.hpp>
@@ -38,13 +38,13 @@ REDIS_LOCK_DEFINITION bool Cache::erase(const std::string& key) {
 
 REDIS_LOCK_DEFINITION Reply Cache::ask(const char* operation, const std::string& name,
                                        const detail::Commands& command) {
-  auto& core = *client_.core_;
-  return core.perform(operation, name, core.terms(core.slot_of(name)),
-                      [&](detail::Connection& connection) {
-                        auto reply = detail::ask(connection, command);
-                        detail::expect_no_error(reply);
-                        return reply;
-                      });
+  auto& state = *client_.state_;
+  return state.perform(operation, name, state.limits(state.slot_of(name)),
+                       [&](detail::Connection& connection) {
+                         auto reply = detail::ask(connection, command);
+                         detail::expect_no_error(reply);
+                         return reply;
+                       });
 }
 
 }  // namespace redis_lock

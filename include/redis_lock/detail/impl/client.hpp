@@ -5,7 +5,7 @@
 
 #include <redis_lock/client.hpp>
 #include <redis_lock/detail/base/config.hpp>
-#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/detail/protocol/uri.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -14,11 +14,11 @@
 namespace redis_lock {
 
 REDIS_LOCK_DEFINITION Client::Client(Endpoint endpoint)
-    : core_(std::make_shared<detail::Core>(detail::checked(std::move(endpoint)))) {}
+    : state_(std::make_shared<detail::ClientState>(detail::checked(std::move(endpoint)))) {}
 
 REDIS_LOCK_DEFINITION Client::Client(const char* uri)
     : Client((detail::require(uri != nullptr, "uri must not be null"), Endpoint::parse(uri))) {}
 
-REDIS_LOCK_DEFINITION Stats Client::stats() const { return core_->counters()->snapshot(); }
+REDIS_LOCK_DEFINITION Stats Client::stats() const { return state_->counters()->snapshot(); }
 
 }  // namespace redis_lock

@@ -12,7 +12,7 @@
 
 #include <redis_lock/detail/base/config.hpp>
 #include <redis_lock/detail/impl/client.hpp>
-#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/lock/keyspace.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
@@ -57,14 +57,14 @@ template <class Link, class Each>
 REDIS_LOCK_DEFINITION std::optional<HeldLock> held_lock(Client client, const std::string& name,
                                                         const std::string& key_prefix) {
   detail::require(!name.empty(), "name must not be empty");
-  auto& core = *client.core_;
+  auto& state = *client.state_;
   Options options;
   options.key_prefix = key_prefix;
   const auto key =
-      (core.is_cluster() ? detail::keys_on_cluster(name, options) : detail::keys_of(name, options))
+      (state.is_cluster() ? detail::keys_on_cluster(name, options) : detail::keys_of(name, options))
           .lock;
   std::optional<HeldLock> held;
-  core.perform("held_lock", name, core.terms(core.slot_of(key)), [&](detail::Connection& link) {
+  state.perform("held_lock", name, state.limits(state.slot_of(key)), [&](detail::Connection& link) {
     const auto elsewhere =
         detail::look_at(link, {key}, [&](HeldLock lock) { held = std::move(lock); });
     for (const auto& each : elsewhere) detail::expect_no_error(each.reply);
@@ -79,16 +79,16 @@ REDIS_LOCK_DEFINITION void held_locks(Client client,
                                       const std::string& key_prefix,
                                       const std::string& fence_prefix) {
   detail::require(each != nullptr, "each must not be null");
-  auto& core = *client.core_;
-  const detail::LockKeys keys{key_prefix, {}, fence_prefix, core.is_cluster()};
+  auto& state = *client.state_;
+  const detail::LockKeys keys{key_prefix, {}, fence_prefix, state.is_cluster()};
   std::set<std::string> known;  // SCAN may return a key twice, and a walk may be repeated
   const auto tell = [&](HeldLock lock) {
     if (!known.insert(lock.name).second) return;
     lock.name =
-        detail::name_under(lock.name.substr(key_prefix.size()), core.is_cluster(), key_prefix);
+        detail::name_under(lock.name.substr(key_prefix.size()), state.is_cluster(), key_prefix);
     each(lock);
   };
-  detail::walk_locks(core, "held_locks", keys,
+  detail::walk_locks(state, "held_locks", keys,
                      [&](detail::Connection& connection, const std::vector<std::string>& found) {
                        return detail::look_at(connection, found, tell);
                      });

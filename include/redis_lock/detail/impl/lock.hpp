@@ -12,7 +12,7 @@
 #include <redis_lock/detail/base/config.hpp>
 #include <redis_lock/detail/impl/basic_lock.hpp>
 #include <redis_lock/detail/impl/client.hpp>
-#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/lock/holder.hpp>
 #include <redis_lock/detail/lock/keyspace.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
@@ -25,8 +25,8 @@ namespace redis_lock {
 
 REDIS_LOCK_DEFINITION Lock::Lock(Client client, std::string name, Options options)
     : BasicLock(std::make_unique<detail::Holder>(
-          client.core_, name,
-          detail::checked(name, std::move(options), client.core_->is_borrowed()))) {}
+          client.state_, name,
+          detail::checked(name, std::move(options), client.state_->is_borrowed()))) {}
 
 REDIS_LOCK_DEFINITION Lock::Lock(redisContext* borrowed, std::string name, Options options)
     : Lock(Client{detail::borrow(borrowed)}, std::move(name), std::move(options)) {}
@@ -59,15 +59,15 @@ REDIS_LOCK_DEFINITION void Lock::guarded_set(const std::string& key, std::string
 REDIS_LOCK_DEFINITION std::size_t reset_all(Client client, const std::string& key_prefix,
                                             const std::string& signal_prefix,
                                             const std::string& fence_prefix) {
-  auto& core = *client.core_;
-  const detail::LockKeys locks{key_prefix, signal_prefix, fence_prefix, core.is_cluster()};
+  auto& state = *client.state_;
+  const detail::LockKeys locks{key_prefix, signal_prefix, fence_prefix, state.is_cluster()};
   const auto signal_expire = std::to_string(Options{}.signal_expire.count());
   std::size_t held = 0;
   const auto reset = [&](detail::Connection& connection, const std::vector<std::string>& found) {
     std::vector<detail::Keys> all;
     for (const auto& key : found) {
       const auto signal = signal_prefix + key.substr(key_prefix.size());
-      if (core.slot_of(signal) == core.slot_of(key))
+      if (state.slot_of(signal) == state.slot_of(key))
         all.push_back({key, signal});  // a lock of ours
     }
     std::vector<detail::Elsewhere> elsewhere;
@@ -82,7 +82,7 @@ REDIS_LOCK_DEFINITION std::size_t reset_all(Client client, const std::string& ke
     }
     return elsewhere;
   };
-  detail::walk_locks(core, "reset_all", locks, reset);
+  detail::walk_locks(state, "reset_all", locks, reset);
   return held;
 }
 

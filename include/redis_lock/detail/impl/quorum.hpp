@@ -9,7 +9,7 @@
 #include <redis_lock/detail/base/config.hpp>
 #include <redis_lock/detail/impl/basic_lock.hpp>
 #include <redis_lock/detail/impl/client.hpp>
-#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/detail/quorum/holder.hpp>
 #include <redis_lock/node_status.hpp>
@@ -20,8 +20,8 @@ namespace redis_lock {
 namespace detail {
 
 /// Throws std::invalid_argument if a majority of these could not be relied on.
-[[nodiscard]] inline std::vector<std::shared_ptr<Core>> checked_nodes(
-    std::vector<std::shared_ptr<Core>> nodes) {
+[[nodiscard]] inline std::vector<std::shared_ptr<ClientState>> checked_nodes(
+    std::vector<std::shared_ptr<ClientState>> nodes) {
   require(nodes.size() >= 3, "nodes must be three or more");
   require(nodes.size() % 2 == 1,
           "nodes must be of odd number: one more than an odd number bears no more failures");
@@ -67,12 +67,12 @@ REDIS_LOCK_DEFINITION QuorumLock::QuorumLock(std::vector<Client> nodes, std::str
           detail::checked_nodes(cores_of(nodes)), name,
           detail::checked_for_quorum(name, std::move(options)))) {}
 
-REDIS_LOCK_DEFINITION std::vector<std::shared_ptr<detail::Core>> QuorumLock::cores_of(
+REDIS_LOCK_DEFINITION std::vector<std::shared_ptr<detail::ClientState>> QuorumLock::cores_of(
     const std::vector<Client>& nodes) {
-  std::vector<std::shared_ptr<detail::Core>> cores;
-  cores.reserve(nodes.size());
-  for (const auto& node : nodes) cores.push_back(node.core_);
-  return cores;
+  std::vector<std::shared_ptr<detail::ClientState>> clients;
+  clients.reserve(nodes.size());
+  for (const auto& node : nodes) clients.push_back(node.state_);
+  return clients;
 }
 
 REDIS_LOCK_DEFINITION std::vector<NodeStatus> QuorumLock::nodes() const {

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/base/fault.hpp>
+#include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/detail/base/thread.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 
@@ -113,7 +113,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
 
   [[nodiscard]] bool is_running(const void* lock) const {
     const auto me = this_thread_number();
-    if (here_ == lock && here_thread_ != me) return true;
+    if (process_ == lock && here_thread_ != me) return true;
     const auto found = strands_.find(lock);
     if (found == strands_.end()) return false;
     const auto thread = found->second->thread;
@@ -243,12 +243,12 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
   template <class Function>
   void run_here(std::unique_lock<std::mutex>& guard, const void* lock,
                 const Function& task) noexcept {
-    here_ = lock;
+    process_ = lock;
     here_thread_ = this_thread_number();
     guard.unlock();
     task();
     guard.lock();
-    here_ = nullptr;
+    process_ = nullptr;
     settled_.notify_all();
   }
 
@@ -277,7 +277,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
   bool stopping_ = false;
   std::uint64_t leader_ = 0;  // the thread's number; 0: none
   Time leads_since_{};
-  const void* here_ = nullptr;  // the lock object whose callback run_here() runs
+  const void* process_ = nullptr;  // the lock object whose callback run_here() runs
   std::uint64_t here_thread_ = 0;
 };
 

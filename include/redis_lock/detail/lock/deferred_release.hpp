@@ -8,7 +8,7 @@
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/lock/callbacks.hpp>
-#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
@@ -21,11 +21,11 @@ namespace redis_lock::detail {
 /// is settled, the lease counts as abandoned.
 class DeferredRelease final : public OwedReply {
  public:
-  DeferredRelease(Keys keys, std::string signal_expire, std::shared_ptr<Hold> hold,
+  DeferredRelease(Keys keys, std::string signal_expire, std::shared_ptr<Lease> lease,
                   std::shared_ptr<Callbacks> callbacks)
       : keys_(std::move(keys)),
         signal_expire_(std::move(signal_expire)),
-        hold_(std::move(hold)),
+        lease_(std::move(lease)),
         callbacks_(std::move(callbacks)) {}
   ~DeferredRelease() override { end(Event::Kind::abandoned, nullptr); }
   DeferredRelease(const DeferredRelease&) = delete;
@@ -35,7 +35,7 @@ class DeferredRelease final : public OwedReply {
 
   [[nodiscard]] const std::string& key() const noexcept override { return keys_.lock; }
   [[nodiscard]] ScriptCall call() const override {
-    return release_call(keys_, hold_->id, signal_expire_, hold_->kept_for);
+    return release_call(keys_, lease_->id, signal_expire_, lease_->kept_for);
   }
 
   /// Reports what unlock() would have reported.
@@ -44,39 +44,40 @@ class DeferredRelease final : public OwedReply {
     try {
       const auto answer = extension_of(integer_of(reply, "the release script"));
       if (answer == Extension::extended) return succeed();
-      hold_->found_lost(reason_of(answer));
+      lease_->found_lost(reason_of(answer));
       how = Event::Kind::lost;
-      fail(hold_->loss());
-    } catch (const Fault& fault) {
-      fail(fault);
+      fail(lease_->loss());
+    } catch (const Failure& failure) {
+      fail(failure);
     } catch (const std::exception&) {  // no memory for the text
       end(how, nullptr);
     }
   }
   void succeed() noexcept override { end(Event::Kind::released, nullptr); }
-  void fail(const Fault& fault) noexcept override {
-    const bool lost = fault.code() == errc::lease_lost;
-    end(lost ? Event::Kind::lost : Event::Kind::abandoned, &fault);
+  void fail(const Failure& failure) noexcept override {
+    const bool lost = failure.code() == errc::lease_lost;
+    end(lost ? Event::Kind::lost : Event::Kind::abandoned, &failure);
   }
 
  private:
   /// Counts the end and reports it. On the renewal thread, the client's callback threads report it.
-  void end(Event::Kind how, const Fault* fault) const noexcept {
-    const auto& account = *hold_->account;
-    const bool is_news = hold_->count_end(how, sent_) && account.is_told();
+  void end(Event::Kind how, const Failure* failure) const noexcept {
+    const auto& observer = *lease_->observer;
+    const bool is_news = lease_->count_end(how, sent_) && observer.is_told();
     std::optional<Error> error;
     try {
-      if (fault && account.is_told_errors()) error = error_of("unlock", account.name(), *fault);
+      if (failure && observer.is_told_errors())
+        error = error_of("unlock", observer.name(), *failure);
     } catch (const std::exception&) {  // no memory for the text
     }
     if (!is_news && !error) return;
     const auto urgency = error ? Callbacks::Urgency::urgent : Callbacks::Urgency::routine;
-    const auto tell = [how, is_news, error = std::move(error), hold = hold_, sent = sent_] {
-      if (is_news) hold->tell_end(how, sent);
-      if (error) hold->account->tell_error(*error);
+    const auto tell = [how, is_news, error = std::move(error), lease = lease_, sent = sent_] {
+      if (is_news) lease->tell_end(how, sent);
+      if (error) lease->observer->tell_error(*error);
     };
     if (callbacks_ && callbacks_->serves_this_thread()) {
-      callbacks_->post(&account, tell, urgency);
+      callbacks_->post(&observer, tell, urgency);
     } else {
       tell();
     }
@@ -84,7 +85,7 @@ class DeferredRelease final : public OwedReply {
 
   const Keys keys_;
   const std::string signal_expire_;
-  const std::shared_ptr<Hold> hold_;
+  const std::shared_ptr<Lease> lease_;
   const Time sent_ = Time::clock::now();
   const std::shared_ptr<Callbacks> callbacks_;  // of the client; may be null
 };

@@ -16,8 +16,8 @@
 #include <redis_lock/detail/base/gate.hpp>
 #include <redis_lock/detail/base/process_local.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
-#include <redis_lock/detail/lock/account.hpp>
-#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/lock/lease.hpp>
+#include <redis_lock/detail/lock/observer.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
@@ -28,7 +28,7 @@
 namespace redis_lock::detail {
 
 /// The common part of Holder and QuorumHolder. The threads of this process queue at a gate. One of them at a time holds
-/// what it has got from Redis. Events are counted and reported. `HoldType` is Hold or derived from it. Books
+/// what it has got from Redis. Events are counted and reported. `HoldType` is Lease or derived from it. Books
 /// holds the rest that is kept from one acquisition to the next, guarded by the gate.
 template <class HoldType, class Books>
 class Holding {
@@ -45,14 +45,14 @@ class Holding {
   }
 
   [[nodiscard]] std::string id() const {
-    const auto hold = latest();
-    return hold ? hold->id : options_.id;
+    const auto lease = latest();
+    return lease ? lease->id : options_.id;
   }
 
   /// Returns why the present or latest acquisition was lost; none if it was not.
   [[nodiscard]] LossReason loss_reason() const noexcept {
-    const auto hold = latest();
-    return hold ? hold->loss_reason() : LossReason::none;
+    const auto lease = latest();
+    return lease ? lease->loss_reason() : LossReason::none;
   }
 
   /// Makes the waiters of this process check their cancellation.
@@ -60,10 +60,10 @@ class Holding {
 
  protected:
   struct State {
-    State(const Options& options, std::shared_ptr<const Account> to)
-        : account(std::move(to)), books(options) {}
+    State(const Options& options, std::shared_ptr<const Observer> to)
+        : observer(std::move(to)), books(options) {}
 
-    const std::shared_ptr<const Account> account;
+    const std::shared_ptr<const Observer> observer;
     Gate gate;
     Books books;
     std::atomic<bool> held{false};         // `latest` is not released yet
@@ -82,7 +82,7 @@ class Holding {
   Holding(std::string name, Options options, GetCounters counters)
       : name_(std::move(name)), options_(std::move(options)), state_{[this, counters] {
           return std::make_unique<State>(
-              options_, std::make_shared<const Account>(counters(), name_, options_));
+              options_, std::make_shared<const Observer>(counters(), name_, options_));
         }} {}
   ~Holding() = default;
   Holding(const Holding&) = delete;
@@ -113,7 +113,7 @@ class Holding {
     auto called = contended ? Time::clock::now() : Time::max();
     const auto give_up = [&] {
       const bool cancelled = cancellation && cancellation->requested();
-      if (!cancelled) state.account->counters().timed_out(contended);
+      if (!cancelled) state.observer->counters().timed_out(contended);
       return false;
     };
     if (contended && !(deadline.at() > called && state.gate.enter(deadline, cancellation)))
@@ -125,30 +125,30 @@ class Holding {
       called = std::min(called, acquired);
     } else {
       if (!contended) called = Time::clock::now();
-      auto hold = get(state, contended);
-      if (!hold) return give_up();
+      auto lease = get(state, contended);
+      if (!lease) return give_up();
       acquired = Time::clock::now();
       const std::lock_guard guard{state.mutex};
-      state.latest = std::move(hold);
+      state.latest = std::move(lease);
     }
     state.latest->since.store(acquired, std::memory_order_relaxed);
     state.latest->ended.store(false, std::memory_order_relaxed);  // set by a hand-off
-    state.account->counters().acquired(acquired - called, contended);
-    const auto told = state.account->is_told() ? state.latest : nullptr;
+    state.observer->counters().acquired(acquired - called, contended);
+    const auto told = state.observer->is_told() ? state.latest : nullptr;
     leave.gate = nullptr;
     state.thread.store(this_thread_number(), std::memory_order_relaxed);
     state.held.store(true, std::memory_order_release);
-    if (told) state.account->tell(Event::Kind::acquired, told->id, acquired - called);
+    if (told) state.observer->tell(Event::Kind::acquired, told->id, acquired - called);
     return true;
   }
 
   /// If what this thread holds is lost, ends it and returns true: the thread is inside the gate and holds nothing.
   [[nodiscard]] bool replaces_lost(State& state, Renewer* renewer) {
-    const auto hold = latest();
-    if (hold->owned() || !state.held.exchange(false, std::memory_order_acq_rel)) return false;
+    const auto lease = latest();
+    if (lease->owned() || !state.held.exchange(false, std::memory_order_acq_rel)) return false;
     LeaveGate leave{&state.gate};
-    hold->end(Event::Kind::lost);
-    report_loss(renewer, hold);
+    lease->end(Event::Kind::lost);
+    report_loss(renewer, lease);
     leave.gate = nullptr;
     return true;
   }
@@ -165,47 +165,47 @@ class Holding {
   /// ended, or nothing if that is reported later. It throws Error if that cannot be found out.
   template <class Free>
   void release_by(State& state, const Free& free) {
-    const auto hold = state.latest;
+    const auto lease = state.latest;
     std::optional<Event::Kind> how;
     try {
       const LeaveGate leave{&state.gate};
-      if (options_.min_hold > milliseconds::zero()) keep(*hold);
-      how = free(hold);
+      if (options_.min_hold > milliseconds::zero()) keep(*lease);
+      how = free(lease);
     } catch (...) {
-      hold->end(Event::Kind::abandoned);
+      lease->end(Event::Kind::abandoned);
       throw;
     }
-    if (how) hold->end(*how);
-    if (how == Event::Kind::lost) throw lost_error("unlock", *hold);
+    if (how) lease->end(*how);
+    if (how == Event::Kind::lost) throw lost_error("unlock", *lease);
   }
 
   [[nodiscard]] std::shared_ptr<HoldType> held(const char* operation) const {
-    auto hold = current();
-    if (!hold) throw error(operation, errc::not_owned, "it is not held");
-    return hold;
+    auto lease = current();
+    if (!lease) throw error(operation, errc::not_owned, "it is not held");
+    return lease;
   }
 
   /// Sets what all acquisitions have in common.
-  void prepare(State& state, HoldType& hold, const std::string& key) const {
-    hold.account = state.account;
-    hold.key = key;
-    hold.expire = options_.expire;
+  void prepare(State& state, HoldType& lease, const std::string& key) const {
+    lease.observer = state.observer;
+    lease.key = key;
+    lease.expire = options_.expire;
   }
 
   /// Makes sure that the background thread runs. Throws Error.
   void start(Renewer& renewer, const char* operation) const {
     try {
       renewer.start();
-    } catch (const Fault& fault) {
-      throw error_of(operation, name_, fault);
+    } catch (const Failure& failure) {
+      throw error_of(operation, name_, failure);
     }
   }
 
   /// Waits for the end of a running callback, unless the caller is that callback.
   void await_callback_on(Renewer& renewer) const {
-    const auto& account = *state_->account;
-    account.close();
-    renewer.callbacks()->await(&account);
+    const auto& observer = *state_->observer;
+    observer.close();
+    renewer.callbacks()->await(&observer);
   }
 
   /// Returns whether the background thread must know of the leases, to renew them or to report their loss.
@@ -214,68 +214,68 @@ class Holding {
   }
 
   /// Sets until when the lease is renewed, if it is to be.
-  void schedule_renewals(HoldType& hold) const {
+  void schedule_renewals(HoldType& lease) const {
     // Leases that were acquired together drift apart, so that their renewals do not come in bursts.
-    hold.advance = hold.expire / 30 / (1 + static_cast<unsigned char>(hold.id.back()) % 16);
+    lease.advance = lease.expire / 30 / (1 + static_cast<unsigned char>(lease.id.back()) % 16);
     if (!options_.auto_renewal) return;
-    hold.renewed_until =
+    lease.renewed_until =
         options_.max_hold == no_expiry ? never : after(Time::clock::now(), options_.max_hold);
   }
 
   /// Has `extend(HoldType&)` extend the lease while no renewal is under way. `renewer` may be null: there is none.
   template <class Extend>
   void extend_by(Renewer* renewer, const Extend& extend) {
-    const std::shared_ptr<HoldType> hold = held("extend");
+    const std::shared_ptr<HoldType> lease = held("extend");
     if (options_.expire == no_expiry)
       throw error("extend", errc::not_expirable, "it has no expiry");
     auto result = Extension::not_ours;
     {
-      const std::lock_guard one_at_a_time{hold->extending};
-      const PauseRenewal pause{renewer, hold};
-      if (hold->owned()) {
-        result = extend(*hold);
-        hold->refused = is_lost(result);
-        if (hold->refused) hold->found_lost(reason_of(result));
+      const std::lock_guard one_at_a_time{lease->extending};
+      const PauseRenewal pause{renewer, lease};
+      if (lease->owned()) {
+        result = extend(*lease);
+        lease->refused = is_lost(result);
+        if (lease->refused) lease->found_lost(reason_of(result));
       }
     }
     if (result == Extension::not_expirable)
       throw error("extend", errc::not_expirable, "its expiry was taken away");
-    if (result != Extension::extended || hold->lost) throw lost("extend", renewer, hold);
-    hold->account->counters().renewed();
-    hold->tell_renewal();
+    if (result != Extension::extended || lease->lost) throw lost("extend", renewer, lease);
+    lease->observer->counters().renewed();
+    lease->tell_renewal();
   }
 
   /// Reports that a lock is lost, unless that is known.
-  static void report_loss(Renewer* renewer, const std::shared_ptr<HoldType>& hold) {
-    hold->found_lost(hold->presumed_loss(Time::clock::now()));
-    const bool known = hold->lost.exchange(true);
+  static void report_loss(Renewer* renewer, const std::shared_ptr<HoldType>& lease) {
+    lease->found_lost(lease->presumed_loss(Time::clock::now()));
+    const bool known = lease->lost.exchange(true);
     if (renewer) {
-      renewer->resume(hold);
+      renewer->resume(lease);
     } else if (!known) {
-      hold->tell_loss();
+      lease->tell_loss();
     }
   }
 
   /// Reports the loss now. Returns the error of the operation that found it.
   [[nodiscard]] Error lost(const char* operation, Renewer* renewer,
-                           const std::shared_ptr<HoldType>& hold) const {
-    report_loss(renewer, hold);
-    return lost_error(operation, *hold);
+                           const std::shared_ptr<HoldType>& lease) const {
+    report_loss(renewer, lease);
+    return lost_error(operation, *lease);
   }
-  [[nodiscard]] Error lost_error(const char* operation, HoldType& hold) const {
-    return error_of(operation, name_, hold.loss());
+  [[nodiscard]] Error lost_error(const char* operation, HoldType& lease) const {
+    return error_of(operation, name_, lease.loss());
   }
 
   [[nodiscard]] Error error(const char* operation, errc code, const char* text) const {
-    return error_of(operation, name_, Fault{code, text});
+    return error_of(operation, name_, Failure{code, text});
   }
 
  private:
   /// Makes the key stay after the release for what is left of min_hold.
-  void keep(HoldType& hold) const {
+  void keep(HoldType& lease) const {
     const auto rest =
-        std::chrono::ceil<milliseconds>(options_.min_hold - hold.held_for(Time::clock::now()));
-    if (rest > milliseconds::zero()) hold.kept_for = std::to_string(rest.count());
+        std::chrono::ceil<milliseconds>(options_.min_hold - lease.held_for(Time::clock::now()));
+    if (rest > milliseconds::zero()) lease.kept_for = std::to_string(rest.count());
   }
 
   const std::string name_;

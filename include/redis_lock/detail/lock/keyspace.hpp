@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include <redis_lock/detail/lock/core.hpp>
+#include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
-#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/protocol/known_errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
 
@@ -76,15 +76,15 @@ struct Elsewhere {
 /// Walks the keys of the locks at the server that has this slot, by SCAN. `look(Connection&, keys)` looks at some at
 /// a time, in one exchange. Like this function, it returns the keys that are elsewhere, as a std::vector<Elsewhere>.
 template <class Look>
-[[nodiscard]] std::vector<Elsewhere> walk_server(Core& core, const char* operation,
+[[nodiscard]] std::vector<Elsewhere> walk_server(ClientState& client, const char* operation,
                                                  const LockKeys& locks, Slot server,
                                                  const Look& look) {
   std::vector<Elsewhere> elsewhere;
   std::string cursor = "0";
   do {
     std::vector<Elsewhere> more;
-    cursor =
-        core.perform(operation, locks.prefix(), core.terms(server), [&](Connection& connection) {
+    cursor = client.perform(
+        operation, locks.prefix(), client.limits(server), [&](Connection& connection) {
           auto found = scan(connection, locks.prefix(), cursor);
           auto& keys = found.keys;
           const auto is_other = [&](const std::string& key) { return !locks.may_have(key); };
@@ -102,24 +102,25 @@ template <class Look>
 /// missed: it walks once more, up to `most_walks` times. So a key may be looked at more than once. Throws Error,
 /// which names the operation.
 template <class Look>
-void walk_locks(Core& core, const char* operation, const LockKeys& locks, const Look& look) {
+void walk_locks(ClientState& client, const char* operation, const LockKeys& locks,
+                const Look& look) {
   constexpr int most_walks = 5;
-  auto places = core.survey(operation, locks.prefix());
+  auto places = client.survey(operation, locks.prefix());
   for (int walk = 1; walk <= most_walks; ++walk) {
     std::vector<Elsewhere> elsewhere;
     for (const auto server : places.one_slot_of_each()) {
-      auto more = walk_server(core, operation, locks, server, look);
+      auto more = walk_server(client, operation, locks, server, look);
       std::move(more.begin(), more.end(), std::back_inserter(elsewhere));
     }
     for (const auto& each : elsewhere) {
-      const auto terms = core.terms(core.slot_of(each.key));
-      core.perform(operation, locks.prefix(), terms, [&](Connection& connection) {
+      const auto limits = client.limits(client.slot_of(each.key));
+      client.perform(operation, locks.prefix(), limits, [&](Connection& connection) {
         const auto still = look(connection, std::vector<std::string>{each.key});
         if (still.empty()) return 0;
-        throw Fault{errc::server_error, still.front().reply.text, Fault::Kind::passing};
+        throw Failure{errc::server_error, still.front().reply.text, Failure::Kind::transient};
       });
     }
-    auto now = core.survey(operation, locks.prefix());
+    auto now = client.survey(operation, locks.prefix());
     if (now == places) return;
     places = std::move(now);
   }

@@ -11,7 +11,7 @@
 #endif
 
 #include <redis_lock/detail/base/thread_identity.hpp>
-#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/lock/lease.hpp>
 
 /// Common parts of the members of Lock and QuorumLock.
 namespace redis_lock::detail {
@@ -33,18 +33,18 @@ bool without_exceptions(std::error_code& error, Work&& work) noexcept {
 
 #ifdef __cpp_lib_jthread
 /// Returns a token whose stop is requested when this acquisition is lost, or at once if it is lost by now.
-[[nodiscard]] inline std::stop_token lost_token(Hold& hold) {
-  const auto source = [&hold] {
-    const std::lock_guard guard{hold.mutex};
-    if (!hold.token_source) {
-      hold.token_source = std::make_shared<std::stop_source>();
-      hold.request_stop = [](void* told) noexcept {
+[[nodiscard]] inline std::stop_token lost_token(Lease& lease) {
+  const auto source = [&lease] {
+    const std::lock_guard guard{lease.mutex};
+    if (!lease.token_source) {
+      lease.token_source = std::make_shared<std::stop_source>();
+      lease.request_stop = [](void* told) noexcept {
         static_cast<std::stop_source*>(told)->request_stop();
       };
     }
-    return std::static_pointer_cast<std::stop_source>(hold.token_source);
+    return std::static_pointer_cast<std::stop_source>(lease.token_source);
   }();
-  if (hold.lost) source->request_stop();  // runs the token's callbacks
+  if (lease.lost) source->request_stop();  // runs the token's callbacks
   return source->get_token();
 }
 #endif

@@ -11,8 +11,8 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/pool.hpp>
-#include <redis_lock/detail/net/servers.hpp>
-#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/net/topology.hpp>
+#include <redis_lock/detail/protocol/known_errors.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
@@ -23,17 +23,18 @@ namespace redis_lock::detail {
 /// Outcome of a batch of renewals.
 struct Renewals {
   Replies replies{};
-  std::optional<Fault> fault{};  // why there are no replies
+  std::optional<Failure> failure{};  // why there are no replies
 
   [[nodiscard]] const Reply& reply(std::size_t i) const {
     static const Reply none;
     return i < replies.size() ? replies[i] : none;
   }
   /// Returns why the renewal number `i` failed.
-  [[nodiscard]] Fault fault_of(std::size_t i) const {
+  [[nodiscard]] Failure failure_of(std::size_t i) const {
     const auto& reply = this->reply(i);
-    if (reply.is_error() && !reply.text.empty()) return detail::fault_of(reply);
-    return fault ? *fault : Fault{errc::protocol_error, "unexpected reply to the extend script"};
+    if (reply.is_error() && !reply.text.empty()) return detail::failure_of(reply);
+    return failure ? *failure
+                   : Failure{errc::protocol_error, "unexpected reply to the extend script"};
   }
 };
 
@@ -42,8 +43,8 @@ struct Renewals {
 class RenewalConnections {
  public:
   /// `pool` may be null: then nothing can be borrowed.
-  RenewalConnections(std::shared_ptr<Servers> servers, Pool* pool)
-      : servers_(std::move(servers)), pool_(pool) {}
+  RenewalConnections(std::shared_ptr<Topology> topology, Pool* pool)
+      : topology_(std::move(topology)), pool_(pool) {}
 
   /// Sends all calls in one write to the server that has the slot. A call that got no answer has a reply that is not
   /// an integer.
@@ -51,12 +52,13 @@ class RenewalConnections {
     auto renewals = extend_on_own(slot, calls, limit);
     auto& replies = renewals.replies;
     if (!pool_ || !std::all_of(replies.begin(), replies.end(), got_no_answer)) return renewals;
-    auto lent = pool_->lend(servers_->presumed_server_of(slot));
+    auto lent = pool_->lend(topology_->presumed_server_of(slot));
     if (!lent) return renewals;
     auto on_lent = extend_on(*lent, calls, limit);
     replies = std::move(on_lent.replies);
-    if (!renewals.fault) renewals.fault = std::move(on_lent.fault);
-    if (std::any_of(replies.begin(), replies.end(), got_no_answer)) servers_->doubt(lent->server());
+    if (!renewals.failure) renewals.failure = std::move(on_lent.failure);
+    if (std::any_of(replies.begin(), replies.end(), got_no_answer))
+      topology_->suspect(lent->server());
     lent->independent_replies = false;
     pool_->give_back(std::move(lent));
     return renewals;
@@ -75,16 +77,16 @@ class RenewalConnections {
                                        Time limit) {
     std::unique_ptr<Connection> connection;
     try {
-      connection = take_connection(servers_->server_of(slot));
+      connection = take_connection(topology_->server_of(slot));
       if (!connection) {
         const auto now = Time::clock::now();  // the pool's connection has the rest
         if (pool_) limit = now + left_until(limit, now) / 2;
-        connection = servers_->connect(slot, limit);
+        connection = topology_->connect(slot, limit);
       }
-    } catch (const Fault& fault) {
-      return {Replies(calls.size()), fault};
+    } catch (const Failure& failure) {
+      return {Replies(calls.size()), failure};
     } catch (const std::exception& error) {
-      return {Replies(calls.size()), Fault{errc::connection_failed, error.what()}};
+      return {Replies(calls.size()), Failure{errc::connection_failed, error.what()}};
     }
     auto renewals = extend_on(*connection, calls, limit);
     const auto& replies = renewals.replies;
@@ -104,23 +106,23 @@ class RenewalConnections {
       connection.independent_replies = true;
       LimitedLink link{connection, limit};
       return {detail::evaluate(link, calls)};
-    } catch (const Fault& fault) {
-      return {Replies(calls.size()), fault};
+    } catch (const Failure& failure) {
+      return {Replies(calls.size()), failure};
     } catch (const std::exception& error) {
-      return {Replies(calls.size()), Fault{errc::connection_failed, error.what()}};
+      return {Replies(calls.size()), Failure{errc::connection_failed, error.what()}};
     }
   }
 
   void give_up(const Connection& connection) {
-    servers_->doubt(connection.server());
-    servers_->count_broken();
+    topology_->suspect(connection.server());
+    topology_->count_broken();
   }
 
   [[nodiscard]] std::unique_ptr<Connection> take_connection(const Address& server) {
     // Connections to servers that are gone, or not in use any more, are closed here in time.
     const auto is_stale = [](const auto& connection) { return connection->stale(); };
     const auto stale = std::remove_if(connections_.begin(), connections_.end(), is_stale);
-    for (auto one = stale; one != connections_.end(); ++one) servers_->count_broken();
+    for (auto one = stale; one != connections_.end(); ++one) topology_->count_broken();
     connections_.erase(stale, connections_.end());
     const auto found =
         std::find_if(connections_.begin(), connections_.end(),
@@ -131,7 +133,7 @@ class RenewalConnections {
     return connection;
   }
 
-  const std::shared_ptr<Servers> servers_;
+  const std::shared_ptr<Topology> topology_;
   Pool* const pool_;
   std::vector<std::unique_ptr<Connection>> connections_;
 };

@@ -22,7 +22,7 @@
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
-#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/protocol/known_errors.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 
@@ -43,7 +43,7 @@ class Socket {
   Socket& operator=(const Socket&) = delete;
   Socket& operator=(Socket&&) = delete;
 
-  /// Connects, and blocks meanwhile. Throws Fault if that fails, or is not done before `deadline`.
+  /// Connects, and blocks meanwhile. Throws Failure if that fails, or is not done before `deadline`.
   void connect(const SocketAddress& to, Time deadline) const {
     const int flags = ::fcntl(descriptor_, F_GETFL);
     ::fcntl(descriptor_, F_SETFL, flags | O_NONBLOCK);
@@ -71,14 +71,15 @@ class Socket {
     if (!context) throw std::bad_alloc{};
     descriptor_ = -1;
     if (is_tcp) ::redisEnableKeepAlive(context.get());
-    if (context->err) throw Fault{errc::connection_failed, context->errstr, Fault::Kind::passing};
+    if (context->err)
+      throw Failure{errc::connection_failed, context->errstr, Failure::Kind::transient};
     return context;
   }
 
  private:
   [[noreturn]] static void fail(int error) {
-    throw Fault{errc::connection_failed, std::generic_category().message(error),
-                Fault::Kind::passing};
+    throw Failure{errc::connection_failed, std::generic_category().message(error),
+                  Failure::Kind::transient};
   }
 
   int descriptor_;
@@ -94,7 +95,7 @@ class Socket {
 }
 
 /// Opens a connection over TCP or a Unix socket, to the first address of the host that accepts it. Blocks until
-/// `deadline` at most. An address that does not answer does not use up the time of the others. Throws Fault.
+/// `deadline` at most. An address that does not answer does not use up the time of the others. Throws Failure.
 [[nodiscard]] inline Context open_context(const Endpoint& endpoint, Resolver& resolver,
                                           Time deadline) {
   const auto addresses = endpoint.unix_socket.empty()
@@ -107,11 +108,11 @@ class Socket {
       Socket socket{address.storage.ss_family};
       socket.connect(address, now + (std::max(deadline, now) - now) / left--);
       return socket.release(endpoint);
-    } catch (const Fault&) {
+    } catch (const Failure&) {
       if (left == 0) throw;
     }
   }
-  throw Fault{errc::connection_failed, "the host has no address", Fault::Kind::passing};
+  throw Failure{errc::connection_failed, "the host has no address", Failure::Kind::transient};
 }
 
 }  // namespace redis_lock::detail

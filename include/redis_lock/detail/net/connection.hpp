@@ -36,7 +36,7 @@ class Redirector {
   ~Redirector() = default;
 };
 
-/// One connection to Redis: commands in, their replies out. After a fault it owes replies that no thread will read,
+/// One connection to Redis: commands in, their replies out. After a failure it owes replies that no thread will read,
 /// so it is not usable() any more. For one thread at a time.
 class Connection {
  public:
@@ -60,11 +60,12 @@ class Connection {
   /// Works over a borrowed connection, which is never closed or reconnected.
   explicit Connection(redisContext* borrowed) : context_(borrowed) {
     if (context_->err) {
-      throw Fault{errc::connection_failed,
-                  "the borrowed context has failed before: " + std::string(context_->errstr)};
+      throw Failure{errc::connection_failed,
+                    "the borrowed context has failed before: " + std::string(context_->errstr)};
     }
     if (is_busy(*context_)) {
-      throw Fault{errc::protocol_error, "the borrowed context has commands of its owner under way"};
+      throw Failure{errc::protocol_error,
+                    "the borrowed context has commands of its owner under way"};
     }
     for (std::size_t i = 0; i < timeouts_.size(); ++i) {
       socklen_t length = sizeof(timeval);
@@ -89,7 +90,7 @@ class Connection {
   Connection& operator=(Connection&&) = delete;
 
   /// Sends all commands in one write and reads their replies. They are due command_timeout after `wait`, the time
-  /// that the server was asked to wait. Throws Fault; error replies are returned.
+  /// that the server was asked to wait. Throws Failure; error replies are returned.
   [[nodiscard]] Replies exchange(const Commands& commands,
                                  milliseconds wait = milliseconds::zero()) {
     const bool may_wait = wait > milliseconds::zero();
@@ -119,7 +120,7 @@ class Connection {
     if (redirector_ &&
         redirector_->redirect(server_, commands, replies, deadline, independent_replies))
       asked_elsewhere = true;
-    const bool refused = std::any_of(replies.begin(), replies.end(), is_passing_error);
+    const bool refused = std::any_of(replies.begin(), replies.end(), is_transient_error);
     answered_ = answered_ || !refused;
     return replies;
   }
@@ -130,12 +131,12 @@ class Connection {
     return exchange_within(commands, std::min(command_timeout_, left));
   }
 
-  /// Finds failures that can be known before a command that must not be sent twice. Throws Fault.
+  /// Finds failures that can be known before a command that must not be sent twice. Throws Failure.
   void make_sure() {
     if (has_deferred()) settle_deferred(command_timeout_);
     if (owned_ && stale()) {
-      throw Fault{errc::connection_failed, "the server closed the connection",
-                  Fault::Kind::passing};
+      throw Failure{errc::connection_failed, "the server closed the connection",
+                    Failure::Kind::transient};
     }
   }
 
@@ -230,9 +231,9 @@ class Connection {
     if (owned_ && is_plain(*context_)) {
       try {
         send_owned(*context_, commands.encode());
-      } catch (const Fault&) {
+      } catch (const Failure&) {
         const auto words = last_words(*context_);
-        if (words) throw fault_of(*words);
+        if (words) throw failure_of(*words);
         throw;
       }
     } else {
@@ -260,7 +261,7 @@ class Connection {
     }
     is_out_of_step_ = true;
     if (first.kind == Reply::Kind::status && first.text == "QUEUED") {
-      throw Fault{errc::protocol_error, "the borrowed context is inside MULTI"};
+      throw Failure{errc::protocol_error, "the borrowed context is inside MULTI"};
     }
     const bool is_refused =
         first.is_error() && first.text.find("'echo'") != first.text.npos;  // NOPERM, or subscribed
@@ -269,8 +270,8 @@ class Connection {
     while (count-- > 0) (void)receive(*context_, deadline, false);
     owes_replies_ = false;
     is_in_step_ = true;
-    if (is_refused) throw fault_of(first);
-    throw Fault{errc::protocol_error, "the borrowed context has replies of its owner under way"};
+    if (is_refused) throw failure_of(first);
+    throw Failure{errc::protocol_error, "the borrowed context has replies of its owner under way"};
   }
 
   /// Reads replies. The first may be that of a command which blocks.
@@ -281,10 +282,10 @@ class Connection {
     while (replies.size() < count) {
       try {
         replies.push_back(receive(*context_, deadline, may_wait, std::exchange(nudge, {})));
-      } catch (const Fault&) {
+      } catch (const Failure&) {
         const bool is_told =
-            !replies.empty() && (is_passing_error(replies.back()) || is_parting(replies.back()));
-        if (is_told) throw fault_of(replies.back());
+            !replies.empty() && (is_transient_error(replies.back()) || is_parting(replies.back()));
+        if (is_told) throw failure_of(replies.back());
         throw;
       }
     }
@@ -295,7 +296,7 @@ class Connection {
     auto settled = std::exchange(deferred_, {});
     for (std::size_t i = 0; i < settled.size(); ++i) {
       const bool elsewhere = redirector_ && late[i].is_error();
-      if (elsewhere || is_passing_error(late[i])) {
+      if (elsewhere || is_transient_error(late[i])) {
         refused_.push_back(std::move(settled[i]));
       } else {
         settled[i]->settle(late[i]);
@@ -375,15 +376,15 @@ inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
   const auto replies = exchange_by(commands, deadline);
   const bool authenticates = !endpoint.username.empty() || !endpoint.password.empty();
   const auto& first = replies.front();
-  const bool is_refused = first.is_error() && !is_passing_error(first) && !is_parting(first);
+  const bool is_refused = first.is_error() && !is_transient_error(first) && !is_parting(first);
   if (authenticates && is_refused) {
-    throw Fault{errc::authentication_failed, first.text};
+    throw Failure{errc::authentication_failed, first.text};
   }
   for (const auto& reply : replies) expect(reply, reply.is_ok(), "the greeting");
   answered_ = false;
-} catch (const Fault& fault) {
-  throw Fault{fault.code(), without_secrets(fault.what(), endpoint),
-              fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+} catch (const Failure& failure) {
+  throw Failure{failure.code(), without_secrets(failure.what(), endpoint),
+                failure.is_transient() ? Failure::Kind::transient : Failure::Kind::final};
 }
 
 }  // namespace redis_lock::detail

@@ -88,30 +88,31 @@ class SigpipeBlock {
   return value;
 }
 
-/// Returns the fault behind a hiredis call that failed. `error` is the errno after the call.
-[[nodiscard]] inline Fault fault_of(const redisContext& context, int error) {
+/// Returns the failure behind a hiredis call that failed. `error` is the errno after the call.
+[[nodiscard]] inline Failure failure_of(const redisContext& context, int error) {
   const std::string text = context.errstr;
   switch (context.err) {
     case REDIS_ERR_IO:
       if (error == EAGAIN || error == EWOULDBLOCK) {
-        return {errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
+        return {errc::timed_out, "no answer within the timeout", Failure::Kind::transient};
       }
       break;
     case REDIS_ERR_PROTOCOL:
     case REDIS_ERR_OOM: return {errc::protocol_error, text};
     default: break;
   }
-  return {errc::connection_failed, text, Fault::Kind::passing};
+  return {errc::connection_failed, text, Failure::Kind::transient};
 }
 
-/// Returns the fault behind an error of TLS. It is final if the other end refuses something, such as our certificate:
+/// Returns the failure behind an error of TLS. It is final if the other end refuses something, such as our certificate:
 /// it will refuse that again.
-[[nodiscard]] inline Fault fault_of(const OpensslError& error) {
+[[nodiscard]] inline Failure failure_of(const OpensslError& error) {
   if (error.hung_up) {
-    return {errc::connection_failed, "TLS: the server closed the connection", Fault::Kind::passing};
+    return {errc::connection_failed, "TLS: the server closed the connection",
+            Failure::Kind::transient};
   }
   if (!error.from_peer) {
-    return {errc::connection_failed, "TLS: " + error.text, Fault::Kind::passing};
+    return {errc::connection_failed, "TLS: " + error.text, Failure::Kind::transient};
   }
   return {errc::connection_failed, "TLS: refused by the server: " + error.text};
 }
@@ -141,7 +142,7 @@ class SigpipeBlock {
 inline void wait_for(const redisContext& context, short events, Time deadline,
                      const char* complaint = "no answer within the timeout") {
   if (!is_ready(context.fd, events, deadline)) {
-    throw Fault{errc::timed_out, complaint, Fault::Kind::passing};
+    throw Failure{errc::timed_out, complaint, Failure::Kind::transient};
   }
 }
 
@@ -157,13 +158,13 @@ void call_hiredis(redisContext& context, const Call& call) {
   sigpipe.take_back();
   if (result == REDIS_OK) return;
   const auto complaint = take_openssl_error();
-  throw complaint.text.empty() ? fault_of(context, error) : fault_of(complaint);
+  throw complaint.text.empty() ? failure_of(context, error) : failure_of(complaint);
 }
 
 /// Sends the bytes through hiredis, which may have its own way of writing (TLS).
 inline void send_through_hiredis(redisContext& context, const std::string& bytes, Time deadline) {
   if (::redisAppendFormattedCommand(&context, bytes.data(), bytes.size()) != REDIS_OK) {
-    throw fault_of(context, 0);
+    throw failure_of(context, 0);
   }
   for (int done = 0;;) {
     call_hiredis(context, [&] { return ::redisBufferWrite(&context, &done); });
@@ -179,10 +180,10 @@ inline void send_owned(const redisContext& context, std::string_view bytes) {
     if (sent >= 0) {
       bytes.remove_prefix(static_cast<std::size_t>(sent));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      throw Fault{errc::timed_out, "the server does not read", Fault::Kind::passing};
+      throw Failure{errc::timed_out, "the server does not read", Failure::Kind::transient};
     } else if (errno != EINTR) {
-      throw Fault{errc::connection_failed, std::generic_category().message(errno),
-                  Fault::Kind::passing};
+      throw Failure{errc::connection_failed, std::generic_category().message(errno),
+                    Failure::Kind::transient};
     }
   }
 }
@@ -237,7 +238,7 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
                                    Nudge nudge = {}) {
   for (;;) {
     void* parsed = nullptr;
-    if (::redisGetReplyFromReader(&context, &parsed) != REDIS_OK) throw fault_of(context, 0);
+    if (::redisGetReplyFromReader(&context, &parsed) != REDIS_OK) throw failure_of(context, 0);
     if (parsed) {
       const HiredisReply reply{static_cast<redisReply*>(parsed)};
 #ifdef REDIS_REPLY_PUSH  // client-side caching of the owner of a borrowed RESP3 connection
@@ -251,7 +252,7 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
       wait_for_reply(context, deadline, nudge);
     if (is_plain(context)) {
       errno = 0;
-      if (::redisBufferRead(&context) != REDIS_OK) throw fault_of(context, errno);
+      if (::redisBufferRead(&context) != REDIS_OK) throw failure_of(context, errno);
     } else {
       call_hiredis(context, [&] { return ::redisBufferRead(&context); });
     }

@@ -88,7 +88,7 @@ class Line {
   [[nodiscard]] Connection& connection() noexcept { return *connection_; }
 
   /// Sends the commands of one request, and returns the number of their first reply. `release` describes them if they
-  /// are a release. Throws Fault.
+  /// are a release. Throws Failure.
   Number send(std::string_view bytes, std::size_t replies, Time now, Request request,
               LateRelease release = {}) {
     const CancellationPause no_cancellation;  // keeps bytes and their count together
@@ -99,7 +99,7 @@ class Line {
     if (is_plain(context_)) {
       unsent_.append(bytes);
     } else if (::redisAppendFormattedCommand(&context_, bytes.data(), bytes.size()) != REDIS_OK) {
-      throw fault_of(context_, 0);
+      throw failure_of(context_, 0);
     }
     has_unsent_ = true;
     flush();
@@ -133,13 +133,14 @@ class Line {
     if (count > 0) {
       if (::redisReaderFeed(context_.reader, bytes.data(), static_cast<std::size_t>(count)) !=
           REDIS_OK) {
-        throw Fault{errc::protocol_error, context_.reader->errstr};
+        throw Failure{errc::protocol_error, context_.reader->errstr};
       }
     } else if (count == 0) {
-      throw Fault{errc::connection_failed, "Server closed the connection", Fault::Kind::passing};
+      throw Failure{errc::connection_failed, "Server closed the connection",
+                    Failure::Kind::transient};
     } else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-      throw Fault{errc::connection_failed, std::generic_category().message(errno),
-                  Fault::Kind::passing};
+      throw Failure{errc::connection_failed, std::generic_category().message(errno),
+                    Failure::Kind::transient};
     }
   }
 
@@ -147,7 +148,7 @@ class Line {
   [[nodiscard]] std::optional<Answer> next(Number from) {
     for (;; is_sound_ = true) {
       void* parsed = nullptr;
-      if (::redisGetReplyFromReader(&context_, &parsed) != REDIS_OK) throw fault_of(context_, 0);
+      if (::redisGetReplyFromReader(&context_, &parsed) != REDIS_OK) throw failure_of(context_, 0);
       if (!parsed) return std::nullopt;
       is_sound_ = false;
       const HiredisReply raw{static_cast<redisReply*>(parsed)};
@@ -155,8 +156,8 @@ class Line {
       Answer answer{number, to_reply(*raw)};
       if (number == sent_) {
         throw answer.reply.is_error()
-            ? fault_of(answer.reply)
-            : Fault{errc::protocol_error, "the server said more than it was asked"};
+            ? failure_of(answer.reply)
+            : Failure{errc::protocol_error, "the server said more than it was asked"};
       }
       received_->store(number + 1, std::memory_order_release);
       note(answer.reply);
@@ -215,7 +216,7 @@ class Line {
     auto& batch = batches_.front();
     if (is_refusal(reply)) {
       batch.is_refused = true;
-      health_->failed(batch.request, fault_of(reply));
+      health_->failed(batch.request, failure_of(reply));
     } else if (!batch.is_refused && batch.end == received()) {
       health_->worked(batch.request);
     }
@@ -231,8 +232,8 @@ class Line {
       } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
         break;
       } else if (errno != EINTR) {
-        throw Fault{errc::connection_failed, std::generic_category().message(errno),
-                    Fault::Kind::passing};
+        throw Failure{errc::connection_failed, std::generic_category().message(errno),
+                      Failure::Kind::transient};
       }
     }
     unsent_.erase(0, unsent_.size() - bytes.size());

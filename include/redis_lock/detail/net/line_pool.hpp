@@ -16,9 +16,9 @@
 #include <vector>
 
 #include <redis_lock/detail/base/backoff.hpp>
-#include <redis_lock/detail/base/bell.hpp>
 #include <redis_lock/detail/base/counters.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/notification.hpp>
 #include <redis_lock/detail/base/thread.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/net/connection.hpp>
@@ -32,7 +32,7 @@
 
 namespace redis_lock::detail {
 
-/// Opens the connection of a Line: the one place that does. Blocks. Throws Fault.
+/// Opens the connection of a Line: the one place that does. Blocks. Throws Failure.
 [[nodiscard]] inline std::unique_ptr<Connection> open_connection(const Endpoint& endpoint,
                                                                  Resolver& resolver) {
   return std::make_unique<Connection>(endpoint, resolver, never);
@@ -76,14 +76,15 @@ class LinePool {
   };
 
   /// Takes a line that is not in use: the one of the number `preferred`, or else any. If there is none, has one
-  /// opened, and rings `bell` when that has succeeded or failed.
-  [[nodiscard]] Taken take(std::uint64_t preferred, const std::shared_ptr<Bell>& bell) {
+  /// opened, and notifies `notification` when that has succeeded or failed.
+  [[nodiscard]] Taken take(std::uint64_t preferred,
+                           const std::shared_ptr<Notification>& notification) {
     const std::lock_guard guard{mutex_};
     while (!silent_ && !idle_.empty()) {
       if (auto line = pop(preferred)) return {std::move(line)};
     }
     wanted_ = true;
-    if (bell) bells_.push_back(bell);
+    if (notification) waiting_.push_back(notification);
     start();
     if (!away_) return {};
     const bool rests = !running_ || Time::clock::now() < next_attempt_;
@@ -95,7 +96,7 @@ class LinePool {
     const auto now = Time::clock::now();
     std::vector<std::unique_ptr<Line>> superfluous;  // closed after the mutex is released
     const std::lock_guard guard{mutex_};
-    if (!line->is_sound()) return mourn(*line);
+    if (!line->is_sound()) return retire(*line);
     if (silent || is_overdue(*line, now)) {
       silence(std::move(line));
       return;
@@ -108,22 +109,22 @@ class LinePool {
 
   /// Takes a line that has failed, and closes the idle ones, which may have failed, too. If the server hung up soon
   /// after opening, before any user was done with it, the next one is opened after a pause. That doubles each time.
-  void distrust(std::unique_ptr<Line> line, const Fault& fault) {
-    health_.failed(line->asked(), fault);
+  void discard(std::unique_ptr<Line> line, const Failure& failure) {
+    health_.failed(line->asked(), failure);
     std::vector<Idle> closed;
     const std::lock_guard guard{mutex_};
     const auto now = Time::clock::now();
     if (!line->has_proved_itself && now - line->opened() < soon)
       next_attempt_ = now + backoff_.next();
     closed.swap(idle_);
-    for (auto& idle : closed) mourn(*idle.line);
-    mourn(*line);
+    for (auto& idle : closed) retire(*idle.line);
+    retire(*line);
     start();
   }
 
   /// Reads what no thread waits for, finds lines that have failed, and closes those that were idle for too long.
   /// Returns when to do it again.
-  [[nodiscard]] Time tidy() {
+  [[nodiscard]] Time maintain() {
     const auto now = Time::clock::now();
     bool again = false;
     std::vector<Idle> kept;
@@ -161,7 +162,7 @@ class LinePool {
   }
 
   /// Returns why there is no line.
-  [[nodiscard]] Fault fault() {
+  [[nodiscard]] Failure failure() {
     const std::lock_guard guard{mutex_};
     if (reason_) return {reason_->code, reason_->text, reason_->kind};
     return no_line();
@@ -172,21 +173,21 @@ class LinePool {
   [[nodiscard]] const NodeHealth& health() const noexcept { return health_; }
 
  private:
-  [[nodiscard]] static Fault no_line() {
-    return {errc::connection_failed, "no connection within the timeout", Fault::Kind::passing};
+  [[nodiscard]] static Failure no_line() {
+    return {errc::connection_failed, "no connection within the timeout", Failure::Kind::transient};
   }
 
   struct Idle {
     std::unique_ptr<Line> line;
     Time since;
   };
-  /// A Fault in parts, because copies of an exception share their text.
+  /// A Failure in parts, because copies of an exception share their text.
   struct Reason {
     errc code;
     std::string text;
-    Fault::Kind kind;
+    Failure::Kind kind;
   };
-  /// How often tidy() looks while there are replies that no thread waits for.
+  /// How often maintain() looks while there are replies that no thread waits for.
   static constexpr milliseconds between_looks{100};
   /// A line that was used within this time counts as good; if it is not, that shows soon.
   static constexpr milliseconds just_now{500};
@@ -233,7 +234,7 @@ class LinePool {
   }
 
   /// Counts a line that has failed, and keeps its unanswered releases, to send them again.
-  void mourn(Line& line) {
+  void retire(Line& line) {
     ++broken_;
     for (auto& release : line.unanswered()) add_late(std::move(release));
   }
@@ -245,7 +246,7 @@ class LinePool {
       return true;
     } catch (const std::exception&) {  // it has failed, or there is no memory
       const auto failed = std::exchange(line, nullptr);
-      mourn(*failed);
+      retire(*failed);
       return false;
     }
   }
@@ -256,10 +257,10 @@ class LinePool {
   }
 
   void silence(std::unique_ptr<Line> line) {
-    if (silent_) mourn(*silent_);
+    if (silent_) retire(*silent_);
     silent_ = std::move(line);
     away_ = wanted_ = true;
-    reason_ = Reason{errc::timed_out, "no answer within the timeout", Fault::Kind::passing};
+    reason_ = Reason{errc::timed_out, "no answer within the timeout", Failure::Kind::transient};
     health_.failed(Request::connect, {reason_->code, reason_->text});
     start();
   }
@@ -272,8 +273,8 @@ class LinePool {
     try {
       thread_ = without_signals([this] { run(); });
       running_ = true;
-    } catch (const Fault& fault) {  // the server was not asked: the next take() retries
-      note(fault);
+    } catch (const Failure& failure) {  // the server was not asked: the next take() retries
+      note(failure);
     }
   }
 
@@ -293,7 +294,7 @@ class LinePool {
         away_ = wanted_ = true;
         next_attempt_ = Time::clock::now() + backoff_.next();
       }
-      for (const auto& bell : std::exchange(bells_, {})) bell->ring();
+      for (const auto& notification : std::exchange(waiting_, {})) notification->notify();
     }
     running_ = false;
   }
@@ -304,7 +305,7 @@ class LinePool {
   /// `was_wanted`: false if it was only opened to send releases again. Each release would add a line otherwise.
   void add(std::unique_ptr<Line> line, bool was_wanted = true) {
     if (was_wanted || idle_.empty()) idle_.push_back({std::move(line), Time::clock::now()});
-    if (silent_) mourn(*silent_);
+    if (silent_) retire(*silent_);
     silent_.reset();
     reason_.reset();
     health_.worked(Request::connect);
@@ -321,14 +322,14 @@ class LinePool {
     const bool was_wanted = std::exchange(wanted_, false);
     auto late = std::exchange(late_, {});
     std::unique_ptr<Line> line;
-    std::optional<Fault> fault;
+    std::optional<Failure> failure;
     guard.unlock();
     try {
       line = open_line(late);
-    } catch (const Fault& thrown) {
-      fault = thrown;
+    } catch (const Failure& thrown) {
+      failure = thrown;
     } catch (const std::exception& thrown) {  // no memory, or no OpenSSL
-      fault.emplace(errc::connection_failed, thrown.what());
+      failure.emplace(errc::connection_failed, thrown.what());
     }
     guard.lock();
     if (line) {
@@ -341,19 +342,19 @@ class LinePool {
     }
     late_.insert(late_.begin(), std::make_move_iterator(late.begin()),
                  std::make_move_iterator(late.end()));
-    fail(*fault);
+    fail(*failure);
   }
 
   /// Records why there is no line.
-  void note(const Fault& fault) {
+  void note(const Failure& failure) {
     away_ = true;
-    reason_ = Reason{fault.code(), fault.what(),
-                     fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+    reason_ = Reason{failure.code(), failure.what(),
+                     failure.is_transient() ? Failure::Kind::transient : Failure::Kind::final};
   }
 
-  void fail(const Fault& fault) {
-    note(fault);
-    health_.failed(Request::connect, fault);
+  void fail(const Failure& failure) {
+    note(failure);
+    health_.failed(Request::connect, failure);
     next_attempt_ = Time::clock::now() + backoff_.next();
   }
 
@@ -368,7 +369,7 @@ class LinePool {
     if (!alive.is_error("NOPERM")) expect(alive, alive.kind == Reply::Kind::status, "PING");
     for (auto reply = std::next(replies.begin()); reply != replies.end(); ++reply) {
       if (is_refusal(*reply)) {
-        health_.failed(Request::release, fault_of(*reply));
+        health_.failed(Request::release, failure_of(*reply));
       } else {
         health_.worked(Request::release);
       }
@@ -385,10 +386,10 @@ class LinePool {
   unsigned broken_ = 0;  // lines that failed and are not replaced yet
   std::condition_variable wake_;
   std::vector<Idle> idle_;
-  std::unique_ptr<Line> silent_;              // a reply on it is overdue
-  LateReleases late_;                         // to be sent on the next connection
-  std::vector<std::shared_ptr<Bell>> bells_;  // to ring after the next attempt
-  std::optional<Reason> reason_;              // why the server is away
+  std::unique_ptr<Line> silent_;                        // a reply on it is overdue
+  LateReleases late_;                                   // to be sent on the next connection
+  std::vector<std::shared_ptr<Notification>> waiting_;  // to ring after the next attempt
+  std::optional<Reason> reason_;                        // why the server is away
   Backoff backoff_;
   Time next_attempt_ = Time::min();
   bool away_ = false;

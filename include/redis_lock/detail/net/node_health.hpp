@@ -23,18 +23,18 @@ enum class Request : unsigned char { connect, vote, wait, look, extend, release 
 /// request again. Safe to share between threads.
 class NodeHealth {
  public:
-  struct Failure {
+  struct Record {
     Time since;
     errc code;
     std::string text;
   };
 
-  void failed(Request request, const Fault& fault) noexcept {
+  void failed(Request request, const Failure& failure) noexcept {
     try {
       const std::lock_guard guard{mutex_};
-      auto& failure = failures_[index(request)];
-      const auto since = failure ? failure->since : Time::clock::now();
-      failure = Failure{since, fault.code(), described(request, fault.what())};
+      auto& record = failures_[index(request)];
+      const auto since = record ? record->since : Time::clock::now();
+      record = Record{since, failure.code(), described(request, failure.what())};
       failing_.fetch_or(bit(request), std::memory_order_relaxed);
     } catch (const std::exception&) {  // no memory for the text
     }
@@ -52,9 +52,9 @@ class NodeHealth {
   }
 
   /// Returns since when the node fails, with the first failure in the order of Request; nothing if it works.
-  [[nodiscard]] std::optional<Failure> failure() const {
+  [[nodiscard]] std::optional<Record> failure() const {
     const std::lock_guard guard{mutex_};
-    std::optional<Failure> found;
+    std::optional<Record> found;
     for (const auto& failure : failures_) {
       if (!failure) continue;
       if (!found) found = failure;
@@ -82,7 +82,7 @@ class NodeHealth {
 
   std::atomic<unsigned> failing_{0};  // a bit for each of `failures_`
   mutable std::mutex mutex_;          // guards `failures_`
-  std::array<std::optional<Failure>, requests> failures_;
+  std::array<std::optional<Record>, requests> failures_;
 };
 
 /// Returns whether this reply refuses the request. Some errors are a part of the protocol, and do not.

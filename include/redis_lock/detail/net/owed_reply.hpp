@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <redis_lock/detail/base/fault.hpp>
+#include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/reply.hpp>
 
@@ -29,7 +29,7 @@ class OwedReply {
   /// Reports that a repeated call was answered: it has run, now or before.
   virtual void succeed() noexcept = 0;
   /// Reports that no reply will come, and why.
-  virtual void fail(const Fault& fault) noexcept = 0;
+  virtual void fail(const Failure& failure) noexcept = 0;
 };
 
 using OwedReplies = std::vector<std::unique_ptr<OwedReply>>;

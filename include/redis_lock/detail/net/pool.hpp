@@ -17,7 +17,7 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
-#include <redis_lock/detail/net/servers.hpp>
+#include <redis_lock/detail/net/topology.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -25,7 +25,7 @@
 namespace redis_lock::detail {
 
 /// Limits of one operation: how long it may go on, and what may end it.
-struct Terms {
+struct CallLimits {
   milliseconds retry_for;     // for reconnecting after the connection was lost
   Deadline deadline = never;  // reconnecting does not go on past this
   Cancellation* cancellation = nullptr;
@@ -36,55 +36,57 @@ struct Terms {
 class Pool {
  public:
   /// `longest_idle`: how long a connection may be unused before it is closed.
-  Pool(const Endpoint& endpoint, std::shared_ptr<Servers> servers,
+  Pool(const Endpoint& endpoint, std::shared_ptr<Topology> topology,
        milliseconds longest_idle = std::chrono::minutes{1})
-      : endpoint_(endpoint), servers_(std::move(servers)), longest_idle_(longest_idle) {}
+      : endpoint_(endpoint), topology_(std::move(topology)), longest_idle_(longest_idle) {}
 
-  /// Runs `work(Connection&)` on an idle or a new connection. After a transient Fault runs it again on a new one,
-  /// until it returns or the terms are used up. Gives up at once if a server accepts a new connection but does not
+  /// Runs `work(Connection&)` on an idle or a new connection. After a transient Failure runs it again on a new one,
+  /// until it returns or the limits are reached. Gives up at once if a server accepts a new connection but does not
   /// answer, unless another server may take its place.
   template <class Work>
-  auto perform(const Terms& terms, Work&& work) {
+  auto perform(const CallLimits& limits, Work&& work) {
     Retries retries;
     std::optional<Time> connect_by;
-    std::optional<Fault> before;
-    auto connection = take_idle(terms.slot);
+    std::optional<Failure> before;
+    auto connection = take_idle(limits.slot);
     for (;;) {
       const bool is_new = !connection;
       const auto started = is_new ? Time::clock::now() : Time{};
       try {
         if (is_new) {
-          if (!connect_by) connect_by = std::max(terms.deadline.at(), started + least_to_connect);
-          connection = servers_->connect(terms.slot, *connect_by);
+          if (!connect_by) connect_by = std::max(limits.deadline.at(), started + least_to_connect);
+          connection = topology_->connect(limits.slot, *connect_by);
         }
         // NOLINTNEXTLINE(bugprone-use-after-move): what was moved from is null, and then a new one
         connection->expect_answer();
-        connection->set_cancellation(terms.cancellation);
+        connection->set_cancellation(limits.cancellation);
         auto result = work(*connection);
         keep(std::move(connection));
         return result;
-      } catch (const Fault& fault) {
+      } catch (const Failure& failure) {
         const bool answered = connection && connection->answered();
         const auto now = Time::clock::now();
         retries.failed(connection ? connection->progress : Progress::none, now);
         const bool silent =
-            fault.code() == errc::timed_out && is_new && !answered && !servers_->fail_over();
-        const bool cancelled = terms.cancellation && terms.cancellation->requested();
-        if (connection && fault.passing() && !cancelled) servers_->doubt(connection->server());
+            failure.code() == errc::timed_out && is_new && !answered && !topology_->fail_over();
+        const bool cancelled = limits.cancellation && limits.cancellation->requested();
+        if (connection && failure.is_transient() && !cancelled)
+          topology_->suspect(connection->server());
         // What failed on an old connection gets one new connection in any case.
-        const auto give_up_at = std::min(terms.deadline.at(), retries.give_up_at(terms.retry_for));
+        const auto give_up_at =
+            std::min(limits.deadline.at(), retries.give_up_at(limits.retry_for));
         if (is_new) connect_by = give_up_at;
         const bool out_of_time = is_new && now >= give_up_at;
-        const auto told = connection ? servers_->named(*connection, fault) : fault;
-        if (!fault.passing() || silent || cancelled || out_of_time) {
-          if (connection && !connection->usable()) give_up(connection->take_deferred(), fault);
-          if (!fault.passing()) {
+        const auto told = connection ? topology_->named(*connection, failure) : failure;
+        if (!failure.is_transient() || silent || cancelled || out_of_time) {
+          if (connection && !connection->usable()) give_up(connection->take_deferred(), failure);
+          if (!failure.is_transient()) {
             keep(std::move(connection));
           } else if (connection) {
-            servers_->count_broken();
+            topology_->count_broken();
           }
           // The deadline cut off the last attempt: report the earlier, more specific error.
-          const bool is_cut = !connection || fault.code() == errc::timed_out;
+          const bool is_cut = !connection || failure.code() == errc::timed_out;
           if (out_of_time && is_cut && before) throw *before;
           throw told;
         }
@@ -93,8 +95,8 @@ class Pool {
         abandon(std::move(connection));
         throw;
       }
-      close(std::move(connection), terms.retry_for);
-      if (is_new) pause_until(after(started, retries.next_pause()), terms);
+      close(std::move(connection), limits.retry_for);
+      if (is_new) pause_until(after(started, retries.next_pause()), limits);
     }
   }
 
@@ -107,14 +109,14 @@ class Pool {
   void give_back(std::unique_ptr<Connection> connection) {
     if (connection->usable()) return keep(std::move(connection));
     repeat_later(connection->take_deferred(), endpoint_.retry_for);
-    servers_->count_broken();
+    topology_->count_broken();
   }
 
   /// Sends the call that `make()` makes on an idle connection, without waiting for the reply. Returns false if there
   /// is no such connection, or too many replies are to come on it.
   template <class Make>
   [[nodiscard]] bool defer(const std::string& key, const Make& make) {
-    auto connection = take_idle(servers_->slot_of(key));
+    auto connection = take_idle(topology_->slot_of(key));
     if (!connection || !connection->may_defer()) {
       keep(std::move(connection));
       return false;
@@ -122,7 +124,7 @@ class Pool {
     try {
       connection->defer(make());
       keep(std::move(connection));
-    } catch (const Fault&) {
+    } catch (const Failure&) {
       close(std::move(connection), endpoint_.retry_for);
     }
     return true;
@@ -208,7 +210,7 @@ class Pool {
 
   /// Takes the latest used connection to the server that has the slot.
   [[nodiscard]] std::unique_ptr<Connection> take_idle(Slot slot) {
-    return take_idle_to(servers_->server_of(slot));
+    return take_idle_to(topology_->server_of(slot));
   }
   [[nodiscard]] std::unique_ptr<Connection> take_idle_to(const Address& server) {
     for (;;) {
@@ -216,7 +218,7 @@ class Pool {
       {
         const std::lock_guard guard{mutex_};
         auto found = idle_.rbegin();
-        if (servers_->fail_over()) {
+        if (topology_->fail_over()) {
           found = std::find_if(found, idle_.rend(), [&](const Idle& idle) {
             return idle.connection->server() == server;
           });
@@ -230,7 +232,7 @@ class Pool {
       if (used_just_now || latest.connection->has_deferred() || !latest.connection->stale()) {
         return std::move(latest.connection);
       }
-      servers_->count_broken();
+      topology_->count_broken();
     }
   }
 
@@ -294,16 +296,16 @@ class Pool {
       bool is_final = false;
       try {
         const auto limit = after(Time::clock::now(), patience);
-        connection = servers_->connect(servers_->slot_of(next.owed->key()), limit);
+        connection = topology_->connect(topology_->slot_of(next.owed->key()), limit);
         LimitedLink link{*connection, limit};
         const auto replies = evaluate(link, {next.owed->call()});
         (void)integer_of_repeatable(replies.front(), "the repeated script");
         next.owed->succeed();
         continue;
-      } catch (const Fault& fault) {
-        if (connection) servers_->doubt(connection->server());
-        is_final = !fault.passing() || Time::clock::now() >= next.give_up_at;
-        if (is_final) next.owed->fail(fault);
+      } catch (const Failure& failure) {
+        if (connection) topology_->suspect(connection->server());
+        is_final = !failure.is_transient() || Time::clock::now() >= next.give_up_at;
+        if (is_final) next.owed->fail(failure);
       } catch (const std::exception&) {  // no memory
         is_final = Time::clock::now() >= next.give_up_at;
       }
@@ -321,7 +323,7 @@ class Pool {
     if (!connection) return;
     auto unanswered = connection->take_deferred();
     connection.reset();
-    servers_->count_broken();
+    topology_->count_broken();
     if (unanswered.empty()) return;
     repeat_later(std::move(unanswered), retry_for);
     (void)repeat_failed();
@@ -334,21 +336,21 @@ class Pool {
   } catch (const std::exception&) {  // no memory: their leases free the locks
   }
 
-  static void give_up(const OwedReplies& all, const Fault& fault) {
-    for (const auto& owed : all) owed->fail(fault);
+  static void give_up(const OwedReplies& all, const Failure& failure) {
+    for (const auto& owed : all) owed->fail(failure);
   }
 
-  static void pause_until(Time end, const Terms& terms) {
-    const auto until = std::min(terms.deadline.at(), end);
-    if (terms.cancellation) {
-      terms.cancellation->sleep_until(until);
+  static void pause_until(Time end, const CallLimits& limits) {
+    const auto until = std::min(limits.deadline.at(), end);
+    if (limits.cancellation) {
+      limits.cancellation->sleep_until(until);
     } else {
       std::this_thread::sleep_until(until);
     }
   }
 
   const Endpoint& endpoint_;
-  const std::shared_ptr<Servers> servers_;
+  const std::shared_ptr<Topology> topology_;
   const milliseconds longest_idle_;
   std::mutex mutex_;  // guards idle_, failed_ and is_planned_
   std::vector<Idle> idle_;

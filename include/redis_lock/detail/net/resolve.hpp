@@ -16,7 +16,7 @@
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/thread.hpp>
-#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/protocol/known_errors.hpp>
 #include <redis_lock/error.hpp>
 
 namespace redis_lock::detail {
@@ -33,7 +33,7 @@ using SocketAddresses = std::vector<SocketAddress>;
 class Resolver {
  public:
   /// Returns all addresses of a host, in the order in which to try them. Blocks until `deadline` at most. If earlier
-  /// addresses are known, returns those after `grace`, or if the host cannot be found any more. Throws Fault if the
+  /// addresses are known, returns those after `grace`, or if the host cannot be found any more. Throws Failure if the
   /// host is not found, or not in time, or if the system has no thread.
   [[nodiscard]] SocketAddresses resolve(const std::string& host, std::uint16_t port,
                                         Time deadline) {
@@ -43,7 +43,7 @@ class Resolver {
     std::shared_ptr<LookUp> running;
     try {
       running = start(host);
-    } catch (const Fault&) {
+    } catch (const Failure&) {
       if (known.empty()) throw;
       return at(known, port);
     }
@@ -53,8 +53,8 @@ class Resolver {
       std::unique_lock guard{running->mutex};
       running->answered.wait_until(guard, waitable(limit), [&] { return running->done; });
       if (!running->done && known.empty()) {
-        throw Fault{errc::connection_failed, "the address of the host was not found in time",
-                    Fault::Kind::passing};
+        throw Failure{errc::connection_failed, "the address of the host was not found in time",
+                      Failure::Kind::transient};
       }
       if (!running->done) return at(known, port);
     }
@@ -62,7 +62,7 @@ class Resolver {
     finish(host, running);
     if (answer.code == 0) return at(answer.addresses, port);
     if (!known.empty()) return at(known, port);
-    throw Fault{errc::connection_failed, ::gai_strerror(answer.code), Fault::Kind::passing};
+    throw Failure{errc::connection_failed, ::gai_strerror(answer.code), Failure::Kind::transient};
   }
 
  private:

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/protocol/known_errors.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 
@@ -39,9 +39,9 @@ namespace redis_lock::detail {
 }
 
 /// Adds the name of the server to a failure.
-[[nodiscard]] inline Fault named(const std::string& server, const Fault& fault) {
-  return {fault.code(), server + ": " + fault.what(),
-          fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+[[nodiscard]] inline Failure named(const std::string& server, const Failure& failure) {
+  return {failure.code(), server + ": " + failure.what(),
+          failure.is_transient() ? Failure::Kind::transient : Failure::Kind::final};
 }
 
 }  // namespace redis_lock::detail

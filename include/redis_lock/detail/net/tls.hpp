@@ -35,7 +35,7 @@ struct SslFreer {
 /// the destructor of a static client.
 inline void prepare_tls() { ::OPENSSL_init_ssl(0, nullptr); }
 
-[[nodiscard]] inline Fault tls_fault(const std::string& what) {
+[[nodiscard]] inline Failure tls_fault(const std::string& what) {
   const auto error = take_openssl_error();
   return {errc::connection_failed,
           "TLS: " + what + ": " + (error.text.empty() ? "unknown error" : error.text)};
@@ -93,21 +93,22 @@ inline void prepare_tls() { ::OPENSSL_init_ssl(0, nullptr); }
 }
 
 /// Returns why the handshake failed. What verification refuses is final.
-[[nodiscard]] inline Fault handshake_fault(const SSL& session, const std::string& name, int error) {
+[[nodiscard]] inline Failure handshake_fault(const SSL& session, const std::string& name,
+                                             int error) {
   const auto verdict = ::SSL_get_verify_result(&session);
   const auto complaint = take_openssl_error();
   if (::SSL_get_verify_mode(&session) != SSL_VERIFY_NONE && verdict != X509_V_OK) {
     return {errc::connection_failed, "TLS: the certificate of \"" + name + "\" was refused: " +
                                          ::X509_verify_cert_error_string(verdict)};
   }
-  if (complaint.from_peer || complaint.hung_up) return fault_of(complaint);
+  if (complaint.from_peer || complaint.hung_up) return failure_of(complaint);
   if (!complaint.text.empty()) {
     return {errc::connection_failed,
             "TLS: " + complaint.text + "; does the server speak TLS on this port?"};
   }
   const auto text =
       error != 0 ? std::generic_category().message(error) : "the server closed the connection";
-  return {errc::connection_failed, "TLS: " + text, Fault::Kind::passing};
+  return {errc::connection_failed, "TLS: " + text, Failure::Kind::transient};
 }
 
 /// Outcome of a call of OpenSSL on a connection: a result over 0 if it succeeded, and the errno.
@@ -154,13 +155,13 @@ inline void await_verdict(const redisContext& context, SSL& session, const std::
     line.append(part.data(), static_cast<std::size_t>(read.result));
   }
   if (line.find('\n') + 1 != line.size() || (line.front() != '+' && line.front() != '-')) {
-    throw Fault{errc::protocol_error, "what answers does not speak the Redis protocol"};
+    throw Failure{errc::protocol_error, "what answers does not speak the Redis protocol"};
   }
   if (line.front() == '+') return;
   Reply refusal;
   refusal.kind = Reply::Kind::error;
   refusal.text = line.substr(1, line.size() - 3);
-  if (!refusal.is_error("NOAUTH") && !refusal.is_error("NOPERM")) throw fault_of(refusal);
+  if (!refusal.is_error("NOAUTH") && !refusal.is_error("NOPERM")) throw failure_of(refusal);
 }
 
 /// Performs the handshake on a new connection, which does not block any more afterwards: no single bytes, signals or
@@ -196,7 +197,7 @@ inline void prepare_tls() {}
 
 /// Throws: TLS is asked for, but not built in.
 inline void require_tls() {
-  throw Fault{
+  throw Failure{
       errc::connection_failed,
       "TLS: this program is built without it; link redis_lock::tls, which needs hiredis 1.0 "
       "or later with hiredis_ssl"};

@@ -33,7 +33,7 @@ namespace redis_lock::detail {
 ///
 /// If the Keys have a fence, the acquire script replaces SET.
 ///
-/// run() throws Fault when its connection fails. To go on, call it again with a new connection. From then on each
+/// run() throws Failure when its connection fails. To go on, call it again with a new connection. From then on each
 /// attempt also asks for the holder's id, because a SET whose reply was lost may have run.
 ///
 /// A Link has these members of Connection: exchange(), pause(), cancelled(), cancelled_late(), whole_seconds,
@@ -66,7 +66,7 @@ class Acquisition {
   /// deadline, except by the first attempt.
   template <class Link>
   [[nodiscard]] std::optional<Time> run(Link& link) {
-    auto slice = milliseconds::zero();  // no wait: also after a fault
+    auto slice = milliseconds::zero();  // no wait: also after a failure
     bool was_over = false;              // the latest grant's lease ended before its reply came
     progress_ = Progress::none;
     for (;;) {
@@ -138,7 +138,7 @@ class Acquisition {
     milliseconds held_for{};        // if busy: what the holder's lease has left, at most
   };
 
-  [[nodiscard]] Fault too_short(milliseconds taken) const {
+  [[nodiscard]] Failure too_short(milliseconds taken) const {
     return {errc::timed_out, "the lease of " + expire_text_ +
                                  " ms is over before the answer comes, after " +
                                  std::to_string(taken.count()) + " ms: expire is too short"};
@@ -241,7 +241,7 @@ class Acquisition {
   [[nodiscard]] bool is_fenced() const noexcept { return !keys_.fence.empty(); }
 
   [[nodiscard]] static std::uint64_t token_of(long long count) {
-    if (count <= 0) throw Fault{errc::protocol_error, "the fence does not count acquisitions"};
+    if (count <= 0) throw Failure{errc::protocol_error, "the fence does not count acquisitions"};
     return static_cast<std::uint64_t>(count);
   }
 
@@ -279,7 +279,7 @@ class Acquisition {
     const auto timeout = std::to_string(limit.count());
     const auto command = Commands{}.add({"WAIT", least, timeout});
     const auto reply = link.exchange(command, late(link, limit)).front();
-    if (is_passing_error(reply)) throw fault_of(reply);
+    if (is_transient_error(reply)) throw failure_of(reply);
     const bool counts = reply.kind == Reply::Kind::integer;
     // If another server ran the SET, the replicas of this one do not count.
     const auto acks = link.asked_elsewhere ? 0 : reply.integer;
@@ -287,14 +287,15 @@ class Acquisition {
     try {
       release(link, keys_, id_, signal_expire_);
       in_doubt_ = false;
-    } catch (const Fault&) {  // it stays in doubt; report why it was given back
+    } catch (const Failure&) {  // it stays in doubt; report why it was given back
     }
     expect(reply, counts, "WAIT");
-    throw Fault{errc::too_few_replicas, std::to_string(acks) + " of " + least +
-                                            " replicas acknowledged it within " + timeout + " ms"};
+    throw Failure{errc::too_few_replicas, std::to_string(acks) + " of " + least +
+                                              " replicas acknowledged it within " + timeout +
+                                              " ms"};
   }
 
-  /// Returns how long the reply may take. Servers before 6.0 have slower clocks: up to two seconds more.
+  /// Returns how long the reply may take. Topology before 6.0 have slower clocks: up to two seconds more.
   template <class Link>
   [[nodiscard]] static milliseconds late(const Link& link, milliseconds wait) {
     return link.whole_seconds ? wait + milliseconds{2000} : wait;

@@ -36,7 +36,7 @@ class GuardedScript {
   ~GuardedScript() = default;
 
   /// Returns the script's result; nothing if the lock was not held under the id, and then sets `lost` to the reason.
-  /// Once the script may have run, throws a final Fault, so that the script is not sent again.
+  /// Once the script may have run, throws a final Failure, so that the script is not sent again.
   template <class Link>
   [[nodiscard]] std::optional<Reply> run_once(Link& link, LossReason* lost = nullptr) const {
     link.make_sure();
@@ -61,8 +61,8 @@ class GuardedScript {
   [[nodiscard]] Reply ask_once(Link& link) const {
     try {
       return ask(link, command_);
-    } catch (const Fault& fault) {
-      throw Fault{fault.code(), std::string(fault.what()) + "; the script may have run"};
+    } catch (const Failure& failure) {
+      throw Failure{failure.code(), std::string(failure.what()) + "; the script may have run"};
     }
   }
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/protocol/known_errors.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/reply.hpp>
 
@@ -92,21 +92,21 @@ using Replies = std::vector<Reply>;
 }
 
 [[nodiscard]] inline Error error_of(std::string_view operation, std::string_view name,
-                                    const Fault& fault) {
-  return {fault.code(), describe(operation, name) + fault.what()};
+                                    const Failure& failure) {
+  return {failure.code(), describe(operation, name) + failure.what()};
 }
 
-/// Throws the fault if `reply` is an error.
+/// Throws the failure if `reply` is an error.
 inline void expect_no_error(const Reply& reply) {
-  if (reply.is_error()) throw fault_of(reply);
+  if (reply.is_error()) throw failure_of(reply);
 }
 
 /// Throws if `reply` is an error, or not of the kind that the command replies with.
 inline void expect(const Reply& reply, bool is_of_the_kind, const char* command) {
   expect_no_error(reply);
   if (!is_of_the_kind) {
-    throw Fault{errc::protocol_error,
-                std::string("the answer to ") + command + " is not of its kind"};
+    throw Failure{errc::protocol_error,
+                  std::string("the answer to ") + command + " is not of its kind"};
   }
 }
 

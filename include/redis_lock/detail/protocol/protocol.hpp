@@ -162,10 +162,10 @@ template <class Link>
   return std::move(link.exchange(command).front());
 }
 
-/// Returns a script's integer. If a cluster moved a key away, throws a transient Fault: the script may run again.
+/// Returns a script's integer. If a cluster moved a key away, throws a transient Failure: the script may run again.
 [[nodiscard]] inline long long integer_of_repeatable(const Reply& reply, const char* script) {
   if (is_about_a_moved_key(reply)) {
-    throw Fault{errc::server_error, reply.text, Fault::Kind::passing};
+    throw Failure{errc::server_error, reply.text, Failure::Kind::transient};
   }
   return integer_of(reply, script);
 }

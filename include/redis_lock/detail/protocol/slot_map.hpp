@@ -51,7 +51,7 @@ inline constexpr std::size_t slot_count = 16384;
   return {is_told ? std::string(host) : asked.host, port};
 }
 
-/// Reads a host and a port from the reply to `command`. Throws Fault if there is no port.
+/// Reads a host and a port from the reply to `command`. Throws Failure if there is no port.
 [[nodiscard]] inline Address address_of(const std::vector<Reply>& parts, const Address& asked,
                                         const char* command) {
   constexpr int highest = std::numeric_limits<std::uint16_t>::max();
@@ -62,8 +62,8 @@ inline constexpr std::size_t slot_count = 16384;
     std::from_chars(text.data(), text.data() + text.size(), port);
   }
   if (port < 0 || port > highest) {
-    throw Fault{errc::protocol_error,
-                std::string("the answer to ") + command + " has no address in it"};
+    throw Failure{errc::protocol_error,
+                  std::string("the answer to ") + command + " has no address in it"};
   }
   return told_address(parts[0].text, static_cast<std::uint16_t>(port), asked);
 }
@@ -115,7 +115,7 @@ class SlotMap {
  public:
   SlotMap() = default;
 
-  /// Reads the reply of `asked` to CLUSTER SLOTS. Leaves out servers without a port. Throws Fault if the reply is of
+  /// Reads the reply of `asked` to CLUSTER SLOTS. Leaves out servers without a port. Throws Failure if the reply is of
   /// another kind.
   SlotMap(const Reply& slots, const Address& asked) : owners_(slot_count, nobody) {
     expect(slots, slots.kind == Reply::Kind::array, "CLUSTER SLOTS");
@@ -196,7 +196,7 @@ class SlotMap {
   [[nodiscard]] Index index_of(const Address& server) {
     const auto found = std::find(servers_.begin(), servers_.end(), server);
     if (found != servers_.end()) return static_cast<Index>(found - servers_.begin());
-    if (servers_.size() == nobody) throw Fault{errc::protocol_error, "too many servers"};
+    if (servers_.size() == nobody) throw Failure{errc::protocol_error, "too many servers"};
     servers_.push_back(server);
     return static_cast<Index>(servers_.size() - 1);
   }

@@ -21,7 +21,7 @@
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
 #include <redis_lock/detail/quorum/nodes.hpp>
-#include <redis_lock/detail/quorum/sight.hpp>
+#include <redis_lock/detail/quorum/view.hpp>
 #include <redis_lock/detail/quorum/vote.hpp>
 #include <redis_lock/error.hpp>
 
@@ -44,16 +44,16 @@ class QuorumAcquisition {
     explicit Memory(const Options& options) : ids(options.id_prefix) {}
     IdSource ids;
     /// For each node: the id of a key that was left over, or that did not take the turn left to it.
-    QuorumSight::PassedOver passed_over;
+    QuorumView::PassedOver passed_over;
   };
 
   QuorumAcquisition(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
-                    std::string_view signal_expire, QuorumHold& hold, Memory& memory,
+                    std::string_view signal_expire, QuorumLease& lease, Memory& memory,
                     const Deadline& deadline, Cancellation* cancellation)
-      : vote_(nodes, keys, fixed_id, signal_expire, hold, memory.ids, memory.passed_over,
+      : vote_(nodes, keys, fixed_id, signal_expire, lease, memory.ids, memory.passed_over,
               cancellation),
         nodes_(nodes),
-        hold_(hold),
+        lease_(lease),
         memory_(memory),
         deadline_(deadline),
         cancellation_(cancellation),
@@ -61,7 +61,7 @@ class QuorumAcquisition {
     may_give_way_ = deadline.at() > Clock::now();
   }
 
-  /// Blocks until the lock is acquired (true), or until the deadline or cancellation (false). If it throws a Fault,
+  /// Blocks until the lock is acquired (true), or until the deadline or cancellation (false). If it throws a Failure,
   /// or returns false, whatever was granted has gone back.
   [[nodiscard]] bool run() {
     try {
@@ -77,7 +77,7 @@ class QuorumAcquisition {
   /// Returns how far it has got: whether a majority has answered, and whether a wait has ended normally.
   [[nodiscard]] Progress progress() const noexcept { return vote_.progress; }
   /// Returns whether a connection has failed that was used before.
-  [[nodiscard]] bool was_stale() const noexcept { return vote_.panel.was_stale(); }
+  [[nodiscard]] bool was_stale() const noexcept { return vote_.fan_out.was_stale(); }
 
  private:
   using Clock = Time::clock;
@@ -97,7 +97,7 @@ class QuorumAcquisition {
     vote_.begin();
     for (unsigned tries = 0, late_grants = 0;;) {
       const bool won = vote_.run(may_give_way_);
-      const bool stops = vote_.panel.is_cancelled();
+      const bool stops = vote_.fan_out.is_cancelled();
       if (won && !stops && !gives_way()) {
         if (confirm()) return true;
         if (is_too_late_) {  // allowed once: this process may have been stopped
@@ -144,56 +144,57 @@ class QuorumAcquisition {
   void pause(Time::duration time) const {
     const auto now = Clock::now();
     const auto deadline = deadline_.at();
-    vote_.panel.pause(deadline > now ? std::min(time, deadline - now) : time);
+    vote_.fan_out.pause(deadline > now ? std::min(time, deadline - now) : time);
   }
 
   /// Sets the end of the lease. Of the latest grants that make up a majority, it counts from the one asked for first.
   /// If less than two thirds of it are left, extends it, from now. Returns whether the lease is still good.
   [[nodiscard]] bool confirm() {
-    const auto majority = vote_.panel.majority();
+    const auto majority = vote_.fan_out.majority();
     std::vector<Time> sent;
     for (const auto& ballot : vote_.ballots) {
       if (ballot.granted) sent.push_back(ballot.sent);
     }
     const auto nth = sent.begin() + static_cast<std::ptrdiff_t>(majority - 1);
     std::nth_element(sent.begin(), nth, sent.end(), std::greater<>{});
-    auto end = after(*nth, hold_.expire);
+    auto end = after(*nth, lease_.expire);
     const auto now = Clock::now();
     way_ = now - *nth;
     is_too_late_ = now >= end;
-    if (end - now < hold_.lease / 3 * 2) {
+    if (end - now < lease_.duration / 3 * 2) {
       if (is_too_late_) return false;
-      const std::vector<QuorumHold*> holds{&hold_};
-      QuorumExtension extension{holds, milliseconds::zero()};
-      extension.run(vote_.panel, now + vote_.timeout);
+      const std::vector<QuorumLease*> leases{&lease_};
+      QuorumExtension extension{leases, milliseconds::zero()};
+      extension.run(vote_.fan_out, now + vote_.timeout);
       const auto verdict = extension.verdict(0);
       if (!verdict) throw no_majority();
       if (*verdict != Extension::extended) return false;
       end = after(now, extension.certain(0, majority));
       way_ = Clock::now() - now;
     }
-    hold_.expires_at = end;
+    lease_.expires_at = end;
     is_too_late_ = Clock::now() >= end;
     return !is_too_late_;
   }
 
-  /// Returns the fault of a lease that was granted twice, and was over each time before this was known.
-  [[nodiscard]] Fault lease_too_short() const {
+  /// Returns the failure of a lease that was granted twice, and was over each time before this was known.
+  [[nodiscard]] Failure lease_too_short() const {
     const auto way = std::chrono::ceil<milliseconds>(way_);
     return {errc::timed_out, "a majority of the nodes took " + std::to_string(way.count()) +
-                                 " ms to answer, but a lease of " + hold_.expire_text +
-                                 " ms is certain for " + std::to_string(hold_.expire.count()) +
+                                 " ms to answer, but a lease of " + lease_.expire_text +
+                                 " ms is certain for " + std::to_string(lease_.expire.count()) +
                                  " ms only: Options::expire is too short"};
   }
 
   /// Returns what the nodes said, and what the lease had to do with that.
-  [[nodiscard]] Fault no_majority() {
-    auto fault = detail::no_majority(vote_.panel);
-    if (fault.code() != errc::timed_out || vote_.timeout >= nodes_.timeout(longest)) return fault;
-    return {fault.code(),
-            fault.what() + (" (with a lease of " + hold_.expire_text) + " ms, nodes have " +
+  [[nodiscard]] Failure no_majority() {
+    auto failure = detail::no_majority(vote_.fan_out);
+    if (failure.code() != errc::timed_out || vote_.timeout >= nodes_.timeout(longest))
+      return failure;
+    return {failure.code(),
+            failure.what() + (" (with a lease of " + lease_.expire_text) + " ms, nodes have " +
                 std::to_string(vote_.timeout.count()) + " ms to answer)",
-            fault.passing() ? Fault::Kind::passing : Fault::Kind::final};
+            failure.is_transient() ? Failure::Kind::transient : Failure::Kind::final};
   }
 
   /// Where to wait, and whether a release will certainly be signalled there.
@@ -210,11 +211,11 @@ class QuorumAcquisition {
       return begin_vote();
     }
     if (won) return give_way();
-    const auto sight = look();
+    const auto view = look();
     std::vector<bool> refused;
     for (const auto& ballot : vote_.ballots) refused.push_back(ballot.refused);
     for (const auto since = Clock::now(); !is_stopped();) {
-      const auto place = place_to_wait(sight, refused);
+      const auto place = place_to_wait(view, refused);
       if (place.node == nobody) {
         pause_if_fruitless(milliseconds::zero());
         return begin_vote();
@@ -227,22 +228,22 @@ class QuorumAcquisition {
         const auto waited = vote_.wait_on(place.node, slice, cancellation_);
         const auto ballot = vote_.ballots[place.node];
         const bool is_late = Clock::now() > after(deadline_.at(), latest_grant);
-        if (ballot.granted && !is_late && !vote_.panel.is_cancelled()) {
+        if (ballot.granted && !is_late && !vote_.fan_out.is_cancelled()) {
           vote_.arbiter = place.node;
           return true;
         }
         left = ballot.left;
         vote_.give_back();
         if (is_stopped()) return false;
-        if (waited.fault) mark(place.node, *waited.fault, ballot.refused);
+        if (waited.failure) mark(place.node, *waited.failure, ballot.refused);
         const auto now = Clock::now();
         pause_if_fruitless(now - asked);
-        if (waited.fault && ballot.refused) break;
+        if (waited.failure && ballot.refused) break;
         const bool goes_on = ballot.refused && !waited.is_over && place.is_certain &&
                              now - since < Waiting::longest_slice;
         if (!goes_on) return begin_vote();
       }
-      vote_.panel.connect(Clock::now() + vote_.timeout);
+      vote_.fan_out.connect(Clock::now() + vote_.timeout);
     }
     return false;
   }
@@ -254,34 +255,34 @@ class QuorumAcquisition {
   }
 
   [[nodiscard]] bool is_stopped() const {
-    return Clock::now() >= deadline_.at() || vote_.panel.is_cancelled();
+    return Clock::now() >= deadline_.at() || vote_.fan_out.is_cancelled();
   }
 
-  /// Finds out which id holds the lock. Throws Fault if no majority answers.
-  [[nodiscard]] QuorumSight look() {
+  /// Finds out which id holds the lock. Throws Failure if no majority answers.
+  [[nodiscard]] QuorumView look() {
     using Looking = QuorumVote::Looking;
-    auto sight = vote_.look(uncertain_waits_ == 0 ? Looking::likely : Looking::all);
-    if (!vote_.panel.is_cancelled() && !vote_.has_enough()) throw no_majority();
-    if (seen_) sight.remember(*seen_, memory_.passed_over);
-    seen_ = sight;
-    return sight;
+    auto view = vote_.look(uncertain_waits_ == 0 ? Looking::likely : Looking::all);
+    if (!vote_.fan_out.is_cancelled() && !vote_.has_enough()) throw no_majority();
+    if (seen_) view.remember(*seen_, memory_.passed_over);
+    seen_ = view;
+    return view;
   }
 
   /// Returns the first server that has refused, and whose key was not left over. If the holder is certain, returns
-  /// the first server that has its id and does not refuse releases. The node is nobody if none is left. Throws Fault
+  /// the first server that has its id and does not refuse releases. The node is nobody if none is left. Throws Failure
   /// if a majority cannot be waited on.
-  [[nodiscard]] Place place_to_wait(const QuorumSight& sight, const std::vector<bool>& refused) {
-    const auto holder = sight.holder(memory_.passed_over);
+  [[nodiscard]] Place place_to_wait(const QuorumView& view, const std::vector<bool>& refused) {
+    const auto holder = view.holder(memory_.passed_over);
     const auto now = Clock::now();
     std::size_t open = 0, first = nobody, releasable = nobody, left_over = nobody;
-    for (std::size_t i = 0; i < vote_.panel.size(); ++i) {
-      auto& seat = vote_.panel.seats()[i];
+    for (std::size_t i = 0; i < vote_.fan_out.size(); ++i) {
+      auto& server = vote_.fan_out.servers()[i];
       const auto& mark = marks_[i];
-      if (mark && now < mark->until && !seat.fault) seat.fault = mark->fault;
-      if (!seat.line || seat.fault) continue;
+      if (mark && now < mark->until && !server.failure) server.failure = mark->failure;
+      if (!server.line || server.failure) continue;
       ++open;
       if (!refused[i]) continue;
-      const auto& node = sight.nodes[i];
+      const auto& node = view.nodes[i];
       if (vote_.ballots[i].is_passed_over ||
           (node.is_held() && node.id == memory_.passed_over[i])) {
         left_over = std::min(left_over, i);
@@ -289,24 +290,24 @@ class QuorumAcquisition {
       }
       first = std::min(first, i);
       const bool has_id = holder && (!node.told || node.id == holder->id);
-      if (has_id && !seat.pool->health().fails(Request::release))
+      if (has_id && !server.pool->health().fails(Request::release))
         releasable = std::min(releasable, i);
     }
-    if (open < vote_.panel.majority()) {
+    if (open < vote_.fan_out.majority()) {
       if (!has_waited_) vote_.progress = Progress::none;  // the next pause is longer then
       throw no_majority();
     }
     if (first == nobody) return {left_over, false};
-    const auto& node = sight.nodes[first];
+    const auto& node = view.nodes[first];
     const bool is_settled = holder && holder->is_certain && (!node.told || node.id == holder->id);
     if (is_settled && releasable != nobody) return {releasable, true};
     return {first, false};
   }
 
   /// Leaves this server out of waiting for a while. A connection may break once: the next one may be better.
-  void mark(std::size_t node, const Fault& fault, bool has_answered) {
+  void mark(std::size_t node, const Failure& failure, bool has_answered) {
     if (!has_answered && !std::exchange(was_broken_, true)) return;
-    marks_[node] = Mark{fault, Clock::now() + Waiting::longest_slice};
+    marks_[node] = Mark{failure, Clock::now() + Waiting::longest_slice};
   }
 
   /// Makes sure that no loop is without a pause, whatever the servers answer.
@@ -325,7 +326,8 @@ class QuorumAcquisition {
 
   /// Returns how long to wait: at most a third of the lease, unless that would be polling. Then confirm() extends.
   [[nodiscard]] milliseconds next_slice(std::optional<milliseconds> left, const Place& place) {
-    auto slice = std::min(Waiting::longest_slice, std::max(Waiting::shortest_cap, hold_.lease / 3));
+    auto slice =
+        std::min(Waiting::longest_slice, std::max(Waiting::shortest_cap, lease_.duration / 3));
     if (place.is_certain) {
       uncertain_waits_ = 0;
     } else {
@@ -349,7 +351,7 @@ class QuorumAcquisition {
     const auto least = 4 * std::min<Time::duration>(vote_.round, vote_.timeout) + milliseconds{1};
     pause(least + jitter(least));
     vote_.begin();
-    return !vote_.panel.is_cancelled();
+    return !vote_.fan_out.is_cancelled();
   }
 
   /// Returns a random time of at most `most`.
@@ -361,13 +363,13 @@ class QuorumAcquisition {
 
   /// A server that cannot be waited on, and until when it is left out.
   struct Mark {
-    Fault fault;
+    Failure failure;
     Time until;
   };
 
   QuorumVote vote_;
   const QuorumNodes& nodes_;
-  QuorumHold& hold_;
+  QuorumLease& lease_;
   Memory& memory_;
   Deadline deadline_;
   Cancellation* cancellation_;
@@ -377,10 +379,10 @@ class QuorumAcquisition {
   Time::duration way_{};      // how long a majority took to grant it
   bool is_too_late_ = false;  // the lease was over when it was granted
   unsigned uncertain_waits_ = 0;
-  std::optional<QuorumSight> seen_;  // by the latest look
-  unsigned fruitless_ = 0;           // waits in a row that count as none
-  bool has_waited_ = false;          // at least once
-  bool was_broken_ = false;          // the connection of the latest wait
+  std::optional<QuorumView> seen_;  // by the latest look
+  unsigned fruitless_ = 0;          // waits in a row that count as none
+  bool has_waited_ = false;         // at least once
+  bool was_broken_ = false;         // the connection of the latest wait
 };
 
 }  // namespace redis_lock::detail

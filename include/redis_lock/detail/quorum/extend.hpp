@@ -10,10 +10,10 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/lock/lease.hpp>
+#include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
-#include <redis_lock/detail/net/panel.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 
@@ -21,12 +21,12 @@ namespace redis_lock::detail {
 
 /// Returns how long a lease on several servers is certain: the clocks of client and servers may drift apart by 1 % and
 /// 2 ms. https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
-[[nodiscard]] constexpr milliseconds validity(milliseconds lease) {
-  return std::max(lease - lease / 100 - milliseconds{2}, milliseconds::zero());
+[[nodiscard]] constexpr milliseconds validity(milliseconds duration) {
+  return std::max(duration - duration / 100 - milliseconds{2}, milliseconds::zero());
 }
 
-/// One acquisition of a QuorumLock. Hold::expire is its validity(), not the lease that servers are asked for.
-struct QuorumHold : Hold {
+/// One acquisition of a QuorumLock. Lease::expire is its validity(), not the lease that servers are asked for.
+struct QuorumLease : Lease {
   /// State of one server.
   struct Share {
     bool asked = false;      // the id may hold the lock there
@@ -43,21 +43,22 @@ struct QuorumHold : Hold {
   };
   std::vector<Share> shares;  // for each server
   std::shared_ptr<const PendingRelease> release;
-  milliseconds lease{};  // that servers are asked for
+  milliseconds duration{};  // that servers are asked for
 };
 
 /// One attempt to extend leases, each on a majority.
 class QuorumExtension {
  public:
   /// `lease` replaces that of the holds, unless it is zero.
-  QuorumExtension(const std::vector<QuorumHold*>& holds, milliseconds lease)
-      : holds_(holds), lease_(lease) {
-    texts_.reserve(holds.size());  // the calls refer to them
-    for (const auto* hold : holds) {
-      texts_.push_back(lease > lease.zero() ? std::to_string(lease.count()) : hold->expire_text);
-      calls_.push_back(extend_call(hold->key, hold->id, texts_.back()));
+  QuorumExtension(const std::vector<QuorumLease*>& leases, milliseconds duration)
+      : leases_(leases), duration_(duration) {
+    texts_.reserve(leases.size());  // the calls refer to them
+    for (const auto* lease : leases) {
+      texts_.push_back(duration > duration.zero() ? std::to_string(duration.count())
+                                                  : lease->expire_text);
+      calls_.push_back(extend_call(lease->key, lease->id, texts_.back()));
     }
-    votes_.resize(holds.size());
+    votes_.resize(leases.size());
   }
 
   /// The replies of the servers for one lock. A server that has the id without expiry holds the lock as well as one
@@ -80,41 +81,41 @@ class QuorumExtension {
   };
 
   /// Asks all servers that have a line. An extension whose reply is late is in doubt.
-  void run(Panel& panel, Time deadline) {
+  void run(FanOut& fan_out, Time deadline) {
     const auto bytes = encode([](std::size_t) { return true; }, true);
     const auto now = Time::clock::now();
-    for (auto& seat : panel.seats()) {
-      if (seat.line) panel.ask(seat, bytes, calls_.size(), now, Request::extend);
+    for (auto& server : fan_out.servers()) {
+      if (server.line) fan_out.ask(server, bytes, calls_.size(), now, Request::extend);
     }
     Time enough_at = never;
     const auto wait_until = [&] {
-      if (enough_at == never && count_settled(panel) >= panel.majority()) {
+      if (enough_at == never && count_settled(fan_out) >= fan_out.majority()) {
         const auto later = Time::clock::now();
         enough_at = later + std::max<Time::duration>(later - now, milliseconds{5});
       }
       return enough_at;
     };
-    panel.collect(deadline, wait_until);
-    repeat_unknown(panel, deadline);
-    for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
+    fan_out.collect(deadline, wait_until);
+    repeat_unknown(fan_out, deadline);
+    for (std::size_t i = 0; i < fan_out.size(); ++i) count(fan_out, i);
   }
 
   /// Returns the verdict on one of the locks.
-  [[nodiscard]] std::optional<Extension> verdict(std::size_t hold) const {
-    return votes_[hold].verdict(holds_[hold]->shares.size());
+  [[nodiscard]] std::optional<Extension> verdict(std::size_t lease) const {
+    return votes_[lease].verdict(leases_[lease]->shares.size());
   }
 
   /// Returns how long a majority will hold the lock for certain, whatever is still under way. Call it if the verdict
   /// is extended or not_expirable.
-  [[nodiscard]] milliseconds certain(std::size_t hold, std::size_t majority) {
-    auto& held = votes_[hold].held;
+  [[nodiscard]] milliseconds certain(std::size_t lease, std::size_t majority) {
+    auto& held = votes_[lease].held;
     std::sort(held.begin(), held.end(), std::greater<>{});
     return validity(held[majority - 1]);
   }
 
  private:
-  [[nodiscard]] milliseconds lease_of(const QuorumHold& hold) const {
-    return lease_ > lease_.zero() ? lease_ : hold.lease;
+  [[nodiscard]] milliseconds lease_of(const QuorumLease& lease) const {
+    return duration_ > duration_.zero() ? duration_ : lease.duration;
   }
 
   template <class Wanted>
@@ -126,40 +127,41 @@ class QuorumExtension {
     return commands.encode();
   }
 
-  [[nodiscard]] static std::size_t count_settled(Panel& panel) {
+  [[nodiscard]] static std::size_t count_settled(FanOut& fan_out) {
     std::size_t settled = 0;
-    for (const auto& seat : panel.seats()) settled += seat.has_answered() ? 1U : 0U;
+    for (const auto& server : fan_out.servers()) settled += server.has_answered() ? 1U : 0U;
     return settled;
   }
 
   /// Sends all calls again, as text, to servers that did not know the script.
-  void repeat_unknown(Panel& panel, Time deadline) const {
+  void repeat_unknown(FanOut& fan_out, Time deadline) const {
     std::string bytes;
-    for (auto& seat : panel.seats()) {
+    for (auto& server : fan_out.servers()) {
       const auto is_unknown = [](const Reply& reply) { return reply.is_error("NOSCRIPT"); };
-      if (!seat.line || !seat.has_answered() ||
-          std::none_of(seat.replies.begin(), seat.replies.end(), is_unknown)) {
+      if (!server.line || !server.has_answered() ||
+          std::none_of(server.replies.begin(), server.replies.end(), is_unknown)) {
         continue;
       }
       if (bytes.empty()) bytes = encode([](std::size_t) { return true; }, false);
-      panel.ask(seat, bytes, calls_.size(), Time::clock::now(), Request::extend);
+      fan_out.ask(server, bytes, calls_.size(), Time::clock::now(), Request::extend);
     }
-    if (!bytes.empty()) panel.collect(deadline, [] { return never; });
+    if (!bytes.empty()) fan_out.collect(deadline, [] { return never; });
   }
 
-  void count(Panel& panel, std::size_t server) {
-    auto& seat = panel.seats()[server];
-    std::optional<Fault> refusal;
-    for (std::size_t i = 0; i < holds_.size(); ++i) {
-      auto& share = holds_[i]->shares[server];
-      const auto lease = lease_of(*holds_[i]);
-      if (!seat.has_answered()) {
-        if (seat.sent != Time{}) share.shortest_in_doubt = std::min(share.shortest_in_doubt, lease);
+  void count(FanOut& fan_out, std::size_t index) {
+    auto& server = fan_out.servers()[index];
+    std::optional<Failure> refusal;
+    for (std::size_t i = 0; i < leases_.size(); ++i) {
+      auto& share = leases_[i]->shares[index];
+      const auto duration = lease_of(*leases_[i]);
+      if (!server.has_answered()) {
+        if (server.sent != Time{})
+          share.shortest_in_doubt = std::min(share.shortest_in_doubt, duration);
         continue;
       }
-      const auto& reply = seat.replies[i];
+      const auto& reply = server.replies[i];
       if (reply.kind != Reply::Kind::integer) {  // an error: nothing was done
-        if (!refusal && reply.is_error()) refusal = fault_of(reply);
+        if (!refusal && reply.is_error()) refusal = failure_of(reply);
         continue;
       }
       auto& vote = votes_[i];
@@ -168,14 +170,14 @@ class QuorumExtension {
         ++(extension == Extension::gone ? vote.gone : vote.not_ours);
         continue;
       }
-      vote.held.push_back(std::min(lease, share.shortest_in_doubt));
+      vote.held.push_back(std::min(duration, share.shortest_in_doubt));
       if (extension == Extension::extended) ++vote.extended;
     }
-    if (refusal) seat.fault = std::move(refusal);
+    if (refusal) server.failure = std::move(refusal);
   }
 
-  const std::vector<QuorumHold*>& holds_;
-  const milliseconds lease_;
+  const std::vector<QuorumLease*>& leases_;
+  const milliseconds duration_;
   std::vector<std::string> texts_;
   std::vector<ScriptCall> calls_;
   std::vector<Vote> votes_;

@@ -16,12 +16,12 @@
 #include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/process_local.hpp>
-#include <redis_lock/detail/lock/core.hpp>
-#include <redis_lock/detail/lock/hold.hpp>
+#include <redis_lock/detail/lock/client_state.hpp>
+#include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
+#include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/line_pool.hpp>
-#include <redis_lock/detail/net/panel.hpp>
 #include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/net/server_text.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
@@ -34,73 +34,76 @@
 namespace redis_lock::detail {
 
 /// Returns the lines to one of the nodes.
-[[nodiscard]] inline LinePool& lines_of(Core& core) {
-  auto& quorums = core.quorums();
+[[nodiscard]] inline LinePool& lines_of(ClientState& client) {
+  auto& quorums = client.quorums();
   const std::lock_guard guard{quorums.mutex};
-  if (!quorums.lines) quorums.lines = std::make_shared<LinePool>(core.endpoint(), core.counters());
+  if (!quorums.lines)
+    quorums.lines = std::make_shared<LinePool>(client.endpoint(), client.counters());
   return *quorums.lines;
 }
 
 /// Returns why there is no majority: which servers did not answer, and why.
-[[nodiscard]] inline Fault no_majority(Panel& panel) {
+[[nodiscard]] inline Failure no_majority(FanOut& fan_out) {
   std::size_t failed = 0, final = 0;
-  std::optional<Fault> first;
+  std::optional<Failure> first;
   std::string text;
-  for (std::size_t i = 0; i < panel.size(); ++i) {
-    const auto& seat = panel.seats()[i];
-    if (seat.line && !seat.fault) continue;
-    const auto fault = seat.fault ? *seat.fault : seat.pool->fault();
+  for (std::size_t i = 0; i < fan_out.size(); ++i) {
+    const auto& server = fan_out.servers()[i];
+    if (server.line && !server.failure) continue;
+    const auto failure = server.failure ? *server.failure : server.pool->failure();
     ++failed;
-    if (!fault.passing()) ++final;
-    if (!first || (first->passing() && !fault.passing())) first = fault;
-    const auto& endpoint = seat.pool->endpoint();
+    if (!failure.is_transient()) ++final;
+    if (!first || (first->is_transient() && !failure.is_transient())) first = failure;
+    const auto& endpoint = server.pool->endpoint();
     text += (text.empty() ? "node " : "; node ") + std::to_string(i + 1) + " (" +
-            text_of(endpoint) + ')' + origin_of(endpoint) + ": " + fault.what();
+            text_of(endpoint) + ')' + origin_of(endpoint) + ": " + failure.what();
   }
   const auto code = first ? first->code() : errc::connection_failed;
   return {code,
-          std::to_string(failed) + " of " + std::to_string(panel.size()) +
+          std::to_string(failed) + " of " + std::to_string(fan_out.size()) +
               " nodes did not answer: " + text,
-          final > panel.size() - panel.majority() ? Fault::Kind::final : Fault::Kind::passing};
+          final > fan_out.size() - fan_out.majority() ? Failure::Kind::final
+                                                      : Failure::Kind::transient};
 }
 
 /// A thread that renews the leases of all QuorumLocks over the same nodes.
 class QuorumRenewer final : public Renewer {
  public:
-  QuorumRenewer(const Endpoint& endpoint, std::vector<std::shared_ptr<Core>> cores)
-      : Renewer(endpoint, std::make_shared<Servers>(endpoint, cores.front()->counters()),
-                [cores] { return tidy(cores); }),
-        cores_(std::move(cores)) {}
+  QuorumRenewer(const Endpoint& endpoint, std::vector<std::shared_ptr<ClientState>> clients)
+      : Renewer(endpoint, std::make_shared<Topology>(endpoint, clients.front()->counters()),
+                [clients] { return maintain(clients); }),
+        clients_(std::move(clients)) {}
 
  private:
-  [[nodiscard]] static Time tidy(const std::vector<std::shared_ptr<Core>>& cores) {
+  [[nodiscard]] static Time maintain(const std::vector<std::shared_ptr<ClientState>>& clients) {
     auto next = never;
-    for (const auto& core : cores) next = std::min(next, lines_of(*core).tidy());
+    for (const auto& client : clients) next = std::min(next, lines_of(*client).maintain());
     return next;
   }
 
-  [[nodiscard]] Renewals extend_all(const Holds& batch, Time limit) override {
+  [[nodiscard]] Renewals extend_all(const Leases& batch, Time limit) override {
     Renewals renewals{Replies(batch.size())};
     auto& replies = renewals.replies;
     try {
       std::vector<LinePool*> pools;
-      for (const auto& core : cores_) pools.push_back(&lines_of(*core));
-      std::vector<QuorumHold*> holds;
-      for (const auto& hold : batch) holds.push_back(static_cast<QuorumHold*>(hold.get()));
-      Panel panel{pools};
-      panel.connect(limit);
-      QuorumExtension extension{holds, milliseconds::zero()};
-      extension.run(panel, limit);
-      for (std::size_t i = 0; i < holds.size(); ++i) {
+      for (const auto& client : clients_) pools.push_back(&lines_of(*client));
+      std::vector<QuorumLease*> leases;
+      for (const auto& lease : batch) leases.push_back(static_cast<QuorumLease*>(lease.get()));
+      FanOut fan_out{pools};
+      fan_out.connect(limit);
+      QuorumExtension extension{leases, milliseconds::zero()};
+      extension.run(fan_out, limit);
+      for (std::size_t i = 0; i < leases.size(); ++i) {
         const auto verdict = extension.verdict(i);
         if (!verdict) {  // retried; the shares know what is in doubt
           replies[i].kind = Reply::Kind::error;
-          if (!renewals.fault) renewals.fault = no_majority(panel);
+          if (!renewals.failure) renewals.failure = no_majority(fan_out);
           continue;
         }
         if (!is_lost(*verdict)) {
-          const auto certain = extension.certain(i, panel.majority());
-          holds[i]->shortest_in_doubt = certain < holds[i]->expire ? certain : milliseconds::max();
+          const auto certain = extension.certain(i, fan_out.majority());
+          leases[i]->shortest_in_doubt =
+              certain < leases[i]->expire ? certain : milliseconds::max();
         }
         replies[i].kind = Reply::Kind::integer;
         replies[i].integer = *verdict == Extension::gone       ? 3
@@ -109,41 +112,41 @@ class QuorumRenewer final : public Renewer {
       }
     } catch (const std::exception& error) {  // no memory: retried until the lease is over
       for (auto& reply : replies) reply.kind = Reply::Kind::error;
-      renewals.fault = Fault{errc::connection_failed, error.what()};
+      renewals.failure = Failure{errc::connection_failed, error.what()};
     }
     return renewals;
   }
 
-  const std::vector<std::shared_ptr<Core>> cores_;
+  const std::vector<std::shared_ptr<ClientState>> clients_;
 };
 
 /// The servers of a QuorumLock, and the state that all QuorumLocks over the same ones share.
 class QuorumNodes {
  public:
-  explicit QuorumNodes(std::vector<std::shared_ptr<Core>> cores)
-      : cores_(std::move(cores)),
+  explicit QuorumNodes(std::vector<std::shared_ptr<ClientState>> clients)
+      : clients_(std::move(clients)),
         timeout_(std::min(least(&Endpoint::connect_timeout), least(&Endpoint::command_timeout))),
         retry_for_(least(&Endpoint::retry_for)) {}
 
   /// Returns the nodes of these cores. All QuorumLocks over them share one object.
   [[nodiscard]] static std::shared_ptr<QuorumNodes> of(
-      const std::vector<std::shared_ptr<Core>>& cores) {
-    auto& quorums = cores.front()->quorums();
+      const std::vector<std::shared_ptr<ClientState>>& clients) {
+    auto& quorums = clients.front()->quorums();
     const std::lock_guard guard{quorums.mutex};
     auto& known = quorums.known;
     known.erase(
         std::remove_if(known.begin(), known.end(), [](const auto& one) { return one.expired(); }),
         known.end());
     for (const auto& one : known) {
-      if (auto nodes = one.lock(); nodes && nodes->cores_ == cores) return nodes;
+      if (auto nodes = one.lock(); nodes && nodes->clients_ == clients) return nodes;
     }
-    auto nodes = std::make_shared<QuorumNodes>(cores);
+    auto nodes = std::make_shared<QuorumNodes>(clients);
     known.push_back(nodes);
     return nodes;
   }
 
-  [[nodiscard]] std::size_t size() const noexcept { return cores_.size(); }
-  [[nodiscard]] std::size_t majority() const noexcept { return cores_.size() / 2 + 1; }
+  [[nodiscard]] std::size_t size() const noexcept { return clients_.size(); }
+  [[nodiscard]] std::size_t majority() const noexcept { return clients_.size() / 2 + 1; }
   [[nodiscard]] milliseconds retry_for() const noexcept { return retry_for_; }
 
   /// Returns how long a round waits for servers that it needs.
@@ -154,16 +157,16 @@ class QuorumNodes {
   [[nodiscard]] std::vector<LinePool*> pools() const {
     std::vector<LinePool*> pools;
     pools.reserve(size());
-    for (const auto& core : cores_) pools.push_back(&lines_of(*core));
+    for (const auto& client : clients_) pools.push_back(&lines_of(*client));
     return pools;
   }
 
   [[nodiscard]] std::vector<NodeStatus> statuses() const {
     std::vector<NodeStatus> statuses;
-    for (const auto& core : cores_) {
+    for (const auto& client : clients_) {
       auto& status = statuses.emplace_back();
-      status.address = text_of(core->endpoint());
-      auto failure = lines_of(*core).health().failure();
+      status.address = text_of(client->endpoint());
+      auto failure = lines_of(*client).health().failure();
       if (!failure) continue;
       status.works = false;
       status.failing_since = to_steady(failure->since);
@@ -179,62 +182,62 @@ class QuorumNodes {
     bool was_stale = false;  // a connection failed that was used before
   };
 
-  /// Runs `work(Status&)`, and again if that may help, until it returns or the terms are used up. Throws Fault.
+  /// Runs `work(Status&)`, and again if that may help, until it returns or the limits are reached. Throws Failure.
   template <class Work>
-  auto perform(const Terms& terms, Work&& work) const {
+  auto perform(const CallLimits& limits, Work&& work) const {
     Retries retries;
     bool renewed = false, was_silent = false;
     for (;;) {
       Status status;
       try {
         auto result = work(status);
-        tidy_one_day();
+        plan_maintenance();
         return result;
-      } catch (const Fault& fault) {
+      } catch (const Failure& failure) {
         const auto now = Time::clock::now();
         if (status.progress != Progress::none) was_silent = false;
         retries.failed(status.progress, now);
-        const bool cancelled = terms.cancellation && terms.cancellation->requested();
+        const bool cancelled = limits.cancellation && limits.cancellation->requested();
         // What failed on old connections gets new ones in any case.
         const bool stale = status.was_stale && !std::exchange(renewed, status.was_stale || renewed);
         const bool silent =
-            fault.code() == errc::timed_out && std::exchange(was_silent, true) && !stale;
+            failure.code() == errc::timed_out && std::exchange(was_silent, true) && !stale;
         const bool out_of_time =
-            now >= std::min(terms.deadline.at(), retries.give_up_at(terms.retry_for)) && !stale;
-        if (!fault.passing() || cancelled || silent || out_of_time) throw;
+            now >= std::min(limits.deadline.at(), retries.give_up_at(limits.retry_for)) && !stale;
+        if (!failure.is_transient() || cancelled || silent || out_of_time) throw;
         if (stale) continue;
       }
-      const auto until = std::min(terms.deadline.at(), Time::clock::now() + retries.next_pause());
-      if (terms.cancellation) {
-        terms.cancellation->sleep_until(until);
+      const auto until = std::min(limits.deadline.at(), Time::clock::now() + retries.next_pause());
+      if (limits.cancellation) {
+        limits.cancellation->sleep_until(until);
       } else {
         std::this_thread::sleep_until(until);
       }
     }
   }
 
-  [[nodiscard]] Renewer& renewer() const { return *here_->renewer; }
+  [[nodiscard]] Renewer& renewer() const { return *process_->renewer; }
 
   /// Makes the renewal thread close lines that are idle for too long, if it runs.
-  void tidy_one_day() const {
-    renewer().tidy_by(after(Time::clock::now(), LinePool::longest_idle));
+  void plan_maintenance() const {
+    renewer().maintain_by(after(Time::clock::now(), LinePool::longest_idle));
   }
 
   /// Makes the renewal thread read, by and by, the replies that no thread waits for.
-  void tidy_soon() const noexcept {
+  void maintain_soon() const noexcept {
     try {
       renewer().start();
-      renewer().tidy_soon();
+      renewer().maintain_soon();
     } catch (const std::exception&) {  // no thread: the next user of the line reads them
     }
   }
 
-  [[nodiscard]] bool is_here() const noexcept { return here_.is_here(); }
+  [[nodiscard]] bool is_here() const noexcept { return process_.is_here(); }
 
  private:
-  struct Here {
+  struct ProcessState {
     std::shared_ptr<QuorumRenewer> renewer;
-    ~Here() {
+    ~ProcessState() {
       const CancellationPause no_cancellation;
       renewer->stop();
     }
@@ -242,20 +245,21 @@ class QuorumNodes {
 
   [[nodiscard]] milliseconds least(milliseconds Endpoint::*time) const {
     auto least = milliseconds::max();
-    for (const auto& core : cores_) least = std::min(least, core->endpoint().*time);
+    for (const auto& client : clients_) least = std::min(least, client->endpoint().*time);
     return least;
   }
 
-  [[nodiscard]] std::unique_ptr<Here> make_here() const {
+  [[nodiscard]] std::unique_ptr<ProcessState> make_here() const {
     Endpoint endpoint;
     endpoint.command_timeout = timeout_;
     // NOLINTNEXTLINE(modernize-make-unique): cannot make an aggregate
-    return std::unique_ptr<Here>(new Here{std::make_shared<QuorumRenewer>(endpoint, cores_)});
+    return std::unique_ptr<ProcessState>(
+        new ProcessState{std::make_shared<QuorumRenewer>(endpoint, clients_)});
   }
 
-  const std::vector<std::shared_ptr<Core>> cores_;
+  const std::vector<std::shared_ptr<ClientState>> clients_;
   const milliseconds timeout_, retry_for_;
-  mutable ProcessLocal<Here> here_{[this] { return make_here(); }};
+  mutable ProcessLocal<ProcessState> process_{[this] { return make_here(); }};
 };
 
 }  // namespace redis_lock::detail

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
-#include <redis_lock/detail/net/panel.hpp>
 #include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
@@ -22,31 +22,31 @@ namespace redis_lock::detail {
 /// when they are back.
 class QuorumRelease {
  public:
-  QuorumRelease(const QuorumNodes& nodes, QuorumHold& hold)
+  QuorumRelease(const QuorumNodes& nodes, QuorumLease& lease)
       : nodes_(nodes),
-        hold_(hold),
+        lease_(lease),
         releases_(nodes.size()),
-        lease_end_(after(Time::clock::now(), hold.lease)) {
-    if (hold.kept_for.empty()) return;
-    auto release = *hold.release;
-    release.kept_for = hold.kept_for;
-    hold.release = std::make_shared<const PendingRelease>(std::move(release));
+        lease_end_(after(Time::clock::now(), lease.duration)) {
+    if (lease.kept_for.empty()) return;
+    auto release = *lease.release;
+    release.kept_for = lease.kept_for;
+    lease.release = std::make_shared<const PendingRelease>(std::move(release));
   }
 
-  /// Returns whether it was held until now. It must not be renewed any more. Throws Fault if that cannot be found
+  /// Returns whether it was held until now. It must not be renewed any more. Throws Failure if that cannot be found
   /// out.
   [[nodiscard]] bool run() {
-    const bool lost = !hold_.owned();
+    const bool lost = !lease_.owned();
     try {
-      nodes_.perform({lost ? milliseconds::zero() : nodes_.retry_for(), hold_.expires_at.load()},
+      nodes_.perform({lost ? milliseconds::zero() : nodes_.retry_for(), lease_.expires_at.load()},
                      [this](QuorumNodes::Status& status) { return attempt(status); });
-    } catch (const Fault&) {
+    } catch (const Failure&) {
       leave_rest();
       if (!lost) throw;
     }
     leave_rest();
     if (lost) return false;
-    if (!is_freed()) hold_.found_lost(reason());
+    if (!is_freed()) lease_.found_lost(reason());
     return is_freed();
   }
 
@@ -56,13 +56,13 @@ class QuorumRelease {
     bool was_sent = false;   // it may have run
     bool is_queued = false;  // behind other commands that are not answered yet
     bool freed = false, not_ours = false;
-    bool gone = false;               // if not_ours: there is no key
-    std::optional<Fault> refusal{};  // final: not to be sent again
+    bool gone = false;                 // if not_ours: there is no key
+    std::optional<Failure> refusal{};  // final: not to be sent again
   };
 
   [[nodiscard]] bool is_due(std::size_t i) const {
     const auto& outcome = releases_[i];
-    return hold_.shares[i].asked && !outcome.freed && !outcome.not_ours && !outcome.refusal;
+    return lease_.shares[i].asked && !outcome.freed && !outcome.not_ours && !outcome.refusal;
   }
 
   [[nodiscard]] bool is_freed() const {
@@ -75,7 +75,7 @@ class QuorumRelease {
   [[nodiscard]] bool is_lost() const {
     std::size_t may_have = 0;
     for (std::size_t i = 0; i < releases_.size(); ++i)
-      may_have += hold_.shares[i].asked && !releases_[i].not_ours ? 1U : 0U;
+      may_have += lease_.shares[i].asked && !releases_[i].not_ours ? 1U : 0U;
     return may_have < nodes_.majority();
   }
 
@@ -87,67 +87,67 @@ class QuorumRelease {
   }
 
   bool attempt(QuorumNodes::Status& status) {
-    Panel panel{nodes_.pools()};
+    FanOut fan_out{nodes_.pools()};
     std::vector<std::uint64_t> lines;
-    for (const auto& share : hold_.shares) lines.push_back(share.line);
-    const auto timeout = nodes_.timeout(hold_.lease);
-    panel.connect(Time::clock::now() + timeout, lines);
+    for (const auto& share : lease_.shares) lines.push_back(share.line);
+    const auto timeout = nodes_.timeout(lease_.duration);
+    fan_out.connect(Time::clock::now() + timeout, lines);
     const auto start = Time::clock::now();
-    first_ = panel.size();
-    send(panel);
+    first_ = fan_out.size();
+    send(fan_out);
     // Also wait for the first node, if it does not take much longer than the rest: if this thread wants the lock
     // again, a waiter at that node shall come first.
     Time patience = never;
-    panel.collect(start + timeout, [&] {
-      for (std::size_t i = 0; i < panel.size(); ++i) count(panel, i);
+    fan_out.collect(start + timeout, [&] {
+      for (std::size_t i = 0; i < fan_out.size(); ++i) count(fan_out, i);
       if (!is_freed()) return never;
-      if (!panel.seats()[first_].is_pending()) return Time::min();
+      if (!fan_out.servers()[first_].is_pending()) return Time::min();
       const auto now = Time::clock::now();
       if (patience == never) patience = now + (now - start) + milliseconds{1};
       return patience;
     });
-    status.was_stale = panel.was_stale();
-    for (std::size_t i = 0; i < panel.size(); ++i) {
-      releases_[i].is_queued = panel.seats()[i].is_pending();
+    status.was_stale = fan_out.was_stale();
+    for (std::size_t i = 0; i < fan_out.size(); ++i) {
+      releases_[i].is_queued = fan_out.servers()[i].is_pending();
       releases_[i].was_sent = releases_[i].was_sent || releases_[i].is_queued;
     }
-    if (panel.is_pending()) nodes_.tidy_soon();
-    if (!is_freed() && !is_lost()) throw no_majority(panel);
+    if (fan_out.is_pending()) nodes_.maintain_soon();
+    if (!is_freed() && !is_lost()) throw no_majority(fan_out);
     return true;
   }
 
-  void send(Panel& panel) {
+  void send(FanOut& fan_out) {
     const auto now = Time::clock::now();
-    const auto bytes = hold_.release->encode();
-    for (std::size_t i = 0; i < panel.size(); ++i) {
-      auto& seat = panel.seats()[i];
-      if (releases_[i].refusal) seat.fault = releases_[i].refusal;
-      if (!seat.line || !is_due(i)) continue;
-      const auto& share = hold_.shares[i];
-      if (seat.line->serial() != share.line && !share.is_done()) continue;
-      if (first_ == panel.size()) first_ = i;
-      panel.ask(seat, bytes, 1, now, Request::release, {hold_.release, lease_end_});
+    const auto bytes = lease_.release->encode();
+    for (std::size_t i = 0; i < fan_out.size(); ++i) {
+      auto& server = fan_out.servers()[i];
+      if (releases_[i].refusal) server.failure = releases_[i].refusal;
+      if (!server.line || !is_due(i)) continue;
+      const auto& share = lease_.shares[i];
+      if (server.line->serial() != share.line && !share.is_done()) continue;
+      if (first_ == fan_out.size()) first_ = i;
+      fan_out.ask(server, bytes, 1, now, Request::release, {lease_.release, lease_end_});
     }
   }
 
   /// Counts one reply. If an earlier reply was lost, "not mine" means that it was freed.
-  void count(Panel& panel, std::size_t i) {
-    auto& seat = panel.seats()[i];
+  void count(FanOut& fan_out, std::size_t i) {
+    auto& server = fan_out.servers()[i];
     auto& outcome = releases_[i];
     if (!is_due(i)) return;
-    if (!seat.has_answered()) {
-      outcome.was_sent = outcome.was_sent || (seat.fault && seat.sent != Time{});
+    if (!server.has_answered()) {
+      outcome.was_sent = outcome.was_sent || (server.failure && server.sent != Time{});
       return;
     }
-    const auto& reply = seat.replies.front();
+    const auto& reply = server.replies.front();
     try {
       const auto answer = extension_of(integer_of(reply, "the release script"));
       outcome.freed = answer == Extension::extended || outcome.was_sent;
       outcome.not_ours = !outcome.freed;
       outcome.gone = answer == Extension::gone;
-    } catch (const Fault& fault) {
-      seat.fault = fault;
-      if (!fault.passing()) outcome.refusal = fault;
+    } catch (const Failure& failure) {
+      server.failure = failure;
+      if (!failure.is_transient()) outcome.refusal = failure;
     }
   }
 
@@ -155,12 +155,12 @@ class QuorumRelease {
     const auto pools = nodes_.pools();
     for (std::size_t i = 0; i < releases_.size(); ++i) {
       if (is_due(i) && !releases_[i].is_queued)
-        pools[i]->release_later({hold_.release, lease_end_});
+        pools[i]->release_later({lease_.release, lease_end_});
     }
   }
 
   const QuorumNodes& nodes_;
-  QuorumHold& hold_;
+  QuorumLease& lease_;
   std::vector<Outcome> releases_;
   const Time lease_end_;   // of the latest extension that may have been sent
   std::size_t first_ = 0;  // the first node that was asked

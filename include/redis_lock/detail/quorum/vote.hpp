@@ -14,22 +14,22 @@
 #include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/random_id.hpp>
+#include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
-#include <redis_lock/detail/net/panel.hpp>
 #include <redis_lock/detail/protocol/acquire.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
 #include <redis_lock/detail/quorum/nodes.hpp>
-#include <redis_lock/detail/quorum/sight.hpp>
+#include <redis_lock/detail/quorum/view.hpp>
 
 namespace redis_lock::detail {
 
 /// One vote for a lock under one id: sends SET NX PX to every server, and tallies the replies.
 class QuorumVote {
  public:
-  static constexpr std::size_t nobody = QuorumSight::nobody;
+  static constexpr std::size_t nobody = QuorumView::nobody;
 
   /// Reply of one server.
   struct Ballot {
@@ -40,45 +40,45 @@ class QuorumVote {
   };
 
   QuorumVote(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
-             std::string_view signal_expire, QuorumHold& hold, IdSource& ids,
-             QuorumSight::PassedOver& passed_over, Cancellation* cancellation)
-      : panel(nodes.pools(), cancellation),
-        timeout(nodes.timeout(hold.lease)),
+             std::string_view signal_expire, QuorumLease& lease, IdSource& ids,
+             QuorumView::PassedOver& passed_over, Cancellation* cancellation)
+      : fan_out(nodes.pools(), cancellation),
+        timeout(nodes.timeout(lease.duration)),
         nodes_(nodes),
         keys_(keys),
         fixed_id_(fixed_id),
         signal_expire_(signal_expire),
-        hold_(hold),
+        lease_(lease),
         ids_(ids),
         passed_over_(passed_over) {
-    passed_over_.resize(panel.size());
+    passed_over_.resize(fan_out.size());
   }
 
   /// Starts anew under another id, unless it is fixed: a late release of the id before cannot free it.
   void begin() {
-    ballots.assign(panel.size(), {});
-    hold_.id = fixed_id_.empty() ? ids_.next() : std::string(fixed_id_);
-    hold_.release = std::make_shared<const PendingRelease>(
-        PendingRelease{keys_, hold_.id, std::string(signal_expire_)});
-    hold_.shares.assign(panel.size(), {});
+    ballots.assign(fan_out.size(), {});
+    lease_.id = fixed_id_.empty() ? ids_.next() : std::string(fixed_id_);
+    lease_.release = std::make_shared<const PendingRelease>(
+        PendingRelease{keys_, lease_.id, std::string(signal_expire_)});
+    lease_.shares.assign(fan_out.size(), {});
     arbiter = nobody;
   }
 
   /// Asks all servers that have not granted it yet. Returns whether there is a majority. Also waits for the arbiter,
   /// if it does not take much longer than the rest; if there is a majority without it, only if `hears_arbiter`.
   [[nodiscard]] bool run(bool hears_arbiter) {
-    panel.connect(Time::clock::now() + timeout);
+    fan_out.connect(Time::clock::now() + timeout);
     const auto start = Time::clock::now();
     ask_rest(start);
     Time patience = never;
-    panel.collect(start + timeout, [&] {
+    fan_out.collect(start + timeout, [&] {
       const auto granted = count_all();
       const auto open = static_cast<std::size_t>(
-          std::count_if(panel.seats().begin(), panel.seats().end(),
-                        [](const Panel::Seat& seat) { return seat.is_pending(); }));
-      const bool won = granted >= panel.majority();
-      if (!won && granted + open >= panel.majority()) return never;
-      const bool heard = arbiter == nobody || !panel.seats()[arbiter].is_pending();
+          std::count_if(fan_out.servers().begin(), fan_out.servers().end(),
+                        [](const FanOut::Server& server) { return server.is_pending(); }));
+      const bool won = granted >= fan_out.majority();
+      if (!won && granted + open >= fan_out.majority()) return never;
+      const bool heard = arbiter == nobody || !fan_out.servers()[arbiter].is_pending();
       if (heard || (won && !hears_arbiter)) return Time::min();
       const auto now = Time::clock::now();
       if (patience == never) patience = now + (now - start) + milliseconds{1};
@@ -88,64 +88,65 @@ class QuorumVote {
     const auto granted = count_all();
     std::size_t there = granted;
     for (const auto& ballot : ballots) there += ballot.refused ? 1U : 0U;
-    if (there >= panel.majority()) progress = std::max(progress, Progress::asked);
-    return granted >= panel.majority();
+    if (there >= fan_out.majority()) progress = std::max(progress, Progress::asked);
+    return granted >= fan_out.majority();
   }
 
   /// How a wait on one server has ended.
   struct Waited {
-    bool is_over = false;        // it ended without a signal
-    std::optional<Fault> fault;  // the server cannot be waited on
+    bool is_over = false;            // it ended without a signal
+    std::optional<Failure> failure;  // the server cannot be waited on
   };
 
   /// Sends BLPOP, SET and PTTL to one server, and gives the lines of the others back. `Waiting` has the limits.
   template <class Waiting = Acquisition<>>
   [[nodiscard]] Waited wait_on(std::size_t i, milliseconds slice, Cancellation* cancellation) {
-    for (std::size_t other = 0; other < panel.size(); ++other) {
-      if (other != i) panel.leave(panel.seats()[other]);
+    for (std::size_t other = 0; other < fan_out.size(); ++other) {
+      if (other != i) fan_out.leave(fan_out.servers()[other]);
     }
-    auto& seat = panel.seats()[i];
-    if (!seat.line) return {true, std::nullopt};
-    auto& connection = seat.line->connection();
+    auto& server = fan_out.servers()[i];
+    if (!server.line) return {true, std::nullopt};
+    auto& connection = server.line->connection();
     if (connection.whole_seconds) {
       const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
-      if (whole == milliseconds::zero()) panel.pause(std::min(slice, Waiting::pause_between_tries));
+      if (whole == milliseconds::zero())
+        fan_out.pause(std::min(slice, Waiting::pause_between_tries));
       slice = whole;
     }
     const bool blocks = slice > milliseconds::zero();
     const auto bytes =
         question({blocks ? std::optional{slice} : std::nullopt, true}, connection.whole_seconds);
-    // Servers before 6.0 have slower clocks, which let a client wait up to two seconds longer.
+    // Topology before 6.0 have slower clocks, which let a client wait up to two seconds longer.
     const auto margin = milliseconds{connection.whole_seconds ? 2000 : 0};
     connection.set_cancellation(cancellation);
-    panel.is_watched = true;
+    fan_out.is_watched = true;
     const auto now = Time::clock::now();
     ask(i, bytes, blocks ? 3 : 2, now, blocks ? Request::wait : Request::vote);
     const auto deadline = now + slice + margin + timeout;
     Nudge nudge;
     if (blocks) nudge.at = now + slice + margin + milliseconds{1};
     for (;;) {
-      panel.collect(deadline, [&nudge] { return nudge.at; });
-      if (!seat.is_pending() || panel.is_cancelled() || seat.late) break;
-      if (seat.line->has_unsent()) {
+      fan_out.collect(deadline, [&nudge] { return nudge.at; });
+      if (!server.is_pending() || fan_out.is_cancelled() || server.late) break;
+      if (server.line->has_unsent()) {
         nudge = {};
       } else {
         nudge.send(connection.context(), Time::clock::now(), deadline);
       }
     }
-    panel.is_watched = false;
-    if (seat.line) connection.set_cancellation(nullptr);
-    if (!seat.has_answered()) return {true, seat.fault};
+    fan_out.is_watched = false;
+    if (server.line) connection.set_cancellation(nullptr);
+    if (!server.has_answered()) return {true, server.failure};
     count(i, blocks ? 1 : 0);
-    if (!blocks) return {true, seat.fault};
-    const auto& signal = seat.replies.front();
+    if (!blocks) return {true, server.failure};
+    const auto& signal = server.replies.front();
     if (!signal.is_error()) progress = Progress::waited;
     if (signal.is_error() && signal.text.find("timeout is not an integer") != signal.text.npos) {
       connection.whole_seconds = true;
     } else if (is_refusal(signal)) {
-      return {false, fault_of(signal)};
+      return {false, failure_of(signal)};
     }
-    return {signal.is_nil(), seat.fault};
+    return {signal.is_nil(), server.failure};
   }
 
   /// Which servers are asked for the id that holds the lock.
@@ -156,55 +157,55 @@ class QuorumVote {
   };
 
   /// Asks servers which id holds the lock there. A key of another type would look like a lock that is never freed: it
-  /// is a fault of its server.
-  [[nodiscard]] QuorumSight look(Looking looking) {
+  /// is a failure of its server.
+  [[nodiscard]] QuorumView look(Looking looking) {
     Commands commands;
     commands.add({"GET", keys_.lock});
     if (looking == Looking::all) commands.add({"PTTL", keys_.lock});
     const auto bytes = commands.encode();
-    panel.connect(Time::clock::now() + timeout);
+    fan_out.connect(Time::clock::now() + timeout);
     const auto start = Time::clock::now();
     std::vector<std::size_t> asked;
-    for (std::size_t i = 0; i < panel.size(); ++i) {
-      auto& seat = panel.seats()[i];
-      if (!seat.line || (looking == Looking::arbiter && i != arbiter)) continue;
+    for (std::size_t i = 0; i < fan_out.size(); ++i) {
+      auto& server = fan_out.servers()[i];
+      if (!server.line || (looking == Looking::arbiter && i != arbiter)) continue;
       if (looking == Looking::likely &&
-          (ballots[i].is_passed_over || asked.size() == panel.majority())) {
+          (ballots[i].is_passed_over || asked.size() == fan_out.majority())) {
         continue;
       }
-      panel.ask(seat, bytes, commands.size(), start, Request::look);
+      fan_out.ask(server, bytes, commands.size(), start, Request::look);
       asked.push_back(i);
     }
-    QuorumSight sight{panel.size(), looking == Looking::all};
+    QuorumView view{fan_out.size(), looking == Looking::all};
     Time patience = never;
-    panel.collect(start + timeout, [&] {
-      for (const auto i : asked) see(sight, i);
-      const auto holder = sight.holder(passed_over_);
+    fan_out.collect(start + timeout, [&] {
+      for (const auto i : asked) see(view, i);
+      const auto holder = view.holder(passed_over_);
       if (!holder || !holder->is_certain) return never;
       const auto now = Time::clock::now();
       if (patience == never) patience = now + (now - start) + milliseconds{1};
       return patience;
     });
-    for (const auto i : asked) see(sight, i);
-    return sight;
+    for (const auto i : asked) see(view, i);
+    return view;
   }
 
   /// Releases what was granted or may have been, without waiting for the replies.
   void give_back() {
     std::string bytes;
     const auto now = Time::clock::now();
-    const LateRelease release{hold_.release, after(now, hold_.lease)};
+    const LateRelease release{lease_.release, after(now, lease_.duration)};
     for (std::size_t i = ballots.size(); i-- > 0;) {
       auto& ballot = ballots[i];
       if (!ballot.asked || ballot.refused) continue;
       ballot = {};
-      auto& seat = panel.seats()[i];
-      if (!seat.line) {
-        seat.pool->release_later(release);
+      auto& server = fan_out.servers()[i];
+      if (!server.line) {
+        server.pool->release_later(release);
       } else {
-        if (bytes.empty()) bytes = hold_.release->encode();
-        panel.ask(seat, bytes, 1, now, Request::release, release);
-        nodes_.tidy_soon();
+        if (bytes.empty()) bytes = lease_.release->encode();
+        fan_out.ask(server, bytes, 1, now, Request::release, release);
+        nodes_.maintain_soon();
       }
     }
   }
@@ -218,11 +219,11 @@ class QuorumVote {
   /// Returns whether enough servers are there for a majority.
   [[nodiscard]] bool has_enough() {
     std::size_t there = 0;
-    for (const auto& seat : panel.seats()) there += seat.line && !seat.fault ? 1U : 0U;
-    return there >= panel.majority();
+    for (const auto& server : fan_out.servers()) there += server.line && !server.failure ? 1U : 0U;
+    return there >= fan_out.majority();
   }
 
-  Panel panel;
+  FanOut fan_out;
   const milliseconds timeout;
   std::vector<Ballot> ballots;
   /// The first server whose key is not known to be left over. It decides between acquisitions that come at once.
@@ -245,7 +246,7 @@ class QuorumVote {
     Commands commands;
     const auto seconds = asked.wait ? in_seconds(*asked.wait, whole_seconds) : std::string{};
     if (asked.wait) commands.add({"BLPOP", keys_.signal, seconds});
-    commands.add({"SET", keys_.lock, hold_.id, "NX", "PX", hold_.expire_text});
+    commands.add({"SET", keys_.lock, lease_.id, "NX", "PX", lease_.expire_text});
     if (asked.asks_for_left) commands.add({"PTTL", keys_.lock});
     if (asked.asks_for_id) commands.add({"GET", keys_.lock});
     return commands.encode();
@@ -253,14 +254,14 @@ class QuorumVote {
 
   void ask(std::size_t i, const std::string& bytes, std::size_t replies, Time now,
            Request request) {
-    auto& seat = panel.seats()[i];
-    ballots[i].asked = hold_.shares[i].asked = true;
+    auto& server = fan_out.servers()[i];
+    ballots[i].asked = lease_.shares[i].asked = true;
     ballots[i].refused = false;
-    auto& share = hold_.shares[i];
-    share.line = seat.line->serial();
-    share.progress = seat.line->progress();
-    panel.ask(seat, bytes, replies, now, request);
-    share.reply = seat.to - 1;
+    auto& share = lease_.shares[i];
+    share.line = server.line->serial();
+    share.progress = server.line->progress();
+    fan_out.ask(server, bytes, replies, now, request);
+    share.reply = server.to - 1;
   }
 
   /// Asks the servers that remain. What is left of the holder's lease matters to an acquisition that may have to
@@ -269,8 +270,8 @@ class QuorumVote {
     const bool is_first = arbiter == nobody;
     std::array<std::string, 4> questions;  // made when they are needed
     bool has_arbiter = false;
-    for (std::size_t i = 0; i < panel.size(); ++i) {
-      if (!panel.seats()[i].line || (ballots[i].asked && !ballots[i].refused)) continue;
+    for (std::size_t i = 0; i < fan_out.size(); ++i) {
+      if (!fan_out.servers()[i].line || (ballots[i].asked && !ballots[i].refused)) continue;
       if (arbiter == nobody) arbiter = i;
       const bool is_suspect = passed_over_[i].has_value();
       const Question asked{{}, !is_first || is_suspect || !has_arbiter, is_suspect};
@@ -283,37 +284,37 @@ class QuorumVote {
 
   [[nodiscard]] std::size_t count_all() {
     std::size_t granted = 0;
-    for (std::size_t i = 0; i < panel.size(); ++i) {
+    for (std::size_t i = 0; i < fan_out.size(); ++i) {
       count(i, 0);
       granted += ballots[i].granted ? 1U : 0U;
     }
     while (arbiter != nobody && ballots[arbiter].is_passed_over) {
       do ++arbiter;
-      while (arbiter < panel.size() && !ballots[arbiter].asked);
-      if (arbiter == panel.size()) arbiter = nobody;
+      while (arbiter < fan_out.size() && !ballots[arbiter].asked);
+      if (arbiter == fan_out.size()) arbiter = nobody;
     }
     return granted;
   }
 
   /// Counts the reply to SET, and to the PTTL and the GET behind it.
   void count(std::size_t i, std::size_t at) {
-    auto& seat = panel.seats()[i];
+    auto& server = fan_out.servers()[i];
     auto& ballot = ballots[i];
-    if (!ballot.asked || ballot.granted || ballot.refused || !seat.has_answered()) return;
+    if (!ballot.asked || ballot.granted || ballot.refused || !server.has_answered()) return;
     try {
-      const auto& set = seat.replies[at];
+      const auto& set = server.replies[at];
       expect(set, set.is_ok() || set.is_nil(), "SET");
       ballot.granted = set.is_ok();
       ballot.refused = !ballot.granted;
-      ballot.sent = seat.sent;
-      if (seat.replies.size() == at + 1) return;
-      ballot.left = left_of(seat.replies[at + 1]);
-      if (seat.replies.size() == at + 2) return;
+      ballot.sent = server.sent;
+      if (server.replies.size() == at + 1) return;
+      ballot.left = left_of(server.replies[at + 1]);
+      if (server.replies.size() == at + 2) return;
       ballot.is_passed_over =
-          ballot.refused && string_of(seat.replies[at + 2], "GET") == passed_over_[i];
+          ballot.refused && string_of(server.replies[at + 2], "GET") == passed_over_[i];
       if (!ballot.is_passed_over) passed_over_[i].reset();
-    } catch (const Fault& fault) {
-      seat.fault = fault;
+    } catch (const Failure& failure) {
+      server.failure = failure;
     }
   }
 
@@ -325,25 +326,25 @@ class QuorumVote {
   }
 
   /// Records the replies to GET and PTTL.
-  void see(QuorumSight& sight, std::size_t i) {
-    auto& seat = panel.seats()[i];
-    auto& node = sight.nodes[i];
-    if (node.told || !seat.has_answered()) return;
+  void see(QuorumView& view, std::size_t i) {
+    auto& server = fan_out.servers()[i];
+    auto& node = view.nodes[i];
+    if (node.told || !server.has_answered()) return;
     try {
-      node.id = string_of(seat.replies[0], "GET");
-      if (seat.replies.size() > 1) ballots[i].left = left_of(seat.replies[1]);
+      node.id = string_of(server.replies[0], "GET");
+      if (server.replies.size() > 1) ballots[i].left = left_of(server.replies[1]);
       node.told = true;
-    } catch (const Fault& fault) {
-      seat.fault = fault;
+    } catch (const Failure& failure) {
+      server.failure = failure;
     }
   }
 
   const QuorumNodes& nodes_;
   const Keys& keys_;
   std::string_view fixed_id_, signal_expire_;
-  QuorumHold& hold_;
+  QuorumLease& lease_;
   IdSource& ids_;
-  QuorumSight::PassedOver& passed_over_;
+  QuorumView::PassedOver& passed_over_;
 };
 
 }  // namespace redis_lock::detail

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include <redis_lock/detail/base/fault.hpp>
+#include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/reply.hpp>
 
@@ -120,10 +120,10 @@ inline constexpr std::array known_errors{
   return false;
 }
 
-/// Returns the fault that an error reply stands for.
-[[nodiscard]] inline Fault fault_of(const Reply& error) {
+/// Returns the failure that an error reply stands for.
+[[nodiscard]] inline Failure failure_of(const Reply& error) {
   switch (decision_on(error.text)) {
-    case Decision::transient: return {errc::server_error, error.text, Fault::Kind::passing};
+    case Decision::transient: return {errc::server_error, error.text, Failure::Kind::transient};
     case Decision::credentials: return {errc::authentication_failed, error.text};
     case Decision::final: break;
   }
@@ -135,7 +135,7 @@ inline constexpr std::array known_errors{
   return {errc::server_error, error.text};
 }
 
-[[nodiscard]] inline bool is_passing_error(const Reply& reply) {
+[[nodiscard]] inline bool is_transient_error(const Reply& reply) {
   return reply.is_error() && decision_on(reply.text) == Decision::transient;
 }
 

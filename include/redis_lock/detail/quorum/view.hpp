@@ -11,7 +11,7 @@ namespace redis_lock::detail {
 
 /// A waiter's view of which id holds the lock on each node. The holder releases on the nodes that have its id, and
 /// signals there. On the others a key may be left by a release that failed: no signal comes there.
-class QuorumSight {
+class QuorumView {
  public:
   static constexpr std::size_t nobody = static_cast<std::size_t>(-1);
 
@@ -31,7 +31,7 @@ class QuorumSight {
   };
 
   /// `is_whole`: all nodes were asked, so that those that have not answered are away.
-  QuorumSight(std::size_t size, bool is_whole) : nodes(size), is_whole_(is_whole) {}
+  QuorumView(std::size_t size, bool is_whole) : nodes(size), is_whole_(is_whole) {}
 
   std::vector<Node> nodes;
 
@@ -58,7 +58,7 @@ class QuorumSight {
   }
 
   /// Passes over the ids that were there `before`, too, and cannot have a majority: their keys are left over.
-  void remember(const QuorumSight& before, PassedOver& passed_over) const {
+  void remember(const QuorumView& before, PassedOver& passed_over) const {
     if (!is_whole_) return;
     const auto silent = static_cast<std::size_t>(
         std::count_if(nodes.begin(), nodes.end(), [](const Node& node) { return !node.told; }));

@@ -39,9 +39,9 @@ struct Places {
 
 /// The servers behind one endpoint: which of them an operation must go to, and the way there. Safe to share between
 /// threads.
-class Servers final : public Redirector {
+class Topology final : public Redirector {
  public:
-  Servers(Endpoint endpoint, std::shared_ptr<Counters> counters)
+  Topology(Endpoint endpoint, std::shared_ptr<Counters> counters)
       : endpoint_(std::move(endpoint)), counters_(std::move(counters)) {}
 
   [[nodiscard]] bool is_cluster() const noexcept { return !endpoint_.cluster.empty(); }
@@ -59,7 +59,7 @@ class Servers final : public Redirector {
     if (!fail_over()) return {};
     const std::lock_guard guard{mutex_};
     const auto server = known_server(slot);
-    return server && !is_doubted(*server) ? *server : Address{};
+    return server && !is_suspect(*server) ? *server : Address{};
   }
   /// Returns where an operation on this slot must go, even if that server is suspect. No I/O.
   [[nodiscard]] Address presumed_server_of(Slot slot) const {
@@ -69,10 +69,10 @@ class Servers final : public Redirector {
   }
 
   /// Marks the server as suspect: the next operation finds out whether it is still the one to go to.
-  void doubt(const Address& server) {
+  void suspect(const Address& server) {
     if (!fail_over()) return;
     const std::lock_guard guard{mutex_};
-    if (!is_doubted(server)) doubted_.push_back(server);
+    if (!is_suspect(server)) suspects_.push_back(server);
   }
 
   /// Counts a connection that was closed because it failed. One that is opened later takes its place.
@@ -91,10 +91,11 @@ class Servers final : public Redirector {
   }
 
   /// Adds the server's name to the failure of an open connection, unless the server replied with the error.
-  [[nodiscard]] Fault named(const Connection& connection, const Fault& fault) const {
-    if (fault.code() == errc::server_error || fault.code() == errc::too_few_replicas) return fault;
-    if (!fail_over()) return named(fault);
-    return named(is_cluster() ? "server" : "master", connection.server(), fault);
+  [[nodiscard]] Failure named(const Connection& connection, const Failure& failure) const {
+    if (failure.code() == errc::server_error || failure.code() == errc::too_few_replicas)
+      return failure;
+    if (!fail_over()) return named(failure);
+    return named(is_cluster() ? "server" : "master", connection.server(), failure);
   }
 
   /// Asks where the keys are now. Blocks as long as connect().
@@ -126,9 +127,9 @@ class Servers final : public Redirector {
         try {
           Connection there{at(endpoint_, to), resolver_, deadline};
           reply = std::move(there.exchange_by(asking, deadline).back());
-        } catch (const Fault& fault) {
-          doubt(to);
-          if (!independent) throw named("server", to, fault);
+        } catch (const Failure& failure) {
+          suspect(to);
+          if (!independent) throw named("server", to, failure);
           reply = {};
           reply.kind = Reply::Kind::other;
         }
@@ -153,8 +154,8 @@ class Servers final : public Redirector {
     if (!fail_over()) {
       try {
         return std::make_unique<Connection>(endpoint_, resolver_, deadline, greeting);
-      } catch (const Fault& fault) {
-        throw named(fault);
+      } catch (const Failure& failure) {
+        throw named(failure);
       }
     }
     deadline = std::min(deadline, after(Time::clock::now(), longest_way()));
@@ -165,9 +166,9 @@ class Servers final : public Redirector {
       return known_server(slot);
     }();
     if (!server) {
-      throw Fault{errc::server_error,
-                  "no server of the cluster has the slot " + std::to_string(slot),
-                  Fault::Kind::passing};
+      throw Failure{errc::server_error,
+                    "no server of the cluster has the slot " + std::to_string(slot),
+                    Failure::Kind::transient};
     }
     try {
       auto connection =
@@ -176,9 +177,9 @@ class Servers final : public Redirector {
       connection->belong_to(*server, is_cluster() ? this : nullptr);
       trust(*server);
       return connection;
-    } catch (const Fault& fault) {
-      doubt(*server);
-      throw named(is_cluster() ? "server" : "master", *server, fault);
+    } catch (const Failure& failure) {
+      suspect(*server);
+      throw named(is_cluster() ? "server" : "master", *server, failure);
     }
   }
 
@@ -196,19 +197,20 @@ class Servers final : public Redirector {
   }
 
   /// Adds the name of the only server to a failure.
-  [[nodiscard]] Fault named(const Fault& fault) const {
-    return detail::named("server " + text_of(endpoint_) + origin_of(endpoint_), fault);
+  [[nodiscard]] Failure named(const Failure& failure) const {
+    return detail::named("server " + text_of(endpoint_) + origin_of(endpoint_), failure);
   }
-  [[nodiscard]] Fault named(const char* role, const Address& server, const Fault& fault) const {
-    return detail::named(std::string(role) + ' ' + text_of(server) + origin_of(endpoint_), fault);
+  [[nodiscard]] Failure named(const char* role, const Address& server,
+                              const Failure& failure) const {
+    return detail::named(std::string(role) + ' ' + text_of(server) + origin_of(endpoint_), failure);
   }
 
-  [[nodiscard]] bool is_doubted(const Address& server) const {
-    return std::find(doubted_.begin(), doubted_.end(), server) != doubted_.end();
+  [[nodiscard]] bool is_suspect(const Address& server) const {
+    return std::find(suspects_.begin(), suspects_.end(), server) != suspects_.end();
   }
   void trust(const Address& server) {
     const std::lock_guard guard{mutex_};
-    doubted_.erase(std::remove(doubted_.begin(), doubted_.end(), server), doubted_.end());
+    suspects_.erase(std::remove(suspects_.begin(), suspects_.end(), server), suspects_.end());
   }
 
   [[nodiscard]] std::optional<Address> known_server(Slot slot) const {
@@ -226,9 +228,9 @@ class Servers final : public Redirector {
       const auto first = static_cast<std::ptrdiff_t>(turn_++ % candidates.size());
       std::rotate(candidates.begin(), candidates.begin() + first, candidates.end());
       std::stable_partition(candidates.begin(), candidates.end(),
-                            [this](const Address& server) { return !is_doubted(server); });
+                            [this](const Address& server) { return !is_suspect(server); });
     }
-    std::optional<Fault> worst;
+    std::optional<Failure> worst;
     auto shares = static_cast<Time::rep>(candidates.size()) + 1;
     for (const auto& candidate : candidates) {
       const auto now = Time::clock::now();
@@ -236,9 +238,10 @@ class Servers final : public Redirector {
       try {
         Connection connection{at(endpoint, candidate), resolver_, by};
         return ask(connection, candidate, by);
-      } catch (const Fault& fault) {
-        doubt(candidate);
-        if (!worst || (worst->passing() && !fault.passing())) worst = named(role, candidate, fault);
+      } catch (const Failure& failure) {
+        suspect(candidate);
+        if (!worst || (worst->is_transient() && !failure.is_transient()))
+          worst = named(role, candidate, failure);
       }
     }
     throw *worst;
@@ -286,7 +289,7 @@ class Servers final : public Redirector {
             .exchange_by(Commands{}.add({"SENTINEL", "get-master-addr-by-name", name}), deadline)
             .front();
     if (reply.is_nil()) {
-      throw Fault{errc::server_error, "it knows no master of the name \"" + name + '"'};
+      throw Failure{errc::server_error, "it knows no master of the name \"" + name + '"'};
     }
     expect(reply, reply.kind == Reply::Kind::array, "SENTINEL get-master-addr-by-name");
     return address_of(reply.elements, address, "SENTINEL get-master-addr-by-name");
@@ -296,8 +299,8 @@ class Servers final : public Redirector {
     const auto reply = connection.exchange_by(Commands{}.add({"ROLE"}), deadline).front();
     expect(reply, !reply.elements.empty(), "ROLE");
     if (reply.elements.front().text != "master") {
-      throw Fault{errc::connection_failed, "it is a replica, by now or still",
-                  Fault::Kind::passing};
+      throw Failure{errc::connection_failed, "it is a replica, by now or still",
+                    Failure::Kind::transient};
     }
   }
 
@@ -308,7 +311,7 @@ class Servers final : public Redirector {
   mutable std::mutex mutex_;         // guards all below
   SlotMap slots_;                    // of a cluster
   std::optional<Address> master_;    // reported by Sentinel
-  std::vector<Address> doubted_;     // suspect: failed when they were last used
+  std::vector<Address> suspects_;    // suspect: failed when they were last used
   std::size_t turn_ = 0;             // of ask_any(): which candidate is first
 };
 

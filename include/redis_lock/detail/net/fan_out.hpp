@@ -26,13 +26,13 @@ namespace redis_lock::detail {
 
 /// Several servers that one thread asks at once: one write to each in a row, then one poll() over all of them. Late
 /// replies are not waited for longer than the caller wants.
-class Panel {
+class FanOut {
  public:
   /// One of the servers, in the order in which they were given.
-  struct Seat {
+  struct Server {
     LinePool* pool = nullptr;
     std::unique_ptr<Line> line;
-    std::optional<Fault> fault;  // why it did not answer
+    std::optional<Failure> failure;  // why it did not answer
     Replies replies;
     Line::Number from = 0, to = 0;  // numbers of the replies to the latest question
     Time sent{};
@@ -41,30 +41,30 @@ class Panel {
 
     [[nodiscard]] bool is_pending() const noexcept { return line && replies.size() < to - from; }
     [[nodiscard]] bool has_answered() const noexcept {
-      return !fault && to != from && replies.size() == to - from;
+      return !failure && to != from && replies.size() == to - from;
     }
   };
 
-  explicit Panel(const std::vector<LinePool*>& pools, Cancellation* cancellation = nullptr)
-      : cancellation_(cancellation), seats_(pools.size()) {
-    for (std::size_t i = 0; i < pools.size(); ++i) seats_[i].pool = pools[i];
+  explicit FanOut(const std::vector<LinePool*>& pools, Cancellation* cancellation = nullptr)
+      : cancellation_(cancellation), servers_(pools.size()) {
+    for (std::size_t i = 0; i < pools.size(); ++i) servers_[i].pool = pools[i];
   }
-  ~Panel() {
-    for (auto& seat : seats_) {
+  ~FanOut() {
+    for (auto& server : servers_) {
       try {
-        leave(seat);
+        leave(server);
       } catch (const std::exception&) {  // no memory: the line is closed
       }
     }
   }
-  Panel(const Panel&) = delete;
-  Panel(Panel&&) = delete;
-  Panel& operator=(const Panel&) = delete;
-  Panel& operator=(Panel&&) = delete;
+  FanOut(const FanOut&) = delete;
+  FanOut(FanOut&&) = delete;
+  FanOut& operator=(const FanOut&) = delete;
+  FanOut& operator=(FanOut&&) = delete;
 
-  [[nodiscard]] std::vector<Seat>& seats() noexcept { return seats_; }
-  [[nodiscard]] std::size_t size() const noexcept { return seats_.size(); }
-  [[nodiscard]] std::size_t majority() const noexcept { return seats_.size() / 2 + 1; }
+  [[nodiscard]] std::vector<Server>& servers() noexcept { return servers_; }
+  [[nodiscard]] std::size_t size() const noexcept { return servers_.size(); }
+  [[nodiscard]] std::size_t majority() const noexcept { return servers_.size() / 2 + 1; }
 
   /// Returns whether a line has failed that was used before. A new one may do better.
   [[nodiscard]] bool was_stale() const noexcept { return was_stale_; }
@@ -72,16 +72,17 @@ class Panel {
   /// Takes a line for each server that is there. Once a majority has one, gives the rest a moment. Blocks until
   /// `deadline` at most. `preferred`: the line to take for each server, if it is free.
   void connect(Time deadline, const std::vector<std::uint64_t>& preferred = {}) {
-    std::shared_ptr<Bell> bell;
+    std::shared_ptr<Notification> notification;
     Time start = never, enough_at = never;
     for (;;) {
       std::size_t open = 0, opening = 0, away = 0;
       for (std::size_t i = 0; i < size(); ++i) {
-        switch (sit_down(seats_[i], i < preferred.size() ? preferred[i] : 0, bell)) {
-          case Sitting::open: ++open; break;
-          case Sitting::opening: ++opening; break;
-          case Sitting::away: ++away; break;
-          case Sitting::resting: break;
+        switch (
+            take_connection(servers_[i], i < preferred.size() ? preferred[i] : 0, notification)) {
+          case Availability::open: ++open; break;
+          case Availability::opening: ++opening; break;
+          case Availability::away: ++away; break;
+          case Availability::resting: break;
         }
       }
       const bool enough = open >= majority();
@@ -92,31 +93,31 @@ class Panel {
         enough_at = now + std::max<Time::duration>(now - start, moment);
       const auto limit = std::min(deadline, enough_at);
       if (now >= limit || is_cancelled()) {
-        for (auto& seat : seats_) {
-          if (!seat.line) seat.pool->give_up_waiting();
+        for (auto& server : servers_) {
+          if (!server.line) server.pool->give_up_waiting();
         }
         return;
       }
-      if (!bell) {
-        bell = std::make_shared<Bell>();
+      if (!notification) {
+        notification = std::make_shared<Notification>();
         continue;  // leave it with the pools first
       }
-      bell->wait_until(next_look(limit, now));
+      notification->wait_until(next_look(limit, now));
     }
   }
 
   /// Sends one question to one server that has a line.
-  void ask(Seat& seat, std::string_view bytes, std::size_t replies, Time now, Request request,
+  void ask(Server& server, std::string_view bytes, std::size_t replies, Time now, Request request,
            const LateRelease& release = {}) {
-    seat.replies.clear();
-    seat.fault.reset();
-    seat.from = seat.to = 0;
-    seat.sent = now;
+    server.replies.clear();
+    server.failure.reset();
+    server.from = server.to = 0;
+    server.sent = now;
     try {
-      seat.from = seat.line->send(bytes, replies, now, request, release);
-      seat.to = seat.from + replies;
-    } catch (const Fault& fault) {
-      fail(seat, fault);
+      server.from = server.line->send(bytes, replies, now, request, release);
+      server.to = server.from + replies;
+    } catch (const Failure& failure) {
+      fail(server, failure);
     }
   }
 
@@ -128,10 +129,10 @@ class Panel {
       const Time until = wait_until();
       if (until == Time::min()) return;
       polled_.clear();
-      for (auto& seat : seats_) {
-        if (!seat.is_pending()) continue;
-        const int events = seat.line->has_unsent() ? POLLIN | POLLOUT : POLLIN;
-        polled_.push_back({seat.line->descriptor(), static_cast<short>(events), 0});
+      for (auto& server : servers_) {
+        if (!server.is_pending()) continue;
+        const int events = server.line->has_unsent() ? POLLIN | POLLOUT : POLLIN;
+        polled_.push_back({server.line->descriptor(), static_cast<short>(events), 0});
       }
       if (polled_.empty()) return;
       const auto now = Time::clock::now();
@@ -147,17 +148,17 @@ class Panel {
   }
 
   /// Gives the line of this server back.
-  void leave(Seat& seat) {
-    if (!seat.line) return;
-    seat.line->connection().set_cancellation(nullptr);
-    seat.pool->give_back(std::exchange(seat.line, nullptr), seat.late);
+  void leave(Server& server) {
+    if (!server.line) return;
+    server.line->connection().set_cancellation(nullptr);
+    server.pool->give_back(std::exchange(server.line, nullptr), server.late);
   }
 
-  void fail(Seat& seat, const Fault& fault) {
-    was_stale_ = was_stale_ || seat.was_used;
-    seat.fault = fault;
-    seat.line->connection().set_cancellation(nullptr);
-    seat.pool->distrust(std::exchange(seat.line, nullptr), fault);
+  void fail(Server& server, const Failure& failure) {
+    was_stale_ = was_stale_ || server.was_used;
+    server.failure = failure;
+    server.line->connection().set_cancellation(nullptr);
+    server.pool->discard(std::exchange(server.line, nullptr), failure);
   }
 
   void pause(Time::duration time) const {
@@ -174,8 +175,8 @@ class Panel {
 
   /// Returns whether replies are to come.
   [[nodiscard]] bool is_pending() const {
-    return std::any_of(seats_.begin(), seats_.end(),
-                       [](const Seat& seat) { return seat.is_pending(); });
+    return std::any_of(servers_.begin(), servers_.end(),
+                       [](const Server& server) { return server.is_pending(); });
   }
 
   [[nodiscard]] bool is_cancelled() const noexcept {
@@ -183,28 +184,28 @@ class Panel {
   }
 
  private:
-  enum class Sitting { open, opening, away, resting };
+  enum class Availability { open, opening, away, resting };
 
   /// How long the other servers have at least, once there is a majority.
   static constexpr milliseconds moment{20};
   static constexpr milliseconds between_looks{20};
 
-  [[nodiscard]] Sitting sit_down(Seat& seat, std::uint64_t preferred,
-                                 const std::shared_ptr<Bell>& bell) {
-    if (seat.line) return Sitting::open;
-    auto taken = seat.pool->take(preferred, bell);
-    seat.line = std::move(taken.line);
-    if (seat.line) {
-      seat.late = false;
-      seat.was_used = seat.line->was_used();
-      return Sitting::open;
+  [[nodiscard]] Availability take_connection(Server& server, std::uint64_t preferred,
+                                             const std::shared_ptr<Notification>& notification) {
+    if (server.line) return Availability::open;
+    auto taken = server.pool->take(preferred, notification);
+    server.line = std::move(taken.line);
+    if (server.line) {
+      server.late = false;
+      server.was_used = server.line->was_used();
+      return Availability::open;
     }
     switch (taken.state) {
-      case LinePool::State::opening: return Sitting::opening;
-      case LinePool::State::away: return Sitting::away;
+      case LinePool::State::opening: return Availability::opening;
+      case LinePool::State::away: return Availability::away;
       case LinePool::State::resting: break;
     }
-    return Sitting::resting;
+    return Availability::resting;
   }
 
   [[nodiscard]] Time next_look(Time limit, Time now) const {
@@ -213,33 +214,34 @@ class Panel {
 
   void receive() {
     auto polled = polled_.begin();
-    for (auto& seat : seats_) {
-      if (!seat.is_pending()) continue;
+    for (auto& server : servers_) {
+      if (!server.is_pending()) continue;
       if ((polled++)->revents == 0) continue;
       try {
-        if (seat.line->has_unsent()) seat.line->flush();
-        seat.line->receive();
-        while (seat.is_pending()) {
-          auto answer = seat.line->next(seat.from);
+        if (server.line->has_unsent()) server.line->flush();
+        server.line->receive();
+        while (server.is_pending()) {
+          auto answer = server.line->next(server.from);
           if (!answer) break;
-          seat.replies.push_back(std::move(answer->reply));
+          server.replies.push_back(std::move(answer->reply));
         }
-      } catch (const Fault& fault) {
-        fail(seat, fault);
+      } catch (const Failure& failure) {
+        fail(server, failure);
       }
     }
   }
 
   void call_late() {
-    for (auto& seat : seats_) {
-      if (!seat.is_pending()) continue;
-      seat.late = true;
-      seat.fault.emplace(errc::timed_out, "no answer within the timeout", Fault::Kind::passing);
+    for (auto& server : servers_) {
+      if (!server.is_pending()) continue;
+      server.late = true;
+      server.failure.emplace(errc::timed_out, "no answer within the timeout",
+                             Failure::Kind::transient);
     }
   }
 
   Cancellation* cancellation_;
-  std::vector<Seat> seats_;
+  std::vector<Server> servers_;
   std::vector<pollfd> polled_;
   bool was_stale_ = false;
 };

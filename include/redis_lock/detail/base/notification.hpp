@@ -8,24 +8,24 @@
 namespace redis_lock::detail {
 
 /// A wake-up flag for one thread that waits for events from several places.
-class Bell {
+class Notification {
  public:
-  void ring() {
+  void notify() {
     const std::lock_guard guard{mutex_};
-    rung_ = true;
-    heard_.notify_all();
+    is_notified_ = true;
+    changed_.notify_all();
   }
-  /// Returns when ring() was called since the last wait, or at `deadline`.
+  /// Returns when notify() was called since the last wait, or at `deadline`.
   void wait_until(Time deadline) {
     std::unique_lock guard{mutex_};
-    heard_.wait_until(guard, waitable(deadline), [this] { return rung_; });
-    rung_ = false;
+    changed_.wait_until(guard, waitable(deadline), [this] { return is_notified_; });
+    is_notified_ = false;
   }
 
  private:
   std::mutex mutex_;
-  std::condition_variable heard_;
-  bool rung_ = false;  // guarded by mutex_
+  std::condition_variable changed_;
+  bool is_notified_ = false;  // guarded by mutex_
 };
 
 }  // namespace redis_lock::detail

@@ -12,8 +12,8 @@
 #include <utility>
 
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/lock/account.hpp>
-#include <redis_lock/detail/protocol/failures.hpp>
+#include <redis_lock/detail/lock/observer.hpp>
+#include <redis_lock/detail/protocol/known_errors.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/event.hpp>
@@ -33,14 +33,14 @@ struct RenewalFailure {
 };
 
 /// One acquisition while it lasts, shared by its Lock and the renewal thread.
-struct Hold {
+struct Lease {
   std::string key, id;
   Slot slot = 0;          // of the key
   milliseconds expire{};  // milliseconds::max(): no expiry
   std::string expire_text;
   milliseconds advance{};            // renewed so much before a third of its lease is over
   Time renewed_until = Time::min();  // min(): not renewed at all
-  std::shared_ptr<const Account> account;
+  std::shared_ptr<const Observer> observer;
 
   std::uint64_t fencing_token = 0;  // 0: none
   std::string kept_for;             // milliseconds that the key stays at the release; empty: none
@@ -90,15 +90,15 @@ struct Hold {
   }
 
   /// Records that an extension sent at `sent` was successful.
-  void extended(Time sent, milliseconds lease) noexcept {
-    expires_at = after(sent, std::min(lease, shortest_in_doubt.load()));
+  void extended(Time sent, milliseconds duration) noexcept {
+    expires_at = after(sent, std::min(duration, shortest_in_doubt.load()));
   }
   /// Records an extension sent at `sent` that may have run, and so may have shortened the lease.
-  void shortened(Time sent, milliseconds lease) noexcept {
-    expires_at = std::min(expires_at.load(), after(sent, lease));
+  void shortened(Time sent, milliseconds duration) noexcept {
+    expires_at = std::min(expires_at.load(), after(sent, duration));
   }
-  void extension_in_doubt(milliseconds lease) noexcept {
-    shortest_in_doubt = std::min(lease, shortest_in_doubt.load());
+  void extension_in_doubt(milliseconds duration) noexcept {
+    shortest_in_doubt = std::min(duration, shortest_in_doubt.load());
   }
   /// Returns the lease that a renewal gives for certain.
   [[nodiscard]] milliseconds renewal() const noexcept {
@@ -119,11 +119,11 @@ struct Hold {
   [[nodiscard]] bool count_end(Event::Kind how, Time at) noexcept {
     if (how == Event::Kind::lost) found_lost(presumed_loss(at));
     if (ended.exchange(true)) return false;
-    account->counters().ended(how, held_for(at));
+    observer->counters().ended(how, held_for(at));
     return true;
   }
   void tell_end(Event::Kind how, Time at) noexcept {
-    if (!account->is_told()) return;
+    if (!observer->is_told()) return;
     Event event{how, {}, id, held_for(at)};
     std::string words;
     std::shared_ptr<const RenewalFailure> why;
@@ -137,7 +137,7 @@ struct Hold {
     }
     if (why) why->add_to(event);
     event.message = words;
-    account->tell(event);
+    observer->tell(event);
   }
 
   /// Records that it is lost for this reason, unless another one is known.
@@ -178,19 +178,19 @@ struct Hold {
     const auto time = std::chrono::duration_cast<milliseconds>(end - last->since);
     return ", as renewals failed for " + std::to_string(time.count()) + " ms: " + last->text;
   }
-  /// Returns the fault of an operation that found it lost.
-  [[nodiscard]] Fault loss() {
+  /// Returns the failure of an operation that found it lost.
+  [[nodiscard]] Failure loss() {
     return {errc::lease_lost, "it was lost before: " + describe_loss()};
   }
 
   /// Records the failure of a renewal that was sent at `sent`.
-  void renewal_failed(const Fault& fault, Time sent) noexcept {
-    account->counters().renewal_failed();
+  void renewal_failed(const Failure& why, Time sent) noexcept {
+    observer->counters().renewal_failed();
     try {
       const std::lock_guard guard{mutex};
       const auto first = failure ? failure->since : sent;
       failure =
-          std::make_shared<const RenewalFailure>(RenewalFailure{first, fault.code(), fault.what()});
+          std::make_shared<const RenewalFailure>(RenewalFailure{first, why.code(), why.what()});
       renewals_fail = true;
     } catch (const std::exception&) {  // no memory for the text
     }
@@ -214,17 +214,17 @@ struct Hold {
       why->add_to(event);
       event.message = why->text;
     }
-    account->tell(event);
+    observer->tell(event);
   }
 
   /// Reports an extension, which was counted before.
   void tell_renewal(Time at = Time::clock::now()) noexcept {
-    if (account->is_told()) account->tell(Event::Kind::renewed, id, held_for(at));
+    if (observer->is_told()) observer->tell(Event::Kind::renewed, id, held_for(at));
   }
 
   /// Returns whether a callback waits for the report of its loss.
   [[nodiscard]] bool is_told_loss() {
-    if (account->is_told() || account->is_told_losses()) return true;
+    if (observer->is_told() || observer->is_told_losses()) return true;
     const std::lock_guard guard{mutex};
     return request_stop != nullptr;
   }
@@ -239,7 +239,7 @@ struct Hold {
       told = token_source;
     }
     if (told) request_stop(told.get());
-    account->tell_loss();
+    observer->tell_loss();
   }
 };
 

@@ -17,9 +17,9 @@
 namespace redis_lock::detail {
 
 /// The counters and callbacks of one lock object's acquisitions. Lives on after the object is gone.
-class Account {
+class Observer {
  public:
-  Account(std::shared_ptr<Counters> counters, std::string name, const Options& options)
+  Observer(std::shared_ptr<Counters> counters, std::string name, const Options& options)
       : counters_(std::move(counters)),
         name_(std::move(name)),
         on_event_(options.on_event),

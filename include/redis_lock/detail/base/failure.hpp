@@ -8,15 +8,15 @@
 namespace redis_lock::detail {
 
 /// A failed operation on Redis whose lock is not known yet: Error adds the lock's name.
-class Fault : public std::runtime_error {
+class Failure : public std::runtime_error {
  public:
-  enum class Kind { final, passing };  // passing: transient, may succeed on a new connection
+  enum class Kind { final, transient };  // transient: may succeed on a new connection
 
-  Fault(errc code, const std::string& text, Kind kind = Kind::final)
+  Failure(errc code, const std::string& text, Kind kind = Kind::final)
       : std::runtime_error(text), code_(code), kind_(kind) {}
 
   [[nodiscard]] errc code() const noexcept { return code_; }
-  [[nodiscard]] bool passing() const noexcept { return kind_ == Kind::passing; }
+  [[nodiscard]] bool is_transient() const noexcept { return kind_ == Kind::transient; }
 
  private:
   errc code_;
