@@ -11,7 +11,7 @@
 #include <redis_lock/options.hpp>
 
 namespace redis_lock::detail {
-class QuorumHolder;
+class Majority;
 }
 
 namespace redis_lock {
@@ -46,7 +46,7 @@ namespace redis_lock {
 ///     QuorumLock lock{{"redis://a", "redis://b", "redis://c"}, "name", options};
 ///     std::unique_lock guard{lock};
 ///     while (lock.owns_lock() && more_work()) work();  // not guard.owns_lock()
-class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::QuorumHolder> {
+class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::Majority> {
  public:
   /// The nodes in the same order wherever the name is used: waiters queue at the first that is there.
   /// Checks its arguments, without I/O. Throws std::invalid_argument, which names what is wrong: fewer
@@ -73,7 +73,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::Quoru
 }  // namespace redis_lock
 
 #ifdef REDIS_LOCK_SEPARATE_COMPILATION
-extern template class redis_lock::BasicLock<redis_lock::detail::QuorumHolder>;
+extern template class redis_lock::BasicLock<redis_lock::detail::Majority>;
 #else
 #include <redis_lock/detail/impl/quorum.hpp>
 #endif
