@@ -79,8 +79,9 @@ TEST_F(Idle, ConnectionsAreClosedByTheBackgroundThread) {
   const auto endpoint = server.endpoint();
   const auto servers = std::make_shared<detail::Topology>(endpoint, counters);
   detail::Pool pool{endpoint, servers, longest_idle};
-  const auto renewer =
-      std::make_shared<detail::Renewer>(endpoint, servers, [&] { return pool.settle_idle(); });
+  const auto renewer = std::make_shared<detail::Renewer>(
+      endpoint.command_timeout,
+      detail::Renewer::Work{nullptr, nullptr, [&] { return pool.settle_idle(); }});
   renewer->start();
   for (int burst = 0; burst < 2; ++burst) {
     const auto start = detail::Time::clock::now();

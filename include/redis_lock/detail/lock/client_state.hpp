@@ -12,6 +12,7 @@
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/deferred_release.hpp>
 #include <redis_lock/detail/lock/observer.hpp>
+#include <redis_lock/detail/lock/renewal_connections.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/pool.hpp>
@@ -144,8 +145,13 @@ class ClientState {
     explicit ProcessState(const Endpoint& endpoint)
         : topology(std::make_shared<Topology>(endpoint, counters)),
           pool(endpoint, topology),
+          renewals(topology, pool),
           renewer(std::make_shared<Renewer>(
-              endpoint, topology, [this] { return pool.settle_idle(); }, &pool)) {}
+              endpoint.command_timeout,
+              Renewer::Work{
+                  [this](const Renewer::Leases& batch, Time limit) { return extend(batch, limit); },
+                  [this](Slot slot) { return topology->presumed_server_of(slot); },
+                  [this] { return pool.settle_idle(); }})) {}
     ~ProcessState() {
       const CancellationPause no_cancellation;
       renewer->stop();
@@ -156,9 +162,16 @@ class ClientState {
     ProcessState& operator=(const ProcessState&) = delete;
     ProcessState& operator=(ProcessState&&) = delete;
 
+    [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) {
+      auto outcomes = renewals.extend(batch, limit);
+      if (renewals.left_failed_releases()) renewer->maintain_soon();
+      return outcomes;
+    }
+
     std::shared_ptr<Counters> counters = std::make_shared<Counters>();
     std::shared_ptr<Topology> topology;
     Pool pool;
+    RenewalConnections renewals;  // used by the renewal thread alone
     Quorums quorums;
     std::shared_ptr<Renewer> renewer;
     std::mutex borrowed;  // one thread at a time may use the borrowed context

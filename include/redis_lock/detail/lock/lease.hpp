@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -183,14 +184,15 @@ struct Lease {
     return {errc::lease_lost, "it was lost before: " + describe_loss()};
   }
 
-  /// Records the failure of a renewal that was sent at `sent`.
-  void renewal_failed(const Failure& why, Time sent) noexcept {
+  /// Records the failure of a renewal that was sent at `sent`. Without one, there was no memory.
+  void renewal_failed(const std::optional<Failure>& why, Time sent) noexcept {
     observer->counters().renewal_failed();
+    if (!why) return;
     try {
       const std::lock_guard guard{mutex};
       const auto first = failure ? failure->since : sent;
       failure =
-          std::make_shared<const RenewalFailure>(RenewalFailure{first, why.code(), why.what()});
+          std::make_shared<const RenewalFailure>(RenewalFailure{first, why->code(), why->what()});
       renewals_fail = true;
     } catch (const std::exception&) {  // no memory for the text
     }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/lock/renewer.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/net/topology.hpp>
@@ -20,67 +21,75 @@
 
 namespace redis_lock::detail {
 
-/// Outcome of a batch of renewals.
-struct Renewals {
-  Replies replies{};
-  std::optional<Failure> failure{};  // why there are no replies
-
-  [[nodiscard]] const Reply& reply(std::size_t i) const {
-    static const Reply none;
-    return i < replies.size() ? replies[i] : none;
-  }
-  /// Returns why the renewal number `i` failed.
-  [[nodiscard]] Failure failure_of(std::size_t i) const {
-    const auto& reply = this->reply(i);
-    if (reply.is_error() && !reply.text.empty()) return detail::failure_of(reply);
-    return failure ? *failure
-                   : Failure{errc::protocol_error, "unexpected reply to the extend script"};
-  }
-};
-
 /// The connections of a renewal thread: one to each server. If none can be opened, a renewal borrows an idle
 /// connection of the pool, and gives it back at once. For one thread.
 class RenewalConnections {
  public:
-  /// `pool` may be null: then nothing can be borrowed.
-  RenewalConnections(std::shared_ptr<Topology> topology, Pool* pool)
+  RenewalConnections(std::shared_ptr<Topology> topology, Pool& pool)
       : topology_(std::move(topology)), pool_(pool) {}
 
-  /// Sends all calls in one write to the server that has the slot. A call that got no answer has a reply that is not
-  /// an integer.
-  [[nodiscard]] Renewals evaluate(Slot slot, const std::vector<ScriptCall>& calls, Time limit) {
-    auto renewals = extend_on_own(slot, calls, limit);
-    auto& replies = renewals.replies;
-    if (!pool_ || !std::all_of(replies.begin(), replies.end(), got_no_answer)) return renewals;
-    auto lent = pool_->lend(topology_->presumed_server_of(slot));
-    if (!lent) return renewals;
-    auto on_lent = extend_on(*lent, calls, limit);
-    replies = std::move(on_lent.replies);
-    if (!renewals.failure) renewals.failure = std::move(on_lent.failure);
-    if (std::any_of(replies.begin(), replies.end(), got_no_answer))
-      topology_->suspect(lent->server());
-    lent->independent_replies = false;
-    pool_->give_back(std::move(lent));
+  /// Extends the leases in one write to the server that they are on.
+  [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) {
+    std::vector<ScriptCall> calls;
+    for (const auto& lease : batch)
+      calls.push_back(extend_call(lease->key, lease->id, lease->expire_text));
+    const auto answer = evaluate(batch.front()->slot, calls, limit);
+    Renewals renewals;
+    for (const auto& reply : answer.replies) {
+      auto& renewal = renewals.emplace_back();
+      if (reply.kind == Reply::Kind::integer) {
+        renewal.result = extension_of(reply);
+      } else if (reply.is_error()) {
+        renewal.failure = failure_of(reply);
+      } else {
+        renewal.may_run_later = true;
+        renewal.failure =
+            answer.failure ? *answer.failure
+                           : Failure{errc::protocol_error, "unexpected reply to the extend script"};
+      }
+    }
     return renewals;
   }
 
   /// Returns whether the pool must repeat releases: a borrowed connection may have failed with some.
-  [[nodiscard]] bool left_failed_releases() const noexcept { return pool_ && pool_->has_failed(); }
+  [[nodiscard]] bool left_failed_releases() const noexcept { return pool_.has_failed(); }
 
  private:
+  struct Answer {
+    Replies replies;
+    std::optional<Failure> failure{};  // why there are no replies
+  };
+
+  /// Sends all calls in one write to the server that has the slot. A call that got no answer has a reply that is not
+  /// an integer.
+  [[nodiscard]] Answer evaluate(Slot slot, const std::vector<ScriptCall>& calls, Time limit) {
+    auto answer = extend_on_own(slot, calls, limit);
+    auto& replies = answer.replies;
+    if (!std::all_of(replies.begin(), replies.end(), got_no_answer)) return answer;
+    auto lent = pool_.lend(topology_->presumed_server_of(slot));
+    if (!lent) return answer;
+    auto on_lent = extend_on(*lent, calls, limit);
+    replies = std::move(on_lent.replies);
+    if (!answer.failure) answer.failure = std::move(on_lent.failure);
+    if (std::any_of(replies.begin(), replies.end(), got_no_answer))
+      topology_->suspect(lent->server());
+    lent->independent_replies = false;
+    pool_.give_back(std::move(lent));
+    return answer;
+  }
+
   [[nodiscard]] static bool got_no_answer(const Reply& reply) {
     return reply.kind != Reply::Kind::integer;
   }
 
   /// Extends on a connection of the thread, or a new one. A server may refuse a new one only when it is used.
-  [[nodiscard]] Renewals extend_on_own(Slot slot, const std::vector<ScriptCall>& calls,
-                                       Time limit) {
+  [[nodiscard]] Answer extend_on_own(Slot slot, const std::vector<ScriptCall>& calls, Time limit) {
     std::unique_ptr<Connection> connection;
     try {
       connection = take_connection(topology_->server_of(slot));
       if (!connection) {
         const auto now = Time::clock::now();  // the pool's connection has the rest
-        if (pool_) limit = now + left_until(limit, now) / 2;
+        limit = now + left_until(limit, now) / 2;
         connection = topology_->connect(slot, limit);
       }
     } catch (const Failure& failure) {
@@ -88,20 +97,20 @@ class RenewalConnections {
     } catch (const std::exception& error) {
       return {Replies(calls.size()), Failure{errc::connection_failed, error.what()}};
     }
-    auto renewals = extend_on(*connection, calls, limit);
-    const auto& replies = renewals.replies;
+    auto answer = extend_on(*connection, calls, limit);
+    const auto& replies = answer.replies;
     const auto failed = [](const Reply& reply) { return reply.is_error() || reply.is_nil(); };
     if (std::none_of(replies.begin(), replies.end(), failed)) {
       connections_.push_back(std::move(connection));
     } else {  // there may have been a failover: look for the server anew
       give_up(*connection);
     }
-    return renewals;
+    return answer;
   }
 
   /// Extends on this connection. What fails is retried until the lease is over, which is reported as a loss.
-  [[nodiscard]] static Renewals extend_on(Connection& connection,
-                                          const std::vector<ScriptCall>& calls, Time limit) {
+  [[nodiscard]] static Answer extend_on(Connection& connection,
+                                        const std::vector<ScriptCall>& calls, Time limit) {
     try {
       connection.independent_replies = true;
       LimitedLink link{connection, limit};
@@ -134,7 +143,7 @@ class RenewalConnections {
   }
 
   const std::shared_ptr<Topology> topology_;
-  Pool* const pool_;
+  Pool& pool_;
   std::vector<std::unique_ptr<Connection>> connections_;
 };
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,28 +18,39 @@
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/callbacks.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
-#include <redis_lock/detail/lock/renewal_connections.hpp>
-#include <redis_lock/detail/net/pool.hpp>
-#include <redis_lock/detail/net/topology.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/detail/protocol/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
 
-/// A thread that renews the leases of all locks held through one Client, and reports those that are lost. The first
-/// lock that needs it starts it. It has a connection of its own to each server. If it cannot open one, it renews on
-/// an idle connection of the pool. Callbacks run on other threads: see Callbacks.
+/// Outcome of the renewal of one lease.
+struct Renewal {
+  std::optional<Extension> result{};  // nothing: it failed
+  bool may_run_later = false;         // its reply was lost
+  std::optional<Failure> failure{};
+};
+using Renewals = std::vector<Renewal>;
+
+/// A thread with a schedule of leases. It has those that are due extended, and reports those that are lost. The first
+/// lock that needs it starts it. Callbacks run on other threads: see Callbacks.
 class Renewer : public std::enable_shared_from_this<Renewer> {
  public:
-  /// The thread runs `maintain` for maintain_by(); `maintain` returns when to run it again. `pool` outlives the thread. It may be
-  /// null: then nothing can be borrowed.
-  Renewer(const Endpoint& endpoint, std::shared_ptr<Topology> topology,
-          std::function<Time()> maintain, Pool* pool = nullptr)
-      : command_timeout_(endpoint.command_timeout),
-        topology_(std::move(topology)),
-        maintain_(std::move(maintain)),
-        connections_(topology_, pool) {}
-  virtual ~Renewer() = default;
+  using Leases = std::vector<std::shared_ptr<Lease>>;
+
+  /// What the thread calls, without its mutex. All of it may throw std::exception if there is no memory.
+  struct Work {
+    /// Extends leases that are all in one place. Blocks until `limit` at most.
+    std::function<Renewals(const Leases& batch, Time limit)> extend;
+    /// Returns the place of leases with this slot. Null: all are in one place.
+    std::function<Address(Slot)> place_of;
+    /// Does what maintain_by() has planned. Returns when to do it again.
+    std::function<Time()> maintain;
+  };
+
+  Renewer(milliseconds command_timeout, Work work)
+      : command_timeout_(command_timeout), work_(std::move(work)) {}
+  ~Renewer() = default;
   Renewer(const Renewer&) = delete;
   Renewer(Renewer&&) = delete;
   Renewer& operator=(const Renewer&) = delete;
@@ -102,8 +114,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     pause(guard, lease);
     if (lease.scheduled) unschedule(lease);
   }
-
-  using Leases = std::vector<std::shared_ptr<Lease>>;
 
  private:
   /// Leases by the time at which there is something to do.
@@ -175,7 +185,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         guard.unlock();
         auto next = now + maintenance_interval;
         try {
-          next = maintain_();
+          next = work_.maintain();
         } catch (const std::exception&) {  // no memory
         }
         guard.lock();
@@ -224,7 +234,7 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
         continue;
       }
       if (!is_lost) {
-        auto where = topology_->presumed_server_of(lease->slot);
+        auto where = work_.place_of ? work_.place_of(lease->slot) : Address{};
         if (batch.empty())
           server = std::move(where);
         else if (where != server)
@@ -279,12 +289,13 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     const auto sent = Time::clock::now();
     Renewals renewals;
     try {
-      renewals = extend_all(batch, limit);
+      renewals = work_.extend(batch, limit);
     } catch (const std::exception&) {  // no memory: treated like a missing answer
     }
+    renewals.resize(batch.size(), Renewal{{}, true, {}});
     guard.lock();
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      const auto outcome = settle(*batch[i], renewals, i, sent);
+      const auto outcome = settle(*batch[i], renewals[i], sent);
       if (outcome == Outcome::lost || !batch[i]->observer->is_told()) continue;
       (outcome == Outcome::renewed ? renewed : failed).push_back(batch[i]);
     }
@@ -305,22 +316,17 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 
   enum class Outcome : unsigned char { renewed, failed, lost };
 
-  /// Applies the outcome of the renewal number `i`, and returns it.
-  Outcome settle(Lease& lease, const Renewals& renewals, std::size_t i, Time sent) {
+  /// Applies the outcome of a renewal, and returns it.
+  Outcome settle(Lease& lease, const Renewal& renewal, Time sent) {
     auto outcome = Outcome::lost;
-    const auto& reply = renewals.reply(i);
-    if (reply.kind != Reply::Kind::integer) {
-      if (!reply.is_error()) lease.extension_in_doubt(lease.expire);
+    if (!renewal.result) {
+      if (renewal.may_run_later) lease.extension_in_doubt(lease.expire);
       const auto pause = std::min(lease.renewal() / 20, longest_retry_pause);
       lease.retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
-      try {
-        lease.renewal_failed(renewals.failure_of(i), sent);
-      } catch (const std::exception&) {  // no memory for the text
-        lease.observer->counters().renewal_failed();
-      }
+      lease.renewal_failed(renewal.failure, sent);
       outcome = Outcome::failed;
-    } else if (const auto extension = extension_of(reply); is_lost(extension)) {
-      lease.found_lost(reason_of(extension));
+    } else if (is_lost(*renewal.result)) {
+      lease.found_lost(reason_of(*renewal.result));
       lease.refused = lease.lost = true;
     } else {
       lease.extended(sent, lease.expire);
@@ -333,21 +339,9 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
     return outcome;
   }
 
-  /// Sends all extensions in one write. One that got no answer has a reply that is not an integer.
-  [[nodiscard]] virtual Renewals extend_all(const Leases& batch, Time limit) {
-    std::vector<ScriptCall> calls;
-    for (const auto& lease : batch)
-      calls.push_back(extend_call(lease->key, lease->id, lease->expire_text));
-    auto renewals = connections_.evaluate(batch.front()->slot, calls, limit);
-    if (connections_.left_failed_releases()) maintain_soon();
-    return renewals;
-  }
-
   const milliseconds command_timeout_;
-  const std::shared_ptr<Topology> topology_;
-  const std::function<Time()> maintain_;
+  const Work work_;
   const std::shared_ptr<Callbacks> callbacks_ = std::make_shared<Callbacks>();
-  RenewalConnections connections_;  // used by the thread alone
   std::thread thread_;
   std::mutex mutex_;  // guards all below
   std::condition_variable wake_, settled_;

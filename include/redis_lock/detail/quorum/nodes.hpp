@@ -66,60 +66,6 @@ namespace redis_lock::detail {
                                                       : Failure::Kind::transient};
 }
 
-/// A thread that renews the leases of all QuorumLocks over the same nodes.
-class QuorumRenewer final : public Renewer {
- public:
-  QuorumRenewer(const Endpoint& endpoint, std::vector<std::shared_ptr<ClientState>> clients)
-      : Renewer(endpoint, std::make_shared<Topology>(endpoint, clients.front()->counters()),
-                [clients] { return maintain(clients); }),
-        clients_(std::move(clients)) {}
-
- private:
-  [[nodiscard]] static Time maintain(const std::vector<std::shared_ptr<ClientState>>& clients) {
-    auto next = never;
-    for (const auto& client : clients) next = std::min(next, lines_of(*client).maintain());
-    return next;
-  }
-
-  [[nodiscard]] Renewals extend_all(const Leases& batch, Time limit) override {
-    Renewals renewals{Replies(batch.size())};
-    auto& replies = renewals.replies;
-    try {
-      std::vector<LinePool*> pools;
-      for (const auto& client : clients_) pools.push_back(&lines_of(*client));
-      std::vector<QuorumLease*> leases;
-      for (const auto& lease : batch) leases.push_back(static_cast<QuorumLease*>(lease.get()));
-      FanOut fan_out{pools};
-      fan_out.connect(limit);
-      QuorumExtension extension{leases, milliseconds::zero()};
-      extension.run(fan_out, limit);
-      for (std::size_t i = 0; i < leases.size(); ++i) {
-        const auto verdict = extension.verdict(i);
-        if (!verdict) {  // retried; the shares know what is in doubt
-          replies[i].kind = Reply::Kind::error;
-          if (!renewals.failure) renewals.failure = no_majority(fan_out);
-          continue;
-        }
-        if (!is_lost(*verdict)) {
-          const auto certain = extension.certain(i, fan_out.majority());
-          leases[i]->shortest_in_doubt =
-              certain < leases[i]->expire ? certain : milliseconds::max();
-        }
-        replies[i].kind = Reply::Kind::integer;
-        replies[i].integer = *verdict == Extension::gone       ? 3
-                             : *verdict == Extension::not_ours ? 1
-                                                               : 0;
-      }
-    } catch (const std::exception& error) {  // no memory: retried until the lease is over
-      for (auto& reply : replies) reply.kind = Reply::Kind::error;
-      renewals.failure = Failure{errc::connection_failed, error.what()};
-    }
-    return renewals;
-  }
-
-  const std::vector<std::shared_ptr<ClientState>> clients_;
-};
-
 /// The servers of a QuorumLock, and the state that all QuorumLocks over the same ones share.
 class QuorumNodes {
  public:
@@ -236,11 +182,22 @@ class QuorumNodes {
 
  private:
   struct ProcessState {
-    std::shared_ptr<QuorumRenewer> renewer;
+    explicit ProcessState(const QuorumNodes& nodes)
+        : renewer(std::make_shared<Renewer>(
+              nodes.timeout_, Renewer::Work{[&nodes](const Renewer::Leases& batch, Time limit) {
+                                              return nodes.extend(batch, limit);
+                                            },
+                                            nullptr, [&nodes] { return nodes.maintain(); }})) {}
     ~ProcessState() {
       const CancellationPause no_cancellation;
       renewer->stop();
     }
+    ProcessState(const ProcessState&) = delete;
+    ProcessState(ProcessState&&) = delete;
+    ProcessState& operator=(const ProcessState&) = delete;
+    ProcessState& operator=(ProcessState&&) = delete;
+
+    const std::shared_ptr<Renewer> renewer;
   };
 
   [[nodiscard]] milliseconds least(milliseconds Endpoint::*time) const {
@@ -249,17 +206,46 @@ class QuorumNodes {
     return least;
   }
 
-  [[nodiscard]] std::unique_ptr<ProcessState> make_here() const {
-    Endpoint endpoint;
-    endpoint.command_timeout = timeout_;
-    // NOLINTNEXTLINE(modernize-make-unique): cannot make an aggregate
-    return std::unique_ptr<ProcessState>(
-        new ProcessState{std::make_shared<QuorumRenewer>(endpoint, clients_)});
+  /// Extends leases on a majority. What is in doubt on a node is for its share to say.
+  [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) const {
+    Renewals renewals(batch.size());
+    try {
+      std::vector<QuorumLease*> leases;
+      for (const auto& lease : batch) leases.push_back(static_cast<QuorumLease*>(lease.get()));
+      FanOut fan_out{pools()};
+      fan_out.connect(limit);
+      QuorumExtension extension{leases, milliseconds::zero()};
+      extension.run(fan_out, limit);
+      for (std::size_t i = 0; i < leases.size(); ++i) {
+        const auto verdict = extension.verdict(i);
+        if (!verdict) {
+          renewals[i].failure = no_majority(fan_out);
+          continue;
+        }
+        if (!is_lost(*verdict)) {
+          const auto certain = extension.certain(i, fan_out.majority());
+          leases[i]->shortest_in_doubt =
+              certain < leases[i]->expire ? certain : milliseconds::max();
+        }
+        renewals[i].result = verdict;
+      }
+    } catch (const std::exception& error) {  // no memory: retried until the lease is over
+      for (auto& renewal : renewals)
+        renewal = {{}, false, Failure{errc::connection_failed, error.what()}};
+    }
+    return renewals;
+  }
+
+  [[nodiscard]] Time maintain() const {
+    auto next = never;
+    for (auto* const pool : pools()) next = std::min(next, pool->maintain());
+    return next;
   }
 
   const std::vector<std::shared_ptr<ClientState>> clients_;
   const milliseconds timeout_, retry_for_;
-  mutable ProcessLocal<ProcessState> process_{[this] { return make_here(); }};
+  mutable ProcessLocal<ProcessState> process_{
+      [this] { return std::make_unique<ProcessState>(*this); }};
 };
 
 }  // namespace redis_lock::detail
