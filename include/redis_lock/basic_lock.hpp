@@ -18,6 +18,10 @@
 #include <redis_lock/event.hpp>
 
 namespace redis_lock {
+namespace detail {
+template <class Backend>
+class LockState;
+}
 
 /// Interface that Lock and QuorumLock share. It meets the requirements of TimedLockable
 /// ([thread.req.lockable.timed]). So std::lock_guard, std::unique_lock, std::scoped_lock, std::lock
@@ -165,17 +169,18 @@ class REDIS_LOCK_CAPABILITY("mutex") BasicLock {
 
  protected:
   /// @cond
-  explicit BasicLock(std::unique_ptr<Backend> backend) noexcept;
+  using State = detail::LockState<Backend>;
+  explicit BasicLock(std::unique_ptr<State> state) noexcept;
   ~BasicLock();
 
-  [[nodiscard]] Backend& backend() noexcept { return *backend_; }
-  [[nodiscard]] const Backend& backend() const noexcept { return *backend_; }
+  [[nodiscard]] State& state() noexcept { return *state_; }
+  [[nodiscard]] const State& state() const noexcept { return *state_; }
   /// @endcond
 
  private:
   [[nodiscard]] bool acquire_until(const detail::Deadline& deadline);
 
-  const std::unique_ptr<Backend> backend_;
+  const std::unique_ptr<State> state_;
 };
 
 }  // namespace redis_lock

@@ -16,7 +16,7 @@
 struct redisContext;  // of hiredis
 
 namespace redis_lock::detail {
-class Holder;
+class SingleServer;
 }
 
 namespace redis_lock {
@@ -53,7 +53,7 @@ namespace redis_lock {
 /// waits for a holder, that takes at most 3 seconds longer. Errors of the server are
 /// errc::server_error or errc::authentication_failed. If an acquisition throws, nothing was
 /// acquired, and nothing stays in Redis beyond the lease.
-class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::Holder> {
+class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::SingleServer> {
  public:
   /// Checks the arguments. No I/O: the first operation connects. Throws std::invalid_argument,
   /// which names the argument.
@@ -137,7 +137,7 @@ std::size_t reset_all(Client client, const std::string& key_prefix = "lock:",
 }  // namespace redis_lock
 
 #ifdef REDIS_LOCK_SEPARATE_COMPILATION
-extern template class redis_lock::BasicLock<redis_lock::detail::Holder>;
+extern template class redis_lock::BasicLock<redis_lock::detail::SingleServer>;
 #else
 #include <redis_lock/detail/impl/lock.hpp>
 #endif

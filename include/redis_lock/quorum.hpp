@@ -11,7 +11,7 @@
 #include <redis_lock/options.hpp>
 
 namespace redis_lock::detail {
-class QuorumHolder;
+class Majority;
 }
 
 namespace redis_lock {
@@ -49,7 +49,7 @@ namespace redis_lock {
 ///     QuorumLock lock{{"redis://a", "redis://b", "redis://c"}, "name", options};
 ///     std::unique_lock guard{lock};
 ///     while (lock.owns_lock() && more_work()) work();  // not guard.owns_lock()
-class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::QuorumHolder> {
+class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::Majority> {
  public:
   /// Checks the arguments. No I/O: the first operation connects. Give the nodes in the same order
   /// in all programs that use the name, because waiters queue at the first that answers. Throws
@@ -78,7 +78,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::Quoru
 }  // namespace redis_lock
 
 #ifdef REDIS_LOCK_SEPARATE_COMPILATION
-extern template class redis_lock::BasicLock<redis_lock::detail::QuorumHolder>;
+extern template class redis_lock::BasicLock<redis_lock::detail::Majority>;
 #else
 #include <redis_lock/detail/impl/quorum.hpp>
 #endif

@@ -15,5 +15,5 @@
 #include <redis_lock/detail/impl/quorum.hpp>
 #include <redis_lock/detail/protocol/uri.hpp>
 
-template class redis_lock::BasicLock<redis_lock::detail::Holder>;
-template class redis_lock::BasicLock<redis_lock::detail::QuorumHolder>;
+template class redis_lock::BasicLock<redis_lock::detail::SingleServer>;
+template class redis_lock::BasicLock<redis_lock::detail::Majority>;

@@ -49,7 +49,7 @@ class DependableRun : public CommandTest {
 // ---------------------------------------------------------------------------------------------------
 // The lock is lost.
 
-TEST_F(DependableRun, EndsTheCommandThoughItsMessageFindsAFullPipe) {
+TEST_F(DependableRun, EndsTheCommandThoughItsPipeIsFull) {
   int ends_of_pipe[2];
   ASSERT_EQ(::pipe2(ends_of_pipe, O_CLOEXEC | O_NONBLOCK), 0);
   const std::string page(4096, '.');
@@ -83,7 +83,7 @@ TEST_F(DependableRun, EndsTheCommandThoughNobodyReadsItsMessage) {
   EXPECT_TRUE(ends(command));
 }
 
-TEST_F(DependableRun, EndsTheCommandThoughItsTerminalStopsThoseInTheBackground) {
+TEST_F(DependableRun, EndsTheCommandThoughTheTerminalStopsOutput) {
   const auto words = harsh(stubborn("pid"));
   const auto url = server.uri();
   OnTerminal terminal{[&] {
@@ -107,7 +107,7 @@ TEST_F(DependableRun, EndsTheCommandThoughItsTerminalStopsThoseInTheBackground) 
   EXPECT_TRUE(ends(command));
 }
 
-TEST_F(DependableRun, EndsWhatTheCommandHasStartedInTheForegroundToo) {
+TEST_F(DependableRun, EndsTheCommandsChildrenInTheForegroundToo) {
   const auto words = harsh("sh -c '" + std::string("trap \"\" TERM; echo $$ > ") + file("child") +
                            "; while :; do sleep 0.01; done' & " + stubborn("pid"));
   const auto url = server.uri();
@@ -190,7 +190,7 @@ TEST_F(ForeignCommand, ThatCannotBeSignalledIsReported) {
   EXPECT_EQ(child.exit_code(), 5);
 }
 
-TEST_F(ForeignCommand, ThatCannotBeEndedHasAStatusOfItsOwn) {
+TEST_F(ForeignCommand, ThatCannotBeEndedHasItsOwnStatus) {
   auto child = start(
       harsh("touch " + file("ready") + "; while ! [ -e " + file("go") + " ]; do sleep 0.01; done"));
   ASSERT_TRUE(exists("ready"));
@@ -362,7 +362,7 @@ TEST_F(RunWithoutAnswer, IsCutShortInItsOnlyAttempt) {
   other.resume();
 }
 
-TEST_F(RunWithoutAnswer, OutlivesAServerThatIsAwayForLongerThanRetryFor) {
+TEST_F(RunWithoutAnswer, WaitsPastRetryForUntilTheServerReturns) {
   other.kill();
   auto child = start(run({"--wait", "1m"}, "exit 3"), other.uri("retry_for=50ms"));
   std::this_thread::sleep_for(500ms);
@@ -373,7 +373,7 @@ TEST_F(RunWithoutAnswer, OutlivesAServerThatIsAwayForLongerThanRetryFor) {
 // ---------------------------------------------------------------------------------------------------
 // Descriptors and what is written to them.
 
-TEST_F(DependableRun, WritesNoMessageToRedisWhereDescriptorsAreClosed) {
+TEST_F(DependableRun, WritesNoMessageToRedisWithClosedDescriptors) {
   const auto evil = "x\r\nDEL lock:kept\r\n";
   redis.command("SET", "lock:kept", "1");
   redis.command("SET", std::string("lock:") + evil, "somebody");
@@ -409,7 +409,7 @@ class InShell : public DependableRun {
 
 // What is typed is shown too, so the texts that are waited for are not in it.
 
-TEST_F(InShell, ReadsTheTerminalWhenItIsBroughtToTheForeground) {
+TEST_F(InShell, ReadsTheTerminalAfterReturningToTheForeground) {
   shell.type(line("echo re\"\"ady; read line; echo \"got:$line:\"") + " &\n");
   ASSERT_TRUE(shell.shows("ready"));
   shell.type("fg\n");

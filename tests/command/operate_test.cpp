@@ -90,7 +90,7 @@ TEST_F(OperatorCommand, PrintsALockBeforeItHasFoundAll) {
   }
 }
 
-TEST_F(OperatorCommand, LetsNoNameOrIdDoAnythingToATerminal) {
+TEST_F(OperatorCommand, EscapesNamesAndIdsForTerminals) {
   redis.string("SET", std::string("lock:\x1b[2J\0\"", 11), "\xff\n\\");
   EXPECT_EQ(status_of({"list"}), 0);
   EXPECT_THAT(out(), HasSubstr("\\x1b[2J\\x00\""));
@@ -236,7 +236,7 @@ TEST_F(OperatorCommand, SaysThatRedisIsAway) {
   EXPECT_EQ(status_of(words), 69) << "the option counts, not REDIS_URL";
 }
 
-TEST_F(OperatorCommand, ShowsLettersAsTheyAreWhereTheLocaleHasThem) {
+TEST_F(OperatorCommand, ShowsLettersThatTheLocaleHas) {
   const std::string letters = "\xd0\xba\xd0\xbb\xd1\x8e\xd1\x87";        // Cyrillic
   redis.string("SET", "lock:" + letters, "x\xe2\x80\xae\xc2\x9by\x7f");  // bidi, C1, DEL
   ::setenv("LC_ALL", "C.UTF-8", 1);
@@ -262,7 +262,7 @@ TEST_F(OperatorCommand, SaysThatItsOutputWasNotWritten) {
   }
 }
 
-TEST_F(OperatorCommand, SaysThatAKeyOfAnotherTypeIsNoLock) {
+TEST_F(OperatorCommand, RefusesAKeyOfAnotherType) {
   redis.integer("LPUSH", "lock:list", "x");
   EXPECT_EQ(status_of({"show", "list"}), 69);
   EXPECT_THAT(err(), HasSubstr("WRONGTYPE"));
@@ -277,7 +277,7 @@ TEST_F(OperatorCommand, TakesNamesThatBeginWithADash) {
   EXPECT_EQ(status_of({"reset", "--yes", "--", "-x"}), 0);
 }
 
-TEST_F(OperatorCommand, SaysWhereAUriThatIsWrongCameFrom) {
+TEST_F(OperatorCommand, SaysWhereAWrongUriCameFrom) {
   EXPECT_EQ(status_of({"list", "--uri", ""}), 64);
   EXPECT_THAT(err(), HasSubstr("--uri is empty"));
   EXPECT_EQ(status_of({"list"}, ""), 64);

@@ -20,7 +20,7 @@ TEST_F(RunCommand, HasTheStatusOfTheCommand) {
   EXPECT_TRUE(is_free());
 }
 
-TEST_F(RunCommand, HasTheStatusOfTheCommandWhereChildrenAreIgnored) {
+TEST_F(RunCommand, HasTheCommandsStatusThoughSigchldIsIgnored) {
   Child child{[&] {
     ::signal(SIGCHLD, SIG_IGN);
     return become(run({}, "exit 3"), server.uri());
@@ -41,7 +41,7 @@ TEST_F(RunCommand, LeavesTheArgumentsBehindTheSeparatorAlone) {
   EXPECT_EQ(out(), "--wait -- -E  a  b\n");
 }
 
-TEST_F(RunCommand, HoldsTheLockMeanwhileAndTellsTheCommandOfIt) {
+TEST_F(RunCommand, HoldsTheLockAndTellsTheCommand) {
   auto child =
       start(run({"--fencing"}, "env > " + file("env") + "; touch " + file("ready") +
                                    "; while ! [ -e " + file("go") + " ]; do sleep 0.01; done"));
@@ -76,14 +76,14 @@ TEST_F(RunCommand, HasItsKeysUnderTheGivenPrefixes) {
   EXPECT_TRUE(redis.exists("s:" + name)) << "the signal of the release";
 }
 
-TEST_F(RunCommand, KeepsTheLockForTheRestOfTheTimeThatItIsToBeHeldAtLeast) {
+TEST_F(RunCommand, KeepsTheLockForTheMinimumTime) {
   EXPECT_EQ(status_of(run({"--at-least", "1m"}, "exit 3")), 3);
   EXPECT_THAT(redis.integer("PTTL", key), AllOf(Gt(50'000), Le(60'000)));
   EXPECT_EQ(status_of(run({"-n", "-E", "0"}, "touch " + file("ran"))), 0);
   EXPECT_FALSE(std::filesystem::exists(file("ran")));
 }
 
-TEST_F(RunCommand, KeepsNoLockForACommandThatCouldNotBeStarted) {
+TEST_F(RunCommand, KeepsNoLockIfTheCommandCannotStart) {
   EXPECT_EQ(status_of({"run", "--at-least", "1m", name, "--", file("none")}), 127);
   EXPECT_TRUE(is_free());
 }
@@ -142,7 +142,7 @@ TEST_F(RunCommand, PassesSignalsOn) {
   }
 }
 
-TEST_F(RunCommand, PassesSignalsOnToAllThatTheCommandHasStarted) {
+TEST_F(RunCommand, PassesSignalsOnToTheCommandsChildren) {
   auto child = start(run({}, "sh -c 'trap \"touch " + file("heard") + "; exit\" TERM; touch " +
                                  file("ready") + "; while :; do sleep 0.01; done' & wait; wait"));
   ASSERT_TRUE(exists("ready"));
@@ -151,7 +151,7 @@ TEST_F(RunCommand, PassesSignalsOnToAllThatTheCommandHasStarted) {
   EXPECT_TRUE(exists("heard"));
 }
 
-TEST_F(RunCommand, StopsWaitingAtASignalAndLeavesNothingBehind) {
+TEST_F(RunCommand, StopsWaitingAtASignalLeavingNothingBehind) {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     held_by_somebody();
     auto child = start(run({}, "touch " + file("ran")));
@@ -165,7 +165,7 @@ TEST_F(RunCommand, StopsWaitingAtASignalAndLeavesNothingBehind) {
   EXPECT_FALSE(std::filesystem::exists(file("ran")));
 }
 
-TEST_F(RunCommand, GoesOnWaitingAtSignalsThatMeanNoEnd) {
+TEST_F(RunCommand, GoesOnWaitingAtHarmlessSignals) {
   held_by_somebody();
   auto child = start(run({}, "exit 3"));
   ASSERT_TRUE(gets_waiters());
@@ -232,7 +232,7 @@ TEST_F(RunCommand, KillsWhatTheCommandHasLeftToo) {
   }));
 }
 
-TEST_F(RunCommand, FindsOutThatItWasStoppedForTooLong) {
+TEST_F(RunCommand, NoticesThatItWasStoppedTooLong) {
   auto child = start(run({"--expire", "300ms"}, "touch " + file("ready") + "; sleep 60"));
   ASSERT_TRUE(exists("ready"));
   child.pause();
@@ -243,7 +243,7 @@ TEST_F(RunCommand, FindsOutThatItWasStoppedForTooLong) {
   EXPECT_EQ(redis.string("GET", key), "somebody");
 }
 
-TEST_F(RunCommand, DoesNotLeaveTheCommandAloneWhenItIsKilled) {
+TEST_F(RunCommand, EndsTheCommandWhenItIsKilled) {
   auto child = start(run({}, "trap 'touch " + file("heard") + "; exit' TERM; touch " +
                                  file("ready") + "; while :; do sleep 0.01; done"));
   ASSERT_TRUE(exists("ready"));

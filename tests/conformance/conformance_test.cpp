@@ -127,7 +127,7 @@ bool is_free(Fixture& fixture) {
   });
 }
 
-ON_EACH_MUTEX("The type is a mutex: not copied, not moved") {
+ON_EACH_MUTEX("a mutex is neither copied nor moved") {
   using Mutex = typename TestType::Type;
   STATIC_REQUIRE_FALSE(std::is_copy_constructible_v<Mutex>);
   STATIC_REQUIRE_FALSE(std::is_copy_assignable_v<Mutex>);
@@ -170,7 +170,7 @@ ON_EACH_MUTEX("lock waits for the holder") {
   CHECK(waiter.get());
 }
 
-ON_EACH_MUTEX("try_lock takes a free mutex and leaves a busy one") {
+ON_EACH_MUTEX("try_lock takes only a free mutex") {
   TestType fixture;
   REQUIRE(fixture.get().try_lock());
   CHECK_FALSE(elsewhere([&] { return fixture.get().try_lock(); }));
@@ -183,7 +183,7 @@ ON_EACH_MUTEX("try_lock takes a free mutex and leaves a busy one") {
   }));
 }
 
-ON_EACH_MUTEX("a timed lock takes a free mutex at once") {
+ON_EACH_MUTEX("a timed lock gets a free mutex immediately") {
   TestType fixture;
   auto& mutex = fixture.get();
   REQUIRE(mutex.try_lock_for(1s));
@@ -446,7 +446,7 @@ ON_EACH_MUTEX("only one holds it") {
 
 // Between different Lock objects there is no order that the language knows of: they may be in
 // different processes. Threads that share one object get what std::mutex gives.
-ON_EACH_SHARED_MUTEX("what the holder wrote is seen by the next") {
+ON_EACH_SHARED_MUTEX("the next holder sees what was written") {
   TestType fixture;
   std::string text;  // no atomic: ThreadSanitizer watches
   int entered = 0;

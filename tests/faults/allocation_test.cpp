@@ -253,7 +253,7 @@ TEST_F(WithoutMemory, AnOperationFailsAndTheNextOneWorks) {
   }
 }
 
-TEST_F(WithoutMemory, ANewLockFailsAndTheNextOneWorks) {
+TEST_F(WithoutMemory, ANewLockFailsAndTheNextWorks) {
   for (const auto& each : options) {
     at_each_allocation(
         nothing,
@@ -305,7 +305,7 @@ TEST_F(WithoutMemory, ATimedWaitFailsOrEnds) {
   }
 }
 
-TEST_F(WithoutMemory, AnExtensionThatMayHaveShortenedTheLeaseCounts) {
+TEST_F(WithoutMemory, AFailedExtensionAssumesTheShorterLease) {
   Lock lock{server.uri(), name, leased_for(60s)};
   at_each_allocation([&] { lock.lock(); }, [&] { lock.extend(5s); },
                      [&] {
@@ -333,7 +333,7 @@ TEST_F(WithoutMemory, ALossIsTold) {
   expect_balance(client);
 }
 
-TEST_F(WithoutMemory, AnUnlockWithoutRedisDoesNotEndTheProcess) {
+TEST_F(WithoutMemory, UnlockWithoutRedisDoesNotEndTheProcess) {
   auto endpoint = server.endpoint();
   endpoint.retry_for = 0ms;
   options.resize(3);
@@ -462,7 +462,7 @@ TEST_F(QuorumWithoutMemory, AnOperationFailsAndTheNextOneWorks) {
   }
 }
 
-TEST_F(QuorumWithoutMemory, ANewLockFailsAndTheNextOneWorks) {
+TEST_F(QuorumWithoutMemory, ANewLockFailsAndTheNextWorks) {
   for (const auto& each : options) {
     const auto clients = servers.clients();
     at_each_allocation(
@@ -487,7 +487,7 @@ TEST_F(QuorumWithoutMemory, ATimedWaitFailsOrEnds) {
   EXPECT_EQ(servers.values(key), std::vector<std::string>(3, "somebody"));
 }
 
-TEST_F(QuorumWithoutMemory, AnExtensionThatMayHaveShortenedTheLeaseCounts) {
+TEST_F(QuorumWithoutMemory, AFailedExtensionAssumesTheShorterLease) {
   QuorumLock lock{servers.clients(), name, leased_for(10s)};
   at_each_allocation([&] { lock.lock(); }, [&] { lock.extend(5s); },
                      [&] {
@@ -595,7 +595,7 @@ TEST_F(ManyCycles, NeedNoMoreMemoryOrConnections) {
   expect_no_growth_with("deferred", options);
 }
 
-TEST_F(ManyCycles, OfNewLocksNeedNoMoreMemoryOrConnections) {
+TEST_F(ManyCycles, OfNewLocksLeakNoMemoryOrConnections) {
   const Client client{server.uri()};
   const auto connections = [this] { return redis.info("connected_clients"); };
   expect_no_growth("new locks", connections, [&] {

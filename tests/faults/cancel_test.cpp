@@ -65,7 +65,7 @@ TEST_F(CancelledThread, FreesTheLockInUnlockBeforeItEnds) {
   expect_free();
 }
 
-TEST_F(CancelledThread, FreesTheLockInTheDestructorsBeforeItEnds) {
+TEST_F(CancelledThread, FreesTheLockInDestructorsBeforeItEnds) {
   std::atomic<bool> destroyed{false};
   CancellableThread thread{[&] {
     {
@@ -116,7 +116,7 @@ TEST_F(CancelledThread, EndsInLockAndLeavesNothingBehind) {
   expect_free();
 }
 
-TEST_F(CancelledThread, EndsAtTheGateAndLetsTheNextIn) {
+TEST_F(CancelledThread, WaitingItsTurnDoesNotBlockTheNext) {
   Client client{server.uri()};
   Lock lock{client, name};
   lock.lock();

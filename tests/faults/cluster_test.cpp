@@ -71,7 +71,7 @@ class OnCluster : public ::testing::Test {
 // ---------------------------------------------------------------------------------------------------
 // Keys.
 
-TEST_F(OnCluster, KeysOfALockGetTheNameAsHashTag) {
+TEST_F(OnCluster, KeysGetTheNameAsHashTag) {
   auto options = leased_for(60s);
   options.fencing = true;
   Lock lock{client, name, options};
@@ -84,7 +84,7 @@ TEST_F(OnCluster, KeysOfALockGetTheNameAsHashTag) {
   EXPECT_TRUE(fleet().redis(signal).exists(signal));
 }
 
-TEST_F(OnCluster, KeysOfALockKeepAHashTagThatTheNameHas) {
+TEST_F(OnCluster, KeysKeepAHashTagInTheName) {
   const auto tagged = "order{" + name + "}items";
   Lock lock{client, tagged};
   lock.lock();
@@ -253,7 +253,7 @@ TEST_F(WayToCluster, IsFoundFromAnyMemberThatAnswers) {
   }
 }
 
-TEST_F(WayToCluster, ThatStartsAtNobodyIsAnErrorThatNamesIt) {
+TEST_F(WayToCluster, ThatStartsAtADeadServerNamesIt) {
   std::string dead = "127.0.0.1:" + std::to_string(free_port());
   const auto message = message_of<Error>([&] {
     Lock lock{"redis+cluster://" + dead + "?retry_for=300", name};
@@ -262,7 +262,7 @@ TEST_F(WayToCluster, ThatStartsAtNobodyIsAnErrorThatNamesIt) {
   EXPECT_THAT(message, AllOf(HasSubstr("server " + dead), HasSubstr("no connection")));
 }
 
-TEST_F(WayToCluster, ThatStartsAtAServerWithoutSlotsIsAnErrorThatNamesIt) {
+TEST_F(WayToCluster, ThatStartsAtAStandaloneServerNamesIt) {
   const RedisServer server{Transport::tcp};
   const auto address = "127.0.0.1:" + std::to_string(server.endpoint().port);
   Lock lock{"redis+cluster://" + address, name};
@@ -273,7 +273,7 @@ TEST_F(WayToCluster, ThatStartsAtAServerWithoutSlotsIsAnErrorThatNamesIt) {
               AllOf(HasSubstr("server " + address), HasSubstr("cluster support disabled")));
 }
 
-TEST_F(WayToCluster, IsNotFoundByWhoTakesAMemberForAServerOfItsOwn) {
+TEST_F(WayToCluster, IsNotFoundThroughAPlainRedisUri) {
   const auto master = fleet().masters().front();
   auto foreign = unique_name();
   while (fleet().owner_of("lock:" + foreign) == master) foreign = unique_name();
@@ -399,7 +399,7 @@ TEST_F(MovingSlot, IsFollowedByAReleaseThatComesLater) {
   EXPECT_FALSE(fleet().redis(key).exists(key));
 }
 
-TEST_F(MovingSlot, IsFollowedByADeferredReleaseThatComesLater) {
+TEST_F(MovingSlot, IsFollowedByADeferredRelease) {
   auto options = leased_for(60s);
   options.deferred_unlock = true;
   Releaser releaser{client, name, options};
@@ -436,7 +436,7 @@ TEST_F(MovingSlot, AgainAndAgainBreaksNoExclusion) {
 
 // Half-migrated: a key that is still there is at the source, any other at the target.
 
-TEST_F(MovingSlot, HalfWayWithItsLockAtTheSourceIsNotTakenAtTheTarget) {
+TEST_F(MovingSlot, HalfMovedProtectsALockAtTheSource) {
   Holder holder{client, name, 1500ms};
   begin();
   Lock other{Client{uri}, name, leased_for(60s)};
@@ -452,7 +452,7 @@ TEST_F(MovingSlot, HalfWayWithItsLockAtTheSourceIsNotTakenAtTheTarget) {
   EXPECT_TRUE(other.try_lock());
 }
 
-TEST_F(MovingSlot, HalfWayWithItsLockAtTheTargetIsNotTakenAtTheSource) {
+TEST_F(MovingSlot, HalfMovedProtectsALockAtTheTarget) {
   begin();
   Holder holder{client, name, 1500ms};  // there was none yet, so it is a new key
   EXPECT_EQ(at_target(), holder.lock().id());
@@ -468,7 +468,7 @@ TEST_F(MovingSlot, HalfWayWithItsLockAtTheTargetIsNotTakenAtTheSource) {
   holder.expect_releases();
 }
 
-TEST_F(MovingSlot, HalfWayIsListedAndResetWithTheRest) {
+TEST_F(MovingSlot, HalfMovedIsListedAndReset) {
   const auto prefix = name + "-lock:", signals = name + "-signal:", second = "{" + name + "}-2";
   auto options = leased_for(60s);
   options.key_prefix = prefix;
@@ -490,7 +490,7 @@ TEST_F(MovingSlot, HalfWayIsListedAndResetWithTheRest) {
   EXPECT_FALSE(at_the_target.locked());
 }
 
-TEST_F(MovingSlot, WhoseLockMovesWhileItIsHeldAndWaitedForLosesNeither) {
+TEST_F(MovingSlot, WithItsLockLosesNeitherHolderNorWaiter) {
   Holder holder{client, name, 1500ms};
   Waiter waiter{Client{uri}, name};
   ASSERT_TRUE(somebody_waits_at(source));
@@ -504,7 +504,7 @@ TEST_F(MovingSlot, WhoseLockMovesWhileItIsHeldAndWaitedForLosesNeither) {
   waiter.expect_acquires();
 }
 
-TEST_F(MovingSlot, HalfWayGivesAWaiterTheLockWhoseLeaseEnds) {
+TEST_F(MovingSlot, HalfMovedGrantsAWaiterAnExpiredLock) {
   auto& redis = fleet().redis(key);
   ASSERT_EQ(redis.string("SET", key, "somebody", "PX", 700), "OK");
   begin();
@@ -514,7 +514,7 @@ TEST_F(MovingSlot, HalfWayGivesAWaiterTheLockWhoseLeaseEnds) {
   finish();
 }
 
-TEST_F(MovingSlot, HalfWayHoldsAReleaseUpAndNoMore) {
+TEST_F(MovingSlot, HalfMovedOnlyDelaysARelease) {
   Releaser releaser{client, name};
   begin();
   releaser.start();  // its keys are in two places: the server says TRYAGAIN
@@ -526,7 +526,7 @@ TEST_F(MovingSlot, HalfWayHoldsAReleaseUpAndNoMore) {
 }
 
 /// The script of the release comes upon it half way, when it has deleted the signal.
-TEST_F(MovingSlot, HalfWayWithASignalAtTheSourceHoldsAReleaseUpAndNoMore) {
+TEST_F(MovingSlot, HalfMovedWithASignalOnlyDelaysReleases) {
   Lock before{client, name};
   before.lock();
   before.unlock();  // leaves a signal
@@ -540,7 +540,7 @@ TEST_F(MovingSlot, HalfWayWithASignalAtTheSourceHoldsAReleaseUpAndNoMore) {
   EXPECT_TRUE(other.try_lock_for(soon));
 }
 
-TEST_F(MovingSlot, HalfWayHoldsAnAcquisitionWithATokenUpAndNoMore) {
+TEST_F(MovingSlot, HalfMovedOnlyDelaysAFencedAcquisition) {
   auto options = leased_for(60s);
   options.fencing = true;
   Lock lock{client, name, options};
@@ -562,7 +562,7 @@ class MasterInCluster : public OnCluster, public ::testing::WithParamInterface<H
 INSTANTIATE_TEST_SUITE_P(, MasterInCluster, Values(Harm::kill, Harm::freeze),
                          [](const auto& test) { return name_of(test.param); });
 
-TEST_P(MasterInCluster, ThatFailsCostsNobodyALockThatWasReplicated) {
+TEST_P(MasterInCluster, ThatFailsLosesNoReplicatedLock) {
   const auto master = fleet().owner_of(key);
   const auto held = name_at(master), waited = name_at(master), released = name_at(master),
              deferred = name_at(master);
@@ -628,7 +628,7 @@ class FrozenMasterInCluster : public OnCluster {
   }
 };
 
-TEST_F(FrozenMasterInCluster, DoesNotKeepTheLocksOfOthersFromBeingRenewed) {
+TEST_F(FrozenMasterInCluster, DoesNotDelayRenewalsOnOtherMasters) {
   const auto master = fleet().owner_of(key);
   const Client calm{fleet().uri("command_timeout=5s&connect_timeout=5s")};
   std::vector<std::unique_ptr<Holder>> elsewhere;
@@ -784,13 +784,13 @@ TEST_F(JoiningMaster, IsPartOfALaterReset) {
   EXPECT_EQ(redis_lock::reset_all(*client), 2U);
 }
 
-TEST_F(JoiningMaster, IsPartOfAListingThatIsUnderWay) {
+TEST_F(JoiningMaster, IsPartOfAListingUnderWay) {
   joins_at_scan = true;
   EXPECT_THAT(listed(), ElementsAre("a", "b"));
   EXPECT_EQ(scans[0], 2);
 }
 
-TEST_F(JoiningMaster, IsPartOfAResetThatIsUnderWay) {
+TEST_F(JoiningMaster, IsPartOfAResetUnderWay) {
   joins_at_scan = true;
   (void)redis_lock::reset_all(*client);
   EXPECT_EQ(scans[1], 1);

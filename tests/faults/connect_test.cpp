@@ -171,7 +171,7 @@ TEST_F(AddressesOfAName, AreTriedUntilOneTakesTheConnection) {
   EXPECT_EQ(redis.string("GET", key), lock.id());
 }
 
-TEST_F(AddressesOfAName, ThatDoNotAnswerLeaveTimeToTheOthers) {
+TEST_F(AddressesOfAName, ThatDoNotAnswerLeaveTimeForOthers) {
   const FullPlace first{"127.0.0.2", server.endpoint().port};
   const FullPlace second{"127.0.0.3", server.endpoint().port};
   names().set(host, {"127.0.0.2", "127.0.0.3", "127.0.0.1"});
@@ -220,7 +220,7 @@ TEST_F(AddressesOfAName, AreLookedUpAnewForEachConnection) {
 /// A resolver that does not answer.
 using HangingResolver = NamedServer;
 
-TEST_F(HangingResolver, IsWaitedForAsLongAsAConnectionIs) {
+TEST_F(HangingResolver, IsWaitedForUntilTheConnectTimeout) {
   names().hang();
   Lock lock{uri("retry_for=0&connect_timeout=300"), name};
   const Stopwatch watch;
@@ -253,7 +253,7 @@ TEST_F(HangingResolver, IsAskedOnceForAName) {
   EXPECT_TRUE(eventually([&] { return !error_of([&] { lock.lock(); }); }));
 }
 
-TEST_F(HangingResolver, ThatAnsweredWhenNobodyWaitedAnyMoreIsAskedAnew) {
+TEST_F(HangingResolver, ThatAnsweredTooLateIsAskedAgain) {
   names().set(host, {"127.0.0.2"});  // where nobody listens
   names().hang();
   Lock lock{uri("retry_for=0&connect_timeout=50"), name};
@@ -265,7 +265,7 @@ TEST_F(HangingResolver, ThatAnsweredWhenNobodyWaitedAnyMoreIsAskedAnew) {
   EXPECT_TRUE(lock.try_lock_for(soon));
 }
 
-TEST_F(HangingResolver, DoesNoHarmToAHolderWhoseConnectionsBreak) {
+TEST_F(HangingResolver, DoesNotCostAHolderItsLock) {
   Complaints losses;
   Options options;
   options.expire = 600ms;
@@ -284,7 +284,7 @@ TEST_F(HangingResolver, DoesNoHarmToAHolderWhoseConnectionsBreak) {
   EXPECT_FALSE(redis.exists(key));
 }
 
-TEST_F(HangingResolver, DoesNotDelayTheNewsOfALossOrUnlockOrTheDestructor) {
+TEST_F(HangingResolver, DelaysNeitherLossReportsNorUnlockNorDestruction) {
   Complaints losses;
   Options options;
   options.expire = 600ms;
@@ -304,7 +304,7 @@ TEST_F(HangingResolver, DoesNotDelayTheNewsOfALossOrUnlockOrTheDestructor) {
   EXPECT_LE(names().under_way(), 1) << "nothing waited for the resolver's answer";
 }
 
-TEST_F(HangingResolver, DoesNotDelayUnlockWhereNothingWasEverResolvedAgain) {
+TEST_F(HangingResolver, LetsUnlockUseTheLastGoodAddress) {
   Lock lock{uri("retry_for=100&connect_timeout=300"), name, leased_for(60s)};
   lock.lock();
   names().hang();
@@ -342,7 +342,7 @@ TEST_F(HangingResolver, OfOneSentinelLeavesTheOthers) {
   EXPECT_EQ(redis.string("GET", key), lock.id());
 }
 
-TEST_F(HangingResolver, OfOneSeedOfAClusterLeavesTheOthers) {
+TEST_F(HangingResolver, OfOneClusterSeedLeavesTheOthers) {
   const FakeServer seed{FakeServer::each_command([this](const Command&) {
     return "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:" +
            std::to_string(server.endpoint().port) + "\r\n";
@@ -357,7 +357,7 @@ TEST_F(HangingResolver, OfOneSeedOfAClusterLeavesTheOthers) {
 
 using UnknownName = NamedServer;
 
-TEST_F(UnknownName, ThatWasKnownLeadsToTheLastGoodAddress) {
+TEST_F(UnknownName, OnceKnownUsesTheLastGoodAddress) {
   Lock lock{uri("retry_for=0"), name, leased_for(60s)};
   lock.lock();
   names().set(host, {});
@@ -485,7 +485,7 @@ void PrintTo(const LastWords& last, std::ostream* stream) { *stream << last.word
 
 class LastWordsOfAServer : public ::testing::TestWithParam<LastWords> {};
 
-TEST_P(LastWordsOfAServer, AreToldAndAtOnceWhereTheyAreFinal) {
+TEST_P(LastWordsOfAServer, AreReportedAndAtOnceIfFinal) {
   const auto& [words, code, is_final] = GetParam();
   for (const std::string user : {"", ":password@"}) {
     PartingServer server{'-' + words};

@@ -176,7 +176,7 @@ TEST_F(UnheardGrant, IsGivenBackWhenStopIsRequested) {
 }
 #endif
 
-TEST_F(UnheardGrant, IsGivenBackWhenTheServerRefusesToTellMore) {
+TEST_F(UnheardGrant, IsGivenBackWhenTheServerIsFull) {
   Lock lock{proxy.uri("command_timeout=1500"), name, leased_for(redis_lock::no_expiry)};
   lock.lock();
   release(lock);
@@ -293,7 +293,7 @@ TEST_F(DroppedConnections, LoseNoWaiter) {
   release(lock);
 }
 
-TEST_F(DroppedConnections, AreReplacedAsSoonAsTheServerIsBack) {
+TEST_F(DroppedConnections, AreReplacedOnceTheServerIsBack) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   proxy.refuse_connections();
@@ -370,7 +370,7 @@ TEST_F(HangsUpAt, EachWaitKeepsNoWaiterFromTheLock) {
   expect_owned(lock);
 }
 
-TEST_F(HangsUpAt, EachWaitAndBehavesLaterLetsTheWaiterWait) {
+TEST_F(HangsUpAt, EachWaitForAWhileLosesNoWaiter) {
   held_by_somebody();
   hang_up_at("BLPOP");
   Lock lock{proxy.uri("retry_for=200"), name, leased_for(60s)};
@@ -400,7 +400,7 @@ TEST_F(HangsUpAt, EachConfirmationIsAnErrorAfterRetryFor) {
   EXPECT_TRUE(eventually([&] { return !redis.exists(key); })) << "it was given back";
 }
 
-TEST_F(HangsUpAt, EachScriptIsAnErrorOfUnlockAfterRetryFor) {
+TEST_F(HangsUpAt, EachScriptFailsUnlockAfterRetryFor) {
   Lock lock{proxy.uri("retry_for=400"), name, leased_for(60s)};
   lock.lock();
   hang_up_at("EVAL");

@@ -50,7 +50,7 @@ INSTANTIATE_TEST_SUITE_P(, FencingDoubt,
                                 Fault::cut_reply),
                          [](const auto& test) { return name_of(test.param); });
 
-TEST_P(FencingDoubt, OfTheAcquireScriptEndsWithTheTokenOfThisAcquisition) {
+TEST_P(FencingDoubt, OfTheAcquireScriptEndsWithItsToken) {
   proxy.inject("EVALSHA", GetParam());
   ASSERT_TRUE(lock.try_lock_for(soon));
   expect_owned(lock);
@@ -59,7 +59,7 @@ TEST_P(FencingDoubt, OfTheAcquireScriptEndsWithTheTokenOfThisAcquisition) {
   release(lock);
 }
 
-TEST_P(FencingDoubt, OfAWaitersAcquireScriptEndsWithItsToken) {
+TEST_P(FencingDoubt, OfAWaitersScriptEndsWithItsToken) {
   held_by_somebody();
   std::error_code error;
   std::thread waiter{[&] { lock.lock(error); }};
@@ -78,7 +78,7 @@ TEST_P(FencingDoubt, OfAWaitersAcquireScriptEndsWithItsToken) {
   release(lock);
 }
 
-TEST_P(FencingDoubt, OfAGuardedScriptIsReportedAndTheScriptNotSentAgain) {
+TEST_P(FencingDoubt, OfAGuardedScriptIsReportedNotRetried) {
   lock.lock();
   proxy.inject("EVAL", GetParam());
   const auto error = error_of_an_increment();
@@ -91,7 +91,7 @@ TEST_P(FencingDoubt, OfAGuardedScriptIsReportedAndTheScriptNotSentAgain) {
   release(lock);
 }
 
-TEST_P(FencingDoubt, OfAnExtensionThatFailedMayHaveShortenedTheLease) {
+TEST_P(FencingDoubt, OfAFailedExtensionAssumesTheShorterLease) {
   auto endpoint = proxy.endpoint();
   endpoint.retry_for = 0ms;
   endpoint.command_timeout = 200ms;
@@ -104,7 +104,7 @@ TEST_P(FencingDoubt, OfAnExtensionThatFailedMayHaveShortenedTheLease) {
   proxy.resume();
 }
 
-TEST_P(FencingDoubt, OfAnExtensionBoundsTheLeasesThatComeAfterIt) {
+TEST_P(FencingDoubt, OfAnExtensionBoundsLaterLeases) {
   lock.lock();
   lock.extend();
   proxy.inject("EVALSHA", GetParam());
@@ -119,7 +119,7 @@ TEST_P(FencingDoubt, OfAnExtensionBoundsTheLeasesThatComeAfterIt) {
   release(lock);
 }
 
-TEST_F(GuardedFault, OfAConnectionThatTheServerClosedDoesNotMatter) {
+TEST_F(GuardedFault, OfAClosedConnectionDoesNotMatter) {
   lock.lock();
   proxy.drop_connections();
   EXPECT_TRUE(eventually([this] { return proxy.open() == 0; }));
@@ -128,7 +128,7 @@ TEST_F(GuardedFault, OfAConnectionThatTheServerClosedDoesNotMatter) {
   EXPECT_EQ(guarded_scripts(), 1);
 }
 
-TEST_F(GuardedFault, OfADeferredReleaseBeforeItDoesNotMatter) {
+TEST_F(GuardedFault, AfterADeferredReleaseDoesNotOccur) {
   auto deferred = fenced();
   deferred.deferred_unlock = true;
   Lock other{client, "other", deferred};
@@ -144,7 +144,7 @@ TEST_F(GuardedFault, OfADeferredReleaseBeforeItDoesNotMatter) {
   EXPECT_EQ(proxy.accepted(), connections) << "the reply to the release was read first";
 }
 
-TEST_F(GuardedFault, OfAStoppedServerIsReportedInTimeAndHappensAtMostOnce) {
+TEST_F(GuardedFault, OfAStoppedServerIsReportedInTime) {
   lock.lock();
   server.pause();
   EXPECT_EQ(error_of_an_increment(), errc::timed_out);
@@ -162,7 +162,7 @@ TEST_F(GuardedFault, OfAServerThatIsGoneIsReported) {
   EXPECT_THAT(message, HasSubstr("guarded_set of \"brief\""));
 }
 
-TEST_F(GuardedFault, OfAServerThatComesBackEmptyIsALoss) {
+TEST_F(GuardedFault, OfAServerRestartedEmptyIsALoss) {
   lock.lock();
   server.restart();
   std::error_code error = errc::connection_failed;
@@ -179,7 +179,7 @@ TEST_F(GuardedFault, OfAScriptFlushDoesNotMatter) {
   EXPECT_EQ(count(), 1);
 }
 
-TEST_F(GuardedFault, OfAHolderThatWasStoppedPastItsLeaseWritesNothing) {
+TEST_F(GuardedFault, OfAHolderStoppedTooLongWritesNothing) {
   Child holder{[&] {
     Lock late{server.uri(), name, leased_for(300ms)};
     late.lock();
@@ -200,7 +200,7 @@ TEST_F(GuardedFault, OfAHolderThatWasStoppedPastItsLeaseWritesNothing) {
 }
 
 /// With fencing, a SCRIPT FLUSH meets the acquire script, too.
-TEST_F(GuardedFault, OfAScriptFlushUnderAWaiterDoesNotMatter) {
+TEST_F(GuardedFault, OfAScriptFlushHarmsNoWaiter) {
   held_by_somebody();
   std::thread waiter{[this] { lock.lock(); }};
   EXPECT_TRUE(are_waiting(1));
@@ -212,7 +212,7 @@ TEST_F(GuardedFault, OfAScriptFlushUnderAWaiterDoesNotMatter) {
   release(lock);
 }
 
-TEST(ExtensionInDoubt, IsLivedWithByRenewalsOfTheShorterLease) {
+TEST(ExtensionInDoubt, IsFollowedByRenewalsOfTheShorterLease) {
   const RedisServer server;
   Redis redis{server.endpoint()};
   Proxy proxy{server.endpoint()};

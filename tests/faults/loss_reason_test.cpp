@@ -157,7 +157,7 @@ TEST_F(LossReasons, IsUnreachableWhenTheServerIsFrozen) {
   EXPECT_GE(hasty.stats().renewals_failed, 1U);
 }
 
-TEST_F(LossReasons, IsUnreachableWithTheServersWordsWhenItRefuses) {
+TEST_F(LossReasons, IsUnreachableWhenTheServerRefuses) {
   Lock lock{client, name, renewed()};
   lock.lock();
   const auto from = steady_clock::now();
@@ -199,7 +199,7 @@ TEST_F(LossReasons, IsExpiredWithoutRenewal) {
   expect_lost(lock, LossReason::expired, "its lease ended");
 }
 
-TEST_F(LossReasons, OfALockThatIsNotWatchedAreSeenByItsOwnCalls) {
+TEST_F(LossReasons, OfUnwatchedLocksAreFoundByTheirCalls) {
   auto options = leased_for(60s);
   options.on_error = complaints.on_error();
   Lock lock{client, name, options};
@@ -242,7 +242,7 @@ TEST_F(LossReasons, OfADeferredUnlockAreInItsError) {
   EXPECT_THAT(complaints.text(), HasSubstr("its key is gone"));
 }
 
-TEST_F(LossReasons, AreNoneAfterARenewalThatFailedAndOneThatDidNot) {
+TEST_F(LossReasons, AreNoneAfterARenewalRecovers) {
   auto options = renewed();
   auto endpoint = server.endpoint();
   endpoint.command_timeout = 50ms;
@@ -303,7 +303,7 @@ TEST_F(QuorumLossReasons, IsMaxHoldWhenThatIsOver) {
   expect_lost(lock, LossReason::max_hold, "its lease ended, and max_hold was over");
 }
 
-TEST_F(QuorumLossReasons, OfALockThatIsNotWatchedAreSeenByUnlock) {
+TEST_F(QuorumLossReasons, OfUnwatchedLocksAreFoundByUnlock) {
   auto options = leased_for(60s);
   options.on_error = complaints.on_error();
   QuorumLock lock{clients, name, options};

@@ -127,7 +127,7 @@ TEST_P(Peer, ThatTalksNonsenseIsAClearError) {
   }
 }
 
-TEST_P(Peer, ThatTalksNonsenseToAWaiterIsAClearError) {
+TEST_P(Peer, TalkingNonsenseToAWaiterIsAnError) {
   FakeServer peer{well_until("BLPOP", true)};
   Lock lock{peer.uri(impatient), "name", leased_for(60s)};
   const Stopwatch watch;
@@ -137,7 +137,7 @@ TEST_P(Peer, ThatTalksNonsenseToAWaiterIsAClearError) {
   EXPECT_LT(watch.elapsed(), soon);
 }
 
-TEST_P(Peer, ThatTalksNonsenseToAHolderIsAClearError) {
+TEST_P(Peer, TalkingNonsenseToAHolderIsAnError) {
   FakeServer peer{well_until("EVALSHA", false)};
   Complaints complaints;
   auto options = leased_for(60s);
@@ -155,7 +155,7 @@ TEST_P(Peer, ThatTalksNonsenseToAHolderIsAClearError) {
   EXPECT_LT(watch.elapsed(), soon);
 }
 
-TEST_P(Peer, ThatTalksNonsenseToTheRenewalThreadIsALossToldOnce) {
+TEST_P(Peer, TalkingNonsenseToRenewalIsALoss) {
   FakeServer peer{well_until("EVALSHA", false)};
   Complaints losses;
   Options options;
@@ -180,7 +180,7 @@ TEST(PeerThat, ClosesAtOnceIsAFailedConnection) {
   EXPECT_LT(peer.accepted(), 50) << "with growing pauses";
 }
 
-TEST(PeerThat, ClosesInTheMiddleOfAReplyIsAFailedConnection) {
+TEST(PeerThat, ClosesDuringAReplyIsAFailedConnection) {
   redis_lock::Endpoint endpoint;
   endpoint.port = 0;
   const auto listener = listen_at(endpoint);
@@ -199,7 +199,7 @@ TEST(PeerThat, ClosesInTheMiddleOfAReplyIsAFailedConnection) {
 }
 
 /// Each read succeeds, and the reply never ends.
-TEST(PeerThat, SendsOneByteAtATimeIsGivenUpOnInTime) {
+TEST(PeerThat, SendsSingleBytesTimesOut) {
   redis_lock::Endpoint endpoint;
   endpoint.port = 0;
   const auto listener = listen_at(endpoint);
@@ -227,7 +227,7 @@ TEST(PeerThat, SendsOneByteAtATimeIsGivenUpOnInTime) {
 }
 
 /// A reply that nobody asked for must not pass for the answer to the next command.
-TEST(PeerThat, SaysMoreThanItWasAskedIsNotMisunderstood) {
+TEST(PeerThat, SendsAnExtraReplyIsNotMisunderstood) {
   FakeServer peer{
       FakeServer::each_command([](const Command& command) -> std::optional<std::string> {
         if (command.front() == "SET") return "+OK\r\n";
@@ -241,7 +241,7 @@ TEST(PeerThat, SaysMoreThanItWasAskedIsNotMisunderstood) {
 }
 
 /// Of a held lock: the largest and the least that a reply can say of its lease.
-TEST(PeerThat, TellsAnAbsurdLeaseIsWaitedForNoLongerThanAsked) {
+TEST(PeerThat, TellsAnAbsurdLeaseDelaysNoDeadline) {
   for (const char* const lease :
        {"9223372036854775806", "9223372036854775807", "-9223372036854775808", "-1", "-2"}) {
     SCOPED_TRACE(lease);

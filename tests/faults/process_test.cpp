@@ -74,7 +74,7 @@ TEST_F(KilledHolder, CostsTheWaiterTheLeaseAndNoMore) {
 }
 
 /// A waiter asks the server to wait for up to three seconds, but not past the lease of the holder.
-TEST_F(KilledHolder, IsNoticedAsSoonAsTheLeaseIsOver) {
+TEST_F(KilledHolder, IsNoticedOnceTheLeaseIsOver) {
   Child holder{[&] {
     Lock lock{server.uri(), name, leased_for(1s)};
     lock.lock();
@@ -236,7 +236,7 @@ class StoppedHolder : public Processes {
   }
 };
 
-TEST_F(StoppedHolder, IsToldOfItsLossThoughItIsRenewed) {
+TEST_F(StoppedHolder, IsToldOfItsLossDespiteRenewal) {
   expect_told_of_its_loss(renewed_for(600ms));
 }
 TEST_F(StoppedHolder, IsToldOfItsLoss) { expect_told_of_its_loss(leased_for(600ms)); }

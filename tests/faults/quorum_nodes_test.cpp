@@ -77,7 +77,7 @@ class UnwillingNode : public ::testing::Test {
 
 using QuorumWaiter = UnwillingNode;
 
-TEST_F(QuorumWaiter, WithoutTheRightToWaitGetsTheWordsOfTheNodes) {
+TEST_F(QuorumWaiter, WithoutTheRightToWaitQuotesTheNodes) {
   QuorumLock lock{clients_without("-blpop", {0, 1, 2}), name};
   nodes.hold(key, {0, 1, 2});
   count_votes_anew();
@@ -100,7 +100,7 @@ TEST_F(QuorumWaiter, WaitsOnAnotherNodeIfOneRefuses) {
   EXPECT_TRUE(waiting.get());
 }
 
-TEST_F(QuorumWaiter, WaitsOnAnotherNodeIfTheSignalHasAnotherType) {
+TEST_F(QuorumWaiter, WaitsElsewhereIfTheSignalHasAnotherType) {
   QuorumLock lock{clients, name};
   nodes.hold(key, {0, 1, 2});
   nodes.redis(0).command("SET", "lock-signal:" + name, "string");
@@ -141,13 +141,13 @@ TEST(QuorumWaiterOfStrangeNodes, PausesWhateverTheyAnswer) {
 
 using QuorumHandover = UnwillingNode;
 
-TEST_F(QuorumHandover, IsNoSlowerBesideAForeignKeyOnTheFirstNode) {
+TEST_F(QuorumHandover, IsNoSlowerBesideAForeignKey) {
   nodes.redis(0).command("SET", key, "left over");
   EXPECT_LT(median_handover(clients), 500ms) << "the slice of a waiter at the wrong node is longer";
   EXPECT_EQ(nodes.values(key).front(), "left over");
 }
 
-TEST_F(QuorumHandover, IsNoSlowerBesideANodeThatRefusesReleases) {
+TEST_F(QuorumHandover, IsNoSlowerIfANodeRefusesReleases) {
   EXPECT_LT(median_handover(clients_without("-eval -evalsha", {0})), 500ms);
 }
 
@@ -175,7 +175,7 @@ TEST_F(QuorumHandover, ReachesEachThreadBesideAForeignKey) {
   EXPECT_LT(longest.load(), 2500ms) << "a whole slice at the wrong node is longer";
 }
 
-TEST_F(QuorumHandover, OfARefusedReleaseOpensNoConnectionEachTime) {
+TEST_F(QuorumHandover, WithRefusedReleasesReusesItsConnections) {
   QuorumLock lock{clients_without("-eval -evalsha", {0}), name};
   for (int i = 0; i < 50; ++i) {
     lock.lock();
@@ -234,7 +234,7 @@ class QuorumSlowWay : public UnwillingNode {
   std::vector<std::unique_ptr<Proxy>> proxies;
 };
 
-TEST_F(QuorumSlowWay, OfMoreThanTheLeaseIsAnErrorAtOnce) {
+TEST_F(QuorumSlowWay, LongerThanTheLeaseFailsAtOnce) {
   const auto slow = delayed_by(15ms);
   QuorumLock lock{slow, name, leased_for(10ms)}, patient{slow, name, leased_for(10s)};
   const Stopwatch watch;
@@ -254,14 +254,14 @@ TEST_F(QuorumSlowWay, OfMoreThanTheLeaseIsAnErrorAtOnce) {
   EXPECT_TRUE(patient.try_lock_for(soon));
 }
 
-TEST_F(QuorumSlowWay, OfMoreThanARoundMayTakeNamesTheLease) {
+TEST_F(QuorumSlowWay, LongerThanARoundNamesTheLease) {
   QuorumLock lock{delayed_by(60ms), name, leased_for(45ms)};
   const Stopwatch watch;
   EXPECT_THAT(message_of([&] { return lock.lock(), 0; }), HasSubstr("with a lease of 45 ms"));
   EXPECT_LT(watch.elapsed(), soon);
 }
 
-TEST_F(QuorumSlowWay, OfAGrantPastTheDeadlineIsNoGrant) {
+TEST_F(QuorumSlowWay, PastTheDeadlineGivesTheGrantBack) {
   const auto through = delayed_by(0ms);
   nodes.hold(key, {0, 1, 2});
   QuorumLock lock{through, name};
@@ -316,7 +316,7 @@ TEST_F(QuorumNodeStatus, TellsNothingOfNodesThatWork) {
   }
 }
 
-TEST_F(QuorumNodeStatus, NamesOneThatIsDownUntilItIsBack) {
+TEST_F(QuorumNodeStatus, NamesAStoppedNodeUntilItIsBack) {
   QuorumLock lock{clients, name};
   const auto before = std::chrono::steady_clock::now();
   nodes.server(1).kill();

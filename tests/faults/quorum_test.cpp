@@ -95,7 +95,7 @@ TEST_F(OneOfFive, MayFreezeWithoutSlowingTheOthers) {
   }
 }
 
-TEST_F(OneOfFive, ThatIsFrozenWhileItIsAskedHoldsNothingWhenItWakes) {
+TEST_F(OneOfFive, ThatIsFrozenHoldsNothingWhenItWakes) {
   QuorumLock lock{clients, name, leased_for(60s)};
   cycle(lock, 1);
   nodes.server(2).pause();
@@ -153,7 +153,7 @@ TEST_F(OneOfFive, ThatIsFrozenDoesNotStopRenewal) {
 
 using QuorumMajority = QuorumFault;
 
-TEST_F(QuorumMajority, WithOnePersistedOneEmptiedAndOneFrozenIsNone) {
+TEST_F(QuorumMajority, OfPersistedEmptiedAndFrozenNodesIsNone) {
   Options options;
   options.expire = 600ms;
   QuorumLock first{clients, name, options}, second{clients, name, leased_for(60s)};
@@ -171,7 +171,7 @@ TEST_F(QuorumMajority, WithOnePersistedOneEmptiedAndOneFrozenIsNone) {
   EXPECT_FALSE(first.owns_lock()) << "two certain holders";
 }
 
-TEST_F(QuorumMajority, ThatIsDownIsAnErrorAndNothingStaysBehind) {
+TEST_F(QuorumMajority, ThatIsDownFailsAndLeavesNothingBehind) {
   QuorumLock lock{clients, name};
   cycle(lock, 1);
   nodes.server(0).kill();
@@ -210,7 +210,7 @@ TEST_F(QuorumMajority, ThatAnswersLateIsNoLoss) {
   EXPECT_TRUE(comes_free({0, 1, 2}));
 }
 
-TEST_F(QuorumMajority, ThatMayHaveShortenedTheLeaseIsBelievedToHaveDoneSo) {
+TEST_F(QuorumMajority, ThatFailsToExtendAssumesTheShorterLease) {
   QuorumLock lock{clients, name, leased_for(60s)};
   lock.lock();
   for (const std::size_t i : {1U, 2U}) nodes.server(i).pause();
@@ -239,7 +239,7 @@ TEST_F(QuorumMajority, ThatIsFrozenIsTimedOut) {
   EXPECT_TRUE(comes_free({0, 1, 2}));
 }
 
-TEST_F(QuorumMajority, ThatIsGoneWhenItIsUnlockedIsToldToOnError) {
+TEST_F(QuorumMajority, ThatIsGoneAtUnlockIsReported) {
   Complaints complaints;
   auto options = leased_for(60s);
   options.on_error = complaints.on_error();
@@ -254,7 +254,7 @@ TEST_F(QuorumMajority, ThatIsGoneWhenItIsUnlockedIsToldToOnError) {
   EXPECT_TRUE(comes_free({2}));
 }
 
-TEST_F(QuorumMajority, ThatIsGoneIsALossBeforeTheLeaseEnds) {
+TEST_F(QuorumMajority, GoneMeansLossBeforeTheLeaseEnds) {
   bool in_time = false;
   for (int attempt = 0; attempt < 5 && !in_time; ++attempt) {  // a busy machine may be late
     QuorumServers own{3};
@@ -401,7 +401,7 @@ TEST_F(QuorumDoubt, OfReleasesIsResolved) {
   }
 }
 
-TEST_F(QuorumDoubt, OfAnExtensionBoundsWhatIsCertainOfLaterOnes) {
+TEST_F(QuorumDoubt, OfAnExtensionBoundsLaterLeases) {
   QuorumLock lock{through, name, leased_for(60s)};
   lock.lock();
   ASSERT_TRUE(eventually([&] { return nodes.values(key) == std::vector(3, lock.id()); }));
@@ -428,7 +428,7 @@ TEST_F(QuorumDoubt, WhileItWaitsLosesNoTurn) {
 }
 
 /// Each node answers, but hangs up at each wait.
-TEST_F(QuorumDoubt, AtEachWaitIsReconnectedToWithGrowingPauses) {
+TEST_F(QuorumDoubt, AtEachWaitIsRetriedWithGrowingPauses) {
   nodes.hold(key, {0, 1, 2}, 60'000);
   for (const auto& proxy : proxies) proxy->inject("BLPOP", Fault::lose_request, 2'000);
   const auto connections = [&] {

@@ -79,15 +79,13 @@ class EndOfOwnership : public OnOwnServer {
   }
 };
 
-TEST_F(EndOfOwnership, IsWhatExpiresAtSaysOfARenewedLock) {
+TEST_F(EndOfOwnership, MatchesExpiresAtWithRenewal) {
   Options options;
   options.expire = 600ms;
   expect_one_end(options);
 }
 
-TEST_F(EndOfOwnership, IsWhatExpiresAtSaysOfALockWithoutRenewal) {
-  expect_one_end(leased_for(600ms));
-}
+TEST_F(EndOfOwnership, MatchesExpiresAtWithoutRenewal) { expect_one_end(leased_for(600ms)); }
 
 }  // namespace
 }  // namespace redis_lock_test

@@ -125,7 +125,7 @@ TEST_F(Sentinels, RefuseAWrongPassword) {
   EXPECT_EQ(error_of([&] { Lock{Client{endpoint}, name}.lock(); }), errc::authentication_failed);
 }
 
-TEST_F(Sentinels, AreNotToBlameForAWrongPasswordOfTheMaster) {
+TEST_F(Sentinels, AreNotBlamedForTheMastersPassword) {
   auto endpoint = redis_lock::Endpoint::parse(fleet().uri());
   endpoint.password = "secret-but-wrong";
   Lock lock{Client{endpoint}, name};
@@ -135,7 +135,7 @@ TEST_F(Sentinels, AreNotToBlameForAWrongPasswordOfTheMaster) {
                     Not(HasSubstr("secret"))));
 }
 
-TEST_F(Sentinels, ThatDoNotKnowTheMasterAreNamedWithIt) {
+TEST_F(Sentinels, ThatDoNotKnowTheMasterAreNamed) {
   auto endpoint = redis_lock::Endpoint::parse(fleet().uri());
   endpoint.sentinel->master_name = "nobody";
   Lock lock{Client{endpoint}, name};
@@ -251,7 +251,7 @@ TEST_P(MasterOfSentinels, CostsNobodyALockThatWasReplicated) {
   holder.expect_releases();
 }
 
-TEST_P(MasterOfSentinels, ThatFailsBeforeItReplicatedALockCostsItsHolderTheLock) {
+TEST_P(MasterOfSentinels, ThatFailsBeforeReplicatingCostsTheLock) {
   const Client client{fleet().uri(patient)};
   for (const auto replica : fleet().replicas()) fleet().member(replica).break_replication();
   Holder holder{client, name, 3s};

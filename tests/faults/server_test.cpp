@@ -56,7 +56,7 @@ TEST_F(KilledServer, ThatIsRestartedLetsAWaiterGoOn) {
   EXPECT_EQ(end_of(child), exit_with(0));
 }
 
-TEST_F(KilledServer, IsAnErrorForAWaiterWhenItStaysAway) {
+TEST_F(KilledServer, ThatStaysAwayIsAnErrorForWaiters) {
   held_by_somebody();
   Child child{[this] {
     return ends_well([this] {
@@ -94,7 +94,7 @@ TEST_F(KilledServer, ThatIsRestartedLetsUnlockReturn) {
   EXPECT_FALSE(redis.exists(key));
 }
 
-TEST_F(KilledServer, IsToldByUnlockAndDestructorsWhenItStaysAway) {
+TEST_F(KilledServer, IsReportedByUnlockAndDestructors) {
   Child child{[this] {
     Complaints complaints;
     Options options;
@@ -118,7 +118,7 @@ TEST_F(KilledServer, IsToldByUnlockAndDestructorsWhenItStaysAway) {
   EXPECT_EQ(end_of(child), exit_with(0));
 }
 
-TEST_F(KilledServer, ThatIsRestartedEmptyCostsTheHolderItsLock) {
+TEST_F(KilledServer, RestartedEmptyCostsTheHolderItsLock) {
   Child child{[this] {
     Options options;
     options.expire = 1500ms;
@@ -139,7 +139,7 @@ TEST_F(KilledServer, ThatIsRestartedEmptyCostsTheHolderItsLock) {
   EXPECT_EQ(progress->told, 1);
 }
 
-TEST_F(KilledServer, IsAnErrorForRenewalOnlyByTheLossOfTheLock) {
+TEST_F(KilledServer, IsReportedByRenewalOnlyAsALoss) {
   Child child{[this] {
     Options options;
     options.expire = 900ms;
@@ -159,7 +159,7 @@ TEST_F(KilledServer, IsAnErrorForRenewalOnlyByTheLossOfTheLock) {
   EXPECT_EQ(progress->told, 1);
 }
 
-TEST_F(KilledServer, AgainAndAgainUnderAllOperationsIsNeverFatal) {
+TEST_F(KilledServer, AgainAndAgainIsNeverFatal) {
   Child child{[this] {
     Options options;
     options.expire = 600ms;
@@ -269,7 +269,7 @@ TEST_P(FrozenServerUnderLeaseOf, IsAnErrorForATimedAttempt) {
   expect_free_in_the_end();
 }
 
-TEST_P(FrozenServerUnderLeaseOf, IsToldByUnlockWhichFreesTheLockLater) {
+TEST_P(FrozenServerUnderLeaseOf, TimesOutUnlockButFreesTheLockLater) {
   {
     Lock teacher{client, name};
     const std::lock_guard makes_the_script_known{teacher};
@@ -290,7 +290,7 @@ TEST_P(FrozenServerUnderLeaseOf, IsToldByUnlockWhichFreesTheLockLater) {
   expect_free_in_the_end();
 }
 
-TEST_P(FrozenServerUnderLeaseOf, FreesTheLockLaterThoughItDidNotKnowTheScript) {
+TEST_P(FrozenServerUnderLeaseOf, FreesTheLockLaterWithoutKnowingTheScript) {
   Lock lock{client, name, options};
   lock.lock();
   redis.command("SCRIPT", "FLUSH");
@@ -317,7 +317,7 @@ TEST_F(FrozenServer, ThatThawsInTimeIsNotNoticed) {
 }
 
 /// Each new connection of the renewal thread owes an answer to SELECT first.
-TEST_F(FrozenServer, IsTheLossOfTheLockBeforeItsLeaseEnds) {
+TEST_F(FrozenServer, IsALossBeforeTheLeaseEnds) {
   bool in_time = false;
   for (int attempt = 0; attempt < 3 && !in_time;
        ++attempt) {  // a busy machine may wake the thread late
@@ -483,7 +483,7 @@ TEST_F(ReplicaServer, IsReportedByUnlockWhenItLasts) {
   EXPECT_THAT(complaints.text(), HasSubstr("READONLY"));
 }
 
-TEST_F(ReplicaServer, IsRiddenOutByADeferredUnlockWithTheNextOperation) {
+TEST_F(ReplicaServer, IsRiddenOutByADeferredUnlock) {
   Complaints complaints;
   auto options = leased_for(60s);
   options.on_error = complaints.on_error();
@@ -499,7 +499,7 @@ TEST_F(ReplicaServer, IsRiddenOutByADeferredUnlockWithTheNextOperation) {
   EXPECT_EQ(complaints.count(), 0U);
 }
 
-TEST_F(ReplicaServer, IsReportedByADeferredUnlockThatNoOperationFollows) {
+TEST_F(ReplicaServer, IsEventuallyReportedByADeferredUnlock) {
   Complaints complaints;
   auto options = leased_for(60s);
   options.on_error = complaints.on_error();
@@ -559,7 +559,7 @@ TEST_F(MasterWithoutReplicas, IsRiddenOutByWhatAHolderDoes) {
   expect_free();
 }
 
-TEST_F(MasterWithoutReplicas, IsRiddenOutByAnAcquisitionWithAToken) {
+TEST_F(MasterWithoutReplicas, IsRiddenOutByAFencedAcquisition) {
   auto options = leased_for(60s);
   options.fencing = true;
   Lock lock{patient, name, options};
@@ -661,7 +661,7 @@ TEST_P(StateOf, IsReportedWhenItLasts) {
 }
 
 /// Two servers of a cluster, each of which says that the other one has the keys.
-TEST(State, OfServersThatSendTheClientToEachOtherIsReportedAfterPausesThatGrow) {
+TEST(State, OfCircularRedirectionIsReportedAfterGrowingPauses) {
   std::array<std::atomic<int>, 2> ports{};
   const auto answers = [&ports](std::size_t self) {
     return FakeServer::each_command([&ports, self](const Command& command) {
@@ -684,7 +684,7 @@ TEST(State, OfServersThatSendTheClientToEachOtherIsReportedAfterPausesThatGrow) 
 }
 
 /// Redis 2.6, which has no NOAUTH yet.
-TEST(State, OfAnOldServerThatAsksForAPasswordIsReportedAsOne) {
+TEST(State, OfAnOldServersAuthErrorIsRecognised) {
   FakeServer fake{
       FakeServer::each_command([](const Command&) { return "-ERR operation not permitted\r\n"; })};
   Lock lock{fake.uri(), "name", leased_for(60s)};
@@ -735,7 +735,7 @@ TEST_F(Administrator, MayFlushTheScriptsBetweenAnyTwoOperations) {
   release(lock);
 }
 
-TEST_F(Administrator, WhoFlushesEverythingTakesTheLockAndItStaysTaken) {
+TEST_F(Administrator, WhoFlushesEverythingEndsTheHoldForGood) {
   Complaints losses;
   Options options;
   options.expire = 900ms;
@@ -758,7 +758,7 @@ TEST_F(Administrator, WhoFlushesEverythingTakesTheLockAndItStaysTaken) {
   EXPECT_EQ(redis.integer("DBSIZE"), 0);
 }
 
-TEST_F(Administrator, WhoKillsTheConnectionOfAWaiterDoesNotLoseIt) {
+TEST_F(Administrator, WhoKillsAWaitersConnectionLosesNoWaiter) {
   held_by_somebody();
   Lock lock{server.uri(), name, leased_for(60s)};
   auto waiter = std::async(std::launch::async, [&] { return lock.try_lock_for(soon); });
@@ -774,7 +774,7 @@ TEST_F(Administrator, WhoKillsTheConnectionOfAWaiterDoesNotLoseIt) {
   expect_owned(lock);
 }
 
-TEST_F(Administrator, WhoKillsTheConnectionsOfAHolderDoesNotTakeItsLock) {
+TEST_F(Administrator, WhoKillsAHoldersConnectionsTakesNoLock) {
   Complaints losses;
   Options options;
   options.expire = 900ms;
@@ -843,7 +843,7 @@ TEST_F(Administrator, WhoSetsAPasswordShutsNewConnectionsOut) {
   EXPECT_TRUE(lock.try_lock());
 }
 
-TEST_F(Administrator, WhoSetsAPasswordCostsARenewedLockItsLeaseAtWorst) {
+TEST_F(Administrator, WhoSetsAPasswordMayEndRenewedLocks) {
   Complaints losses;
   Options options;
   options.expire = 900ms;
@@ -935,7 +935,7 @@ TEST_F(FullServer, WakesTheWaiter) {
   expect_free();
 }
 
-TEST_F(FullServer, HandsTheLockOverWhenThereIsRoomAgain) {
+TEST_F(FullServer, HandsTheLockOverOnceThereIsRoom) {
   Lock holder{server.uri(), name, leased_for(60s)};
   holder.lock();
   fill();

@@ -154,7 +154,7 @@ TEST_P(Sigpipe, IsNeverSeenWithABorrowedContext) {
 }
 
 /// The pool tells that an idle connection is closed; it cannot tell in the middle of an operation.
-TEST_P(Sigpipe, IsNeverSeenInTheMiddleOfAnOperation) {
+TEST_P(Sigpipe, IsNeverSeenDuringAnOperation) {
   auto endpoint = server.endpoint();
   endpoint.unix_socket += ".fake";
   const auto listener = listen_at(endpoint);

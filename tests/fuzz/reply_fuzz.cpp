@@ -21,8 +21,8 @@
 #include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/lock/observer.hpp>
 #include <redis_lock/detail/net/connection.hpp>
+#include <redis_lock/detail/net/drive.hpp>
 #include <redis_lock/detail/net/pool.hpp>
-#include <redis_lock/detail/protocol/acquire.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/redis_lock.hpp>
 
@@ -96,6 +96,8 @@ struct Link {
   Connection& connection;
   bool whole_seconds = false;
   bool asked_elsewhere = false;
+  redis_lock::detail::Progress progress{};
+  [[nodiscard]] static bool is_out_of_step() { return false; }
   [[nodiscard]] Replies exchange(const Commands& commands, milliseconds wait = 0ms) const {
     FakeClock::time += wait;
     return connection.exchange(commands);
@@ -109,14 +111,14 @@ struct Link {
 void acquire(ScriptedServer& server, std::string_view words, const Keys& keys,
              milliseconds expire) {
   FakeClock::time = Time{} + 1000h;
-  Acquisition<FakeClock> acquisition{keys, id, expire, "1000", FakeClock::time + 30s};
+  Acquisition acquisition{keys, id, expire, "1000", FakeClock::time + 30s, FakeClock::now()};
   bool over = false;
   while (!over && server.listens()) {
     const auto context = context_of(server);
     attempt([&] {
       Connection connection{context.get()};
       Link link{connection};
-      const auto lease_end = acquisition.run(link);
+      const auto lease_end = Drive<FakeClock>{acquisition}(link);
       over = true;
       if (!lease_end) return;
       check(FakeClock::time < *lease_end, "no lease is granted that is over");

@@ -171,7 +171,7 @@ TEST_F(Rights, OfAMasterBehindSentinelAreAllNeeded) {
   });
 }
 
-TEST_F(Rights, OfAClusterAreNeededToFindTheWay) {
+TEST_F(Rights, OfAClusterAreNeededToFindServers) {
   const RedisServer member{Transport::tcp, {"--cluster-enabled", "yes"}};
   Redis own{member.endpoint()};
   own.string("CLUSTER", "ADDSLOTSRANGE", 0, 16383);
@@ -233,14 +233,14 @@ TEST_F(MissingRight, ToAKeyOutsideThePattern) {
   EXPECT_FALSE(redis.exists("lock:payroll-7"));
 }
 
-TEST_F(MissingRight, ToAskForTheLeaseLeavesNoLockBehind) {
+TEST_F(MissingRight, ToAskForTheLeaseLeavesNoLock) {
   Lock lock{user_with(without("+pttl", rights::locks)), "x"};
   EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::server_error);
   EXPECT_FALSE(lock.owns_lock());
   EXPECT_FALSE(redis.exists("lock:x")) << "what SET acquired is given back";
 }
 
-TEST_F(MissingRight, ToReleaseGoesToOnErrorAndTheLeaseFreesTheLock) {
+TEST_F(MissingRight, ToReleaseIsReportedAndTheLockExpires) {
   auto options = leased_for(300ms);
   std::error_code code;
   options.on_error = [&](const Error& error) { code = error.code(); };

@@ -124,7 +124,7 @@ TEST(BadArguments, TheConstructorsDoNotConnect) {
 
 using WrongTypes = OnRedis;
 
-TEST_F(WrongTypes, AListUnderTheLocksKeyIsAServerErrorAndStays) {
+TEST_F(WrongTypes, UnderTheLockKeyAreErrorsAndStay) {
   redis.command("RPUSH", key, "precious");
   Lock lock{client, name};
   EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::server_error);
@@ -138,7 +138,7 @@ TEST_F(WrongTypes, AListUnderTheLocksKeyIsAServerErrorAndStays) {
   EXPECT_EQ(redis.string("LINDEX", key, 0), "precious");
 }
 
-TEST_F(WrongTypes, AListPutUnderAHeldLocksKeyIsAnErrorOfUnlockAndStays) {
+TEST_F(WrongTypes, UnderAHeldKeyFailUnlockAndStay) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   redis.command("DEL", key);
@@ -150,7 +150,7 @@ TEST_F(WrongTypes, AListPutUnderAHeldLocksKeyIsAnErrorOfUnlockAndStays) {
   EXPECT_EQ(redis.string("LINDEX", key, 0), "precious");
 }
 
-TEST_F(WrongTypes, AStringUnderTheSignalsKeyIsAServerErrorOfTheWaiterAndStays) {
+TEST_F(WrongTypes, UnderTheSignalKeyFailWaitersAndStay) {
   held_by_somebody();
   redis.command("SET", signal, "precious");
   Lock lock{client, name};
@@ -255,7 +255,7 @@ TEST(Passwords, MayBePercentEncoded) {
   EXPECT_TRUE(lock.try_lock());
 }
 
-TEST(Passwords, AreInNoErrorOfAServerThatRefusesThem) {
+TEST(Passwords, AreHiddenWhenTheServerRefusesThem) {
   const RedisServer server{Transport::unix_socket, {"--requirepass", "right"}, "right"};
   for (const auto* user : {"", "somebody"}) {
     auto endpoint = server.endpoint();
@@ -267,7 +267,7 @@ TEST(Passwords, AreInNoErrorOfAServerThatRefusesThem) {
   }
 }
 
-TEST(Passwords, AreInNoErrorOfAServerThatRepeatsThem) {
+TEST(Passwords, AreHiddenWhenTheServerRepeatsThem) {
   const FakeServer server{FakeServer::each_command([](const Command& command) {
     return std::optional<std::string>("-ERR unknown command '" + command.front() +
                                       "', with args beginning with: '" + command.back() + "'\r\n");

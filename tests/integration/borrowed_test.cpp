@@ -55,7 +55,7 @@ TEST_F(BorrowedContext, LocksAndUnlocks) {
   EXPECT_EQ(redis.integer("LLEN", signal), 1);
 }
 
-TEST_F(BorrowedContext, WithCommandsOfItsOwnerUnderWayIsRefused) {
+TEST_F(BorrowedContext, WithCommandsUnderWayIsRefused) {
   redisAppendCommand(context.get(), "PING");
   Lock lock{context.get(), name};
   EXPECT_EQ(error_of([&] { lock.lock(); }), errc::protocol_error);
@@ -102,7 +102,7 @@ TEST_F(MisusedContext, InsideMultiIsRefusedAndNothingRuns) {
   }
 }
 
-TEST_F(MisusedContext, WithRepliesUnderWayNeverSaysThatItHolds) {
+TEST_F(MisusedContext, WithRepliesUnderWayNeverHoldsTheLock) {
   for (const std::string reply : {"SET x 1", "PING", "INCR y", "GET nothing", "NO-SUCH-COMMAND"}) {
     for (int count = 1; count <= 5; ++count) {
       held_by_somebody();
@@ -132,7 +132,7 @@ TEST_F(MisusedContext, WithRepliesUnderWayLeavesNothingBehind) {
   }
 }
 
-TEST_F(MisusedContext, ThatIsSubscribedIsRefusedWithTheServersWords) {
+TEST_F(MisusedContext, WithASubscriptionIsRefused) {
   connect();
   freeReplyObject(redisCommand(context.get(), "SUBSCRIBE news"));
   Lock lock{context.get(), name};
@@ -242,7 +242,7 @@ TEST_F(BorrowedContext, ServesSeveralLocks) {
   EXPECT_TRUE(first.owns_lock() && second.owns_lock());
 }
 
-TEST_F(BorrowedContext, LeavesNoReplyUnreadAfterAnErrorInTheMiddle) {
+TEST_F(BorrowedContext, LeavesNoReplyUnreadAfterAnError) {
   held_by_somebody();
   redis.command("SET", signal, "a string");
   Lock lock{context.get(), name};
@@ -257,7 +257,7 @@ TEST_F(BorrowedContext, TakesAnyBytes) {
   EXPECT_EQ(redis.string("GET", key + options.id), options.id);
 }
 
-TEST_F(BorrowedContext, IsNeitherReconnectedNorFreedWhenTheServerClosesIt) {
+TEST_F(BorrowedContext, IsNeitherReconnectedNorFreedAfterClosing) {
   broken = true;
   const RedisServer server;
   context = connect_hiredis(server.endpoint());

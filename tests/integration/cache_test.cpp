@@ -102,7 +102,7 @@ TEST_F(CacheCreation, HappensOnceForManyWhoMissTogether) {
   EXPECT_EQ(created, 1);
 }
 
-TEST_F(CacheCreation, ThatThrowsReachesItsCallerAndFreesTheOthers) {
+TEST_F(CacheCreation, ThatThrowsTellsItsCallerAndFreesOthers) {
   EXPECT_THROW(static_cast<void>(cache.get_or_create(
                    name, 60s, []() -> std::string { throw std::out_of_range("no such page"); })),
                std::out_of_range);
@@ -135,7 +135,7 @@ TEST_F(CacheCreation, ThatDiesFreesTheOthersAfterItsLease) {
   EXPECT_LT(watch.elapsed(), 400ms + soon);
 }
 
-TEST_F(CacheCreation, UnderALostLockIsReturnedButNotStored) {
+TEST_F(CacheCreation, UnderALostLockReturnsButStoresNothing) {
   const auto options = leased_for(100ms);
   EXPECT_EQ(cache.get_or_create(
                 name, 60s,
@@ -194,7 +194,7 @@ class CacheInTrouble : public ::testing::Test {
   std::string complaints;
 };
 
-TEST_F(CacheInTrouble, WithoutMemoryReturnsTheValueThatItCannotStore) {
+TEST_F(CacheInTrouble, WithoutMemoryStillReturnsTheValue) {
   const auto create = [this] {
     EXPECT_EQ(redis.string("CONFIG", "SET", "maxmemory-policy", "noeviction"), "OK");
     EXPECT_EQ(redis.string("CONFIG", "SET", "maxmemory", "1"), "OK");
@@ -207,7 +207,7 @@ TEST_F(CacheInTrouble, WithoutMemoryReturnsTheValueThatItCannotStore) {
   EXPECT_FALSE(redis.exists(key)) << "the lock is freed";
 }
 
-TEST_F(CacheInTrouble, WithoutServerReturnsTheValueThatItCannotStore) {
+TEST_F(CacheInTrouble, WithoutServerStillReturnsTheValue) {
   const auto create = [this] {
     server.kill();
     return std::string("fresh");
@@ -252,7 +252,7 @@ TEST_F(CacheInTrouble, ThatIsAwayFailsUnlessToldToCompute) {
   EXPECT_THAT(complaints, ::testing::HasSubstr("get of \"cache:key\""));
 }
 
-TEST_F(CacheInTrouble, WhoseLockCannotBeHadFailsUnlessToldToCompute) {
+TEST_F(CacheInTrouble, WithoutItsLockFailsUnlessToldToCompute) {
   redis.command("CONFIG", "SET", "maxmemory", "1");  // reading works
   const auto create = [] { return std::string("fresh"); };
   EXPECT_EQ(error_of([&] { cache.get_or_create("key", 60s, create, options); }),
@@ -264,7 +264,7 @@ TEST_F(CacheInTrouble, WhoseLockCannotBeHadFailsUnlessToldToCompute) {
   EXPECT_EQ(cache.get("key"), std::nullopt) << "stores nothing";
 }
 
-TEST_F(CacheInTrouble, ThatIsWaitedForTooLongComputesWithoutStoring) {
+TEST_F(CacheInTrouble, AfterMaxWaitComputesWithoutStoring) {
   redis.command("SET", key, "somebody that makes the value", "PX", "60000");
   redis_lock::CacheTerms impatient;
   impatient.max_wait = 150ms;
@@ -278,7 +278,7 @@ TEST_F(CacheInTrouble, ThatIsWaitedForTooLongComputesWithoutStoring) {
   EXPECT_EQ(told, 0);
 }
 
-TEST_F(CacheInTrouble, ThatIsWaitedForTooLongTakesAValueThatCameMeanwhile) {
+TEST_F(CacheInTrouble, TakesAValueThatComesWhileItWaits) {
   redis.command("SET", key, "somebody that makes the value", "PX", "60000");
   redis_lock::CacheTerms impatient;
   impatient.max_wait = 10s;

@@ -123,7 +123,7 @@ TEST_F(SlowCallback, DelaysNoNewsOfAnotherLoss) {
   barrier.open();
 }
 
-TEST_F(SlowCallback, OfManyRenewalsDelaysNoNewsOfALoss) {
+TEST_F(SlowCallback, OfManyRenewalsDelaysNoReportOfLoss) {
   std::vector<std::unique_ptr<Lock>> locks;
   for (int i = 0; i < 80; ++i) {  // more than there may be threads
     auto options = renewed_for(lease);
@@ -158,7 +158,7 @@ TEST_F(SlowCallback, OfADeferredReleaseDelaysNoRenewal) {
   barrier.open();
 }
 
-TEST_F(SlowCallback, OfAQuorumLockDelaysNeitherRenewalNorLoss) {
+TEST_F(SlowCallback, OfAQuorumDelaysNeitherRenewalNorLoss) {
   QuorumServers nodes{3};
   const auto clients = nodes.clients();
   std::atomic<bool> told{false};
@@ -182,7 +182,7 @@ TEST_F(SlowCallback, OfAQuorumLockDelaysNeitherRenewalNorLoss) {
 
 using CallbackOrder = SlowCallback;
 
-TEST_F(CallbackOrder, OfOneLockIsThatOfItsEventsOneAtATime) {
+TEST_F(CallbackOrder, OfOneLockIsThatOfItsEvents) {
   std::atomic<int> inside{0}, renewals{0}, overlaps{0};
   std::mutex mutex;
   std::vector<std::chrono::nanoseconds> durations;

@@ -73,7 +73,7 @@ TEST(ClientConnects, ToTheDatabaseAskedFor) {
   EXPECT_TRUE(seen.exists("lock:x"));
 }
 
-TEST(ClientConnects, ADatabaseThatIsNotThereIsAServerError) {
+TEST(ClientConnects, ToNoDatabaseThatIsMissing) {
   const RedisServer server;
   Lock lock{server.uri("db=99999"), "x"};
   EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::server_error);

@@ -62,7 +62,7 @@ TEST_F(Commands, OfABusyTryAreTwo) {
   EXPECT_THAT(redis.calls(), UnorderedElementsAre(Pair("set", 1), Pair("pttl", 1)));
 }
 
-TEST_F(Commands, OfContendedAcquisitionsDoNotGrowWithTheWaiters) {
+TEST_F(Commands, OfContendedAcquisitionsDoNotGrowWithWaiters) {
   {
     Lock warm_up{client, "x", leased_for(60s)};
     warm_up.lock();

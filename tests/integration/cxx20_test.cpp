@@ -150,7 +150,7 @@ TEST_F(LockLostToken, IsStoppedWhenTheLockIsLost) {
   EXPECT_FALSE(lock.owns_lock());
 }
 
-TEST_F(LockLostToken, IsStoppedAtTheEndOfALeaseThatNobodyRenews) {
+TEST_F(LockLostToken, IsStoppedWhenALeaseWithoutRenewalEnds) {
   Lock lock{client, name, leased_for(300ms)};
   lock.lock();
   const auto token = lock.lost_token();
@@ -189,7 +189,7 @@ TEST_F(LockLostToken, IsHadInCallbacksAboutTheLoss) {
   EXPECT_TRUE(eventually([&] { return stopped.load(); }));
 }
 
-TEST_F(LockLostToken, AskedForInACallbackHasNoLossToldTwice) {
+TEST_F(LockLostToken, AskedForInACallbackReportsLossOnce) {
   std::atomic<int> losses{0};
   auto options = leased_for(300ms);
   Lock second{client, name + "-2", [&] {

@@ -45,7 +45,7 @@ TEST_F(DeferredUnlock, OfManyLocksInARowLosesNone) {
   for (const auto& lock : locks) EXPECT_FALSE(lock->locked());
 }
 
-TEST_F(DeferredUnlock, SendsTheCommandsOfAnOrdinaryOneAndNoMore) {
+TEST_F(DeferredUnlock, SendsTheCommandsOfAnOrdinaryUnlock) {
   const RedisServer server;
   Redis own{server.uri()};
   Lock lock{server.uri(), name, deferred()};
@@ -190,7 +190,7 @@ TEST_F(DeferredUnlock, IsFinishedByTheDestructorOfTheClient) {
   EXPECT_EQ(reports, 1);
 }
 
-TEST_F(DeferredUnlock, IsNotLostWhenTheProcessExitsRightAfter) {
+TEST_F(DeferredUnlock, IsNotLostWhenTheProcessExits) {
   Child child{[this] {
     auto* const lock = new Lock{test_uri(), name, deferred()};
     lock->lock();

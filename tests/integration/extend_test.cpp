@@ -69,7 +69,7 @@ TEST_F(LockExtending, AfterTheLeaseIsLeaseLost) {
   EXPECT_FALSE(lock.owns_lock());
 }
 
-TEST_F(LockExtending, OfADeletedKeyIsLeaseLostAndNeverRecreatesIt) {
+TEST_F(LockExtending, OfADeletedKeyFailsWithoutRecreatingIt) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   redis.command("DEL", key);
@@ -78,7 +78,7 @@ TEST_F(LockExtending, OfADeletedKeyIsLeaseLostAndNeverRecreatesIt) {
   EXPECT_FALSE(redis.exists(key));
 }
 
-TEST_F(LockExtending, OfAStolenKeyIsLeaseLostAndLeavesTheThief) {
+TEST_F(LockExtending, OfAStolenKeyFailsWithoutTouchingIt) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   redis.command("SET", key, "somebody", "PX", 1'000'000);
@@ -97,14 +97,14 @@ TEST_F(LockExtending, OfALockWithoutExpiryIsNotExpirable) {
   EXPECT_EQ(redis.integer("PTTL", key), -1);
 }
 
-TEST_F(LockExtending, WhenSomebodyMadeTheKeyPersistentIsNotExpirable) {
+TEST_F(LockExtending, OfAPersistedKeyIsNotExpirable) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   redis.command("PERSIST", key);
   EXPECT_EQ(error_of([&] { lock.extend(); }), errc::not_expirable);
 }
 
-TEST_F(LockExtending, ByNoTimeIsABadArgumentAndLosesNothing) {
+TEST_F(LockExtending, ByNoTimeIsRefusedAndLosesNothing) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   EXPECT_THROW(lock.extend(0ms), std::invalid_argument);
@@ -121,7 +121,7 @@ TEST_F(LockExtending, WorksBesideRenewal) {
   EXPECT_TRUE(lock.owns_lock());
 }
 
-TEST_F(LockExtending, WithoutTheServerFailsAndKeepsTheLeaseItHas) {
+TEST_F(LockExtending, WithoutTheServerFailsAndKeepsTheLease) {
   RedisServer server;
   Lock lock{server.uri("retry_for=0"), name, leased_for(60s)};
   lock.lock();

@@ -35,7 +35,7 @@ TEST_F(Fencing, TokensOfOneObjectIncrease) {
   EXPECT_EQ(redis.string("GET", fence), "3");
 }
 
-TEST_F(Fencing, TokensOfAllObjectsIncreaseInTheOrderOfTheirHolds) {
+TEST_F(Fencing, TokensOfAllObjectsIncreaseWithEachHold) {
   std::vector<std::uint64_t> tokens;
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
@@ -132,7 +132,7 @@ TEST_F(Fencing, PrefixIsThatOfTheOptions) {
   lock.unlock();
 }
 
-TEST_F(Fencing, FenceOfAnotherTypeIsAnErrorThatTakesNothing) {
+TEST_F(Fencing, FenceOfAnotherTypeFailsAndTakesNothing) {
   redis.command("LPUSH", fence, "x");
   Lock lock{client, name, fenced()};
   EXPECT_EQ(error_of([&] { lock.lock(); }), errc::server_error);
@@ -143,7 +143,7 @@ TEST_F(Fencing, FenceOfAnotherTypeIsAnErrorThatTakesNothing) {
   EXPECT_FALSE(redis.exists(key));
 }
 
-TEST_F(Fencing, FenceBelowZeroIsAnErrorThatKeepsNothing) {
+TEST_F(Fencing, FenceBelowZeroFailsAndKeepsNothing) {
   redis.command("SET", fence, "-5");
   Lock lock{client, name, fenced()};
   EXPECT_EQ(error_of([&] { lock.lock(); }), errc::protocol_error);

@@ -73,7 +73,7 @@ TEST_F(AForkedChild, ReleasesNothingOfItsParentByAnException) {
   EXPECT_EQ(redis.string("GET", key), lock.id());
 }
 
-TEST_F(AForkedChild, ThatEndsNormallyExitsWithZeroAndReleasesNothing) {
+TEST_F(AForkedChild, ThatExitsNormallyReleasesNothingOfItsParent) {
   // Static, so that exit() in the child destroys them, as the end of main() would.
   static const Client its_client{test_uri()};
   static Lock lock{its_client, unique_name(), renewed_for(3s)};
@@ -90,7 +90,7 @@ TEST_F(AForkedChild, ThatEndsNormallyExitsWithZeroAndReleasesNothing) {
   EXPECT_FALSE(error) << error.message();
 }
 
-TEST_F(AForkedChild, LocksWithTheClientAndTheLockOfItsParent) {
+TEST_F(AForkedChild, LocksWithItsParentsClientAndLock) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   lock.unlock();  // there is an idle connection, and a state of the object, to get wrong
@@ -138,7 +138,7 @@ TEST_F(AForkedChild, RenewsItsOwnLocksBesideItsParent) {
   EXPECT_EQ(redis.string("GET", key), parents.id());
 }
 
-TEST_F(AForkedChild, MayBeForkedAtAnyMomentOfARenewal) {
+TEST_F(AForkedChild, MayBeForkedDuringARenewal) {
   Lock lock{client, name,
             renewed_for(60ms)};  // renewed all the time, lost and taken again now and then
   for (int i = 0; i < 25; ++i) {
@@ -157,7 +157,7 @@ TEST_F(AForkedChild, MayBeForkedAtAnyMomentOfARenewal) {
   }
 }
 
-TEST_F(AForkedChild, MayBeForkedWhileAThreadOfItsParentWaits) {
+TEST_F(AForkedChild, MayBeForkedWhileItsParentWaits) {
   held_by_somebody();
   Lock lock{client, name, leased_for(60s)};
   std::thread waiting{[&] { lock.lock(); }};
@@ -225,7 +225,7 @@ TEST_F(AForkedChild, IsNotToldOfItsParentsLosses) {
   EXPECT_EQ(child.exit_code(), 0);
 }
 
-TEST_F(AForkedChild, DoesNotUseAContextThatItsParentBorrowed) {
+TEST_F(AForkedChild, DoesNotUseItsParentsBorrowedContext) {
   const auto context = connect_hiredis(redis_lock::Endpoint::parse(test_uri()));
   Lock lock{context.get(), name};
   lock.lock();

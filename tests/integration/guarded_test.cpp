@@ -150,7 +150,7 @@ TEST_F(Guarded, OverABorrowedContextTellsTheLossItself) {
   EXPECT_EQ(told, 1);
 }
 
-TEST_F(Guarded, ScriptThatFailsIsTheServersErrorAndLosesNothing) {
+TEST_F(Guarded, ScriptErrorIsReportedAndLosesNothing) {
   lock.lock();
   const auto message = message_of([&] { return lock.guarded_eval("\n\nreturn bad syntax"); });
   EXPECT_THAT(message, HasSubstr("guarded_eval of \"" + name + "\""));
@@ -164,7 +164,7 @@ TEST_F(Guarded, ScriptThatFailsIsTheServersErrorAndLosesNothing) {
   EXPECT_EQ(lock.guarded_eval("return 1").integer, 1);
 }
 
-TEST_F(Guarded, RunsWithTheOwnIdOfAFixedIdToo) {
+TEST_F(Guarded, RunsWithAFixedIdToo) {
   auto options = leased_for(60s);
   options.id = "fixed";
   Lock fixed{client, name, options};

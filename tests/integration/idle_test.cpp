@@ -47,7 +47,7 @@ class Idle : public ::testing::Test {
   const std::shared_ptr<detail::Counters> counters = std::make_shared<detail::Counters>();
 };
 
-TEST_F(Idle, ConnectionsBeyondTheBoundAreClosedWhenABurstIsOver) {
+TEST_F(Idle, ConnectionsBeyondTheBoundCloseAfterABurst) {
   auto endpoint = server.endpoint();
   endpoint.max_idle = 3;
   const Client client{endpoint};
@@ -107,7 +107,7 @@ TEST_F(Idle, ConnectionsAreClosedWithTheNextOperation) {
   EXPECT_TRUE(are_connected(1 + watcher)) << connections();
 }
 
-TEST_F(Idle, ConnectionsAreNotKeptAtAllWithABoundOf0) {
+TEST_F(Idle, ConnectionsAreNotKeptWithMaxIdleZero) {
   const Client client{server.uri("max_idle=0")};
   auto options = leased_for(1min);
   for (const bool deferred : {false, true}) {
@@ -124,7 +124,7 @@ TEST_F(Idle, ConnectionsAreNotKeptAtAllWithABoundOf0) {
   }
 }
 
-TEST_F(Idle, ConnectionsWithADeferredReleaseAreClosedAfterItsAnswer) {
+TEST_F(Idle, ConnectionsOfDeferredReleasesCloseAfterTheirAnswer) {
   auto endpoint = server.endpoint();
   endpoint.max_idle = 1;
   const Client client{endpoint};
@@ -163,7 +163,7 @@ TEST_F(Idle, LinesAreClosedAfterAWhile) {
   EXPECT_TRUE(are_connected(watcher));
 }
 
-TEST(IdleLines, BeyondTheBoundAreClosedWhenABurstIsOver) {
+TEST(IdleLines, BeyondTheBoundCloseAfterABurst) {
   QuorumServers nodes{3};
   const auto clients = nodes.clients([](Endpoint& endpoint) { endpoint.max_idle = 1; });
   QuorumLock holder{clients, "a"};

@@ -120,7 +120,7 @@ TEST_F(HeldLocks, AreListedOnceHoweverMany) {
   EXPECT_EQ(names().size(), 3000U);
 }
 
-TEST(HeldLocksOneByOne, AreToldOnceThoughScanReturnsAKeyTwice) {
+TEST(HeldLocksOneByOne, AreToldOnceThoughScanRepeatsAKey) {
   const FakeServer server{FakeServer::each_command([](const Command& command) -> std::string {
     if (command.front() == "SCAN" && command[1] == "0")
       return "*2\r\n$1\r\n7\r\n*2\r\n$6\r\nlock:b\r\n$6\r\nlock:a\r\n";
@@ -174,7 +174,7 @@ redis_lock::detail::LockKeys lock_keys(const std::string& prefix, bool is_cluste
   return {prefix, "lock-signal:", "lock-fence:", is_cluster};
 }
 
-TEST(KeysOfLocks, AreNoKeysOfOtherKindsWhateverThePrefix) {
+TEST(KeysOfLocks, ExcludeOtherKindsWhateverThePrefix) {
   for (const std::string prefix : {"l", "lock", "lock-", "lock-f", "lock-fence", "c", "cache"}) {
     for (const std::string other : {"lock-fence:x", "lock-signal:x", "cache:x"}) {
       const bool begins = other.compare(0, prefix.size(), prefix) == 0;
@@ -238,7 +238,7 @@ TEST_F(LockReset, WakesAWaiter) {
   EXPECT_LT(since_reset.elapsed(), soon);
 }
 
-TEST_F(LockReset, TheHolderLearnsItAtTheLatestWhenItUnlocks) {
+TEST_F(LockReset, IsReportedToTheHolderByUnlock) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   Lock other{client, name};
@@ -300,7 +300,7 @@ TEST_F(ResetAll, TakesGlobCharactersInThePrefixLiterally) {
   EXPECT_TRUE(redis.exists(name + "*b?\\{x}^:not mine"));
 }
 
-TEST_F(ResetAll, FindsMoreThanOneScanBringsAndNeverUsesKeys) {
+TEST_F(ResetAll, ScansRepeatedlyAndNeverUsesKeys) {
   const RedisServer server;
   Redis own{server.endpoint()};
   std::vector<std::string> words{"MSET"};

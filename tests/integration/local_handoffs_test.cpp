@@ -44,7 +44,7 @@ TEST_F(LocalHandoffs, KeepThreadsApart) {
 }
 
 /// A thread that passes the lock on may be overtaken, before its unlock() returns, by the next one's whole turn.
-TEST_F(LocalHandoffs, LoseNothingWhenTheNextHolderIsFasterThanTheLast) {
+TEST_F(LocalHandoffs, LoseNothingWhenTheNextHolderOvertakes) {
   Lock lock{client, name, handing_on(4)};
   std::atomic<int> lost{0};
   std::atomic<unsigned> seed{0};

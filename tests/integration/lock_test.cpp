@@ -22,7 +22,7 @@ static_assert(std::is_copy_constructible_v<Client> && std::is_copy_assignable_v<
 
 using LockTaking = OnRedis;
 
-TEST_F(LockTaking, MarksTheNameWithTheHoldersIdForTheLease) {
+TEST_F(LockTaking, SetsTheHoldersIdForTheLease) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   EXPECT_TRUE(lock.owns_lock());
@@ -52,7 +52,7 @@ TEST_F(LockTaking, TryLockTakesAFreeName) {
   EXPECT_EQ(redis.string("GET", key), lock.id());
 }
 
-TEST_F(LockTaking, TryLockIsFalseWhenSomebodyElseHoldsIt) {
+TEST_F(LockTaking, TryLockIsFalseWhenAnotherHoldsIt) {
   held_by_somebody();
   Lock lock{client, name};
   EXPECT_FALSE(lock.try_lock());
@@ -194,7 +194,7 @@ TEST_F(LockReleasing, TheDestructorReleases) {
   EXPECT_FALSE(redis.exists(key));
 }
 
-TEST_F(LockReleasing, TheDestructorOfALockNotHeldTouchesNothing) {
+TEST_F(LockReleasing, DestroyingALockNotHeldTouchesNothing) {
   held_by_somebody();
   {
     Lock lock{client, name};
@@ -203,7 +203,7 @@ TEST_F(LockReleasing, TheDestructorOfALockNotHeldTouchesNothing) {
   EXPECT_EQ(redis.string("GET", key), "somebody");
 }
 
-TEST_F(LockReleasing, UnlockOfALockNotHeldGoesToOnError) {
+TEST_F(LockReleasing, UnlockingWithoutHoldingGoesToOnError) {
   std::vector<std::error_code> told;
   std::string message;
   Options options;
@@ -218,7 +218,7 @@ TEST_F(LockReleasing, UnlockOfALockNotHeldGoesToOnError) {
   EXPECT_THAT(message, HasSubstr("unlock"));
 }
 
-TEST_F(LockReleasing, FailureOfUnlockAndOfTheDestructorGoesToOnError) {
+TEST_F(LockReleasing, FailedUnlockOrDestructionGoesToOnError) {
   RedisServer server;
   int told = 0;
   auto options = leased_for(60s);
@@ -341,7 +341,7 @@ TEST_F(LockRelocking, TryLockByTheHolderThreadIsFalse) {
   EXPECT_TRUE(lock.owns_lock());
 }
 
-TEST_F(LockRelocking, AnotherObjectOfTheSameThreadIsAnotherContender) {
+TEST_F(LockRelocking, WithAnotherObjectFindsItBusy) {
   Lock lock{client, name}, other{client, name};
   lock.lock();
   EXPECT_FALSE(other.try_lock());
@@ -352,7 +352,7 @@ TEST_F(LockRelocking, AnotherObjectOfTheSameThreadIsAnotherContender) {
 
 using LockFailing = OnRedis;
 
-TEST_F(LockFailing, ALockThatThrewHoldsNothingAndWorksLater) {
+TEST_F(LockFailing, HoldsNothingAndWorksLater) {
   RedisServer server;
   Lock lock{server.uri("retry_for=0"), name};
   server.kill();
@@ -421,7 +421,7 @@ TEST_F(LockGuards, ScopedLockTakesSeveral) {
   EXPECT_FALSE(redis.exists(key + "-2"));
 }
 
-TEST_F(LockGuards, StdLockLeavesNoneWhenOneIsBusyAndNoneIsWanted) {
+TEST_F(LockGuards, StdTryLockHoldsAllOrNone) {
   redis.command("SET", key + "-2", "somebody");
   Lock first{client, name + "-1"}, second{client, name + "-2"};
   EXPECT_EQ(std::try_lock(first, second), 1);

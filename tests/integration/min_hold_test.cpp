@@ -56,7 +56,7 @@ TEST_F(MinHold, EndsALeaseThatIsLonger) {
   EXPECT_THAT(time_left(), all_but_soon);
 }
 
-TEST_F(MinHold, OfALockThatDoesNotExpireGivesItAnEnd) {
+TEST_F(MinHold, GivesALockWithoutExpiryAnEnd) {
   Lock lock{client, name, kept_for_a_minute(redis_lock::no_expiry)};
   lock.lock();
   lock.unlock();
@@ -107,7 +107,7 @@ TEST_F(MinHold, HoldsForDeferredReleases) {
   EXPECT_TRUE(eventually([this] { return client.stats().released == 1; }));
 }
 
-TEST_F(MinHold, HoldsForADeferredReleaseThatMustBeSentAgain) {
+TEST_F(MinHold, HoldsForARepeatedDeferredRelease) {
   RedisServer server;
   Redis own{server.uri()};
   auto options = kept_for_a_minute();
@@ -138,7 +138,7 @@ TEST_F(MinHold, OfWhatIsLostChangesNothing) {
   EXPECT_EQ(client.stats().lost, 1U);
 }
 
-TEST_F(MinHold, WorksOnAServerThatIsOutOfMemory) {
+TEST_F(MinHold, WorksOnAServerOutOfMemory) {
   const RedisServer server;
   Redis own{server.uri()};
   Lock lock{server.uri(), name, kept_for_a_minute()};
@@ -148,7 +148,7 @@ TEST_F(MinHold, WorksOnAServerThatIsOutOfMemory) {
   EXPECT_THAT(own.integer("PTTL", key), all_but_soon);
 }
 
-TEST_F(MinHold, OfAQuorumLockIsThatOfEachNode) {
+TEST_F(MinHold, OfAQuorumLockHoldsOnEachNode) {
   QuorumServers servers{3};
   redis_lock::QuorumLock lock{servers.clients(), name, kept_for_a_minute()};
   redis_lock::QuorumLock other{servers.clients(), name};

@@ -64,14 +64,14 @@ class WithoutThreads : public OnRedis {
   }
 };
 
-TEST_F(WithoutThreads, AnAcquisitionThatIsRenewedIsAnErrorAndTakesNothing) {
+TEST_F(WithoutThreads, ARenewedAcquisitionFailsAndTakesNothing) {
   Lock lock{client, name};
   expect_no_thread(lock);
   EXPECT_FALSE(redis.exists(key));
   EXPECT_TRUE(lock.try_lock()) << "later, there is one";
 }
 
-TEST_F(WithoutThreads, AnAcquisitionThatIsWatchedIsAnErrorAndTakesNothing) {
+TEST_F(WithoutThreads, AWatchedAcquisitionFailsAndTakesNothing) {
   auto options = leased_for(std::chrono::minutes{1});
   options.on_lost = [](std::error_code) {};
   Lock lock{client, name, options};
@@ -102,7 +102,7 @@ TEST_F(WithoutThreads, ADeferredUnlockFreesTheLockAtOnce) {
   EXPECT_EQ(complaints, "");
 }
 
-TEST_F(WithoutThreads, LostTokenIsAnErrorAndTheLockIsKept) {
+TEST_F(WithoutThreads, LostTokenFailsAndKeepsTheLock) {
   Lock lock{client, name, leased_for(std::chrono::minutes{1})};
   lock.lock();
   {
@@ -130,7 +130,7 @@ TEST_F(WithoutThreads, ALossIsToldByTheRenewalThread) {
   EXPECT_TRUE(kept.owns_lock());
 }
 
-TEST_F(WithoutThreads, ALossIsToldWhereTheCallbackEndsTheClient) {
+TEST_F(WithoutThreads, TellingALossMayEndTheClient) {
   std::atomic<bool> told{false};
   std::unique_ptr<Lock> lock;
   auto options = leased_for(milliseconds{200});
@@ -150,14 +150,14 @@ class QuorumWithoutThreads : public WithoutThreads {
   QuorumServers nodes{3};
 };
 
-TEST_F(QuorumWithoutThreads, AnAcquisitionThatIsRenewedIsAnErrorAndTakesNothing) {
+TEST_F(QuorumWithoutThreads, ARenewedAcquisitionFailsAndTakesNothing) {
   QuorumLock lock{nodes.clients(), name};
   expect_no_thread(lock);
   EXPECT_EQ(nodes.values(key), (std::vector<std::string>{"", "", ""}));
   EXPECT_TRUE(lock.try_lock()) << "later, there is one";
 }
 
-TEST_F(QuorumWithoutThreads, AnAcquisitionThatIsNotRenewedHasNoThreadToConnectWith) {
+TEST_F(QuorumWithoutThreads, AnUnrenewedAcquisitionCannotConnect) {
   QuorumLock lock{nodes.clients(), name, leased_for(std::chrono::minutes{1})};
   expect_no_thread(lock);
   EXPECT_TRUE(lock.try_lock_for(soon)) << "later, there is one";
@@ -175,7 +175,7 @@ TEST_F(QuorumWithoutThreads, AReleaseOverOpenConnectionsWorks) {
   }));
 }
 
-TEST_F(QuorumWithoutThreads, LostTokenIsAnErrorAndTheLockIsKept) {
+TEST_F(QuorumWithoutThreads, LostTokenFailsAndKeepsTheLock) {
   QuorumLock lock{nodes.clients(), name, leased_for(std::chrono::minutes{1})};
   lock.lock();
   {

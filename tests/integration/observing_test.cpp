@@ -75,7 +75,7 @@ TEST_F(ClientStats, CountWhoHadToWait) {
   EXPECT_GE(stats.longest_wait, 20ms);
 }
 
-TEST_F(ClientStats, CountWhoHadToWaitForAThreadOfThisProcess) {
+TEST_F(ClientStats, CountWhoWaitedForAnotherThread) {
   Lock lock{client, name};
   lock.lock();
   std::atomic<bool> waits{false};
@@ -160,7 +160,7 @@ TEST_F(ClientStats, CountWhatCouldNotBeFreed) {
   expect_balanced(stats);
 }
 
-TEST_F(ClientStats, CountConnectionsThatTookThePlaceOfBrokenOnes) {
+TEST_F(ClientStats, CountReconnectsAfterBrokenConnections) {
   const RedisServer server;
   Redis own{server.uri()};
   Client other{server.uri()};
@@ -186,7 +186,7 @@ TEST_F(ClientStats, CountRenewalsThatHadToReconnect) {
   EXPECT_TRUE(lock.owns_lock());
 }
 
-TEST_F(ClientStats, AreThoseOfAllCopiesAndOfNoOtherClient) {
+TEST_F(ClientStats, AreSharedByCopiesOfTheClientOnly) {
   Client copy = client, other{test_uri()};
   Lock lock{copy, name};
   lock.lock();
@@ -214,7 +214,7 @@ TEST_F(ClientStats, OfThreadsAddUp) {
   expect_balanced(stats);
 }
 
-TEST_F(ClientStats, CountEachTurnOfThreadsThatPassTheLockOn) {
+TEST_F(ClientStats, CountEachTurnOfLocalHandoffs) {
   Options options;
   options.local_handoffs = 8;
   Lock lock{client, name, options};
@@ -234,7 +234,7 @@ TEST_F(ClientStats, CountEachTurnOfThreadsThatPassTheLockOn) {
   expect_balanced(stats);
 }
 
-TEST_F(ClientStats, OfADeferredUnlockAreCountedWhenItsAnswerIsRead) {
+TEST_F(ClientStats, CountADeferredUnlockWithItsAnswer) {
   auto options = leased_for(60s);
   options.deferred_unlock = true;
   Lock lock{client, name, options};
@@ -369,7 +369,7 @@ TEST_F(LockEvents, TellOfAcquisitionAndRelease) {
   EXPECT_GE(steps[1].duration, 30ms) << "the hold";
 }
 
-TEST_F(LockEvents, TellOfRenewalsInTheBackgroundAndByHand) {
+TEST_F(LockEvents, TellOfAutomaticAndExplicitRenewals) {
   Lock lock{client, name, traced(renewed_for(300ms))};
   lock.lock();
   EXPECT_TRUE(eventually([this] { return trace.has(Kind::renewed); }));

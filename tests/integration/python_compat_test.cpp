@@ -137,7 +137,7 @@ TEST_F(AmongProcesses, ResetAllWakesABlockedWaiter) {
 
 using PythonSuite = OnRedis;
 
-TEST_F(PythonSuite, ALeaseThatIsOverLetsTheNextIn) {
+TEST_F(PythonSuite, AnEndedLeaseLetsTheNextIn) {
   Lock first{client, name, leased_for(200ms)}, second{client, name, leased_for(60s)};
   const Stopwatch watch;
   first.lock();
@@ -158,7 +158,7 @@ TEST_F(PythonSuite, TheOwnersIdIsWhatTheOwnerSays) {
   EXPECT_EQ(redis.string("GET", key), options.id);
 }
 
-TEST_F(PythonSuite, AnObjectWithTheSameIdIsStillAnotherContender) {
+TEST_F(PythonSuite, AnObjectWithTheSameIdStillContends) {
   auto options = leased_for(60s);
   options.id = "twin " + name;
   Lock lock{client, name, options}, twin{client, name, options};
@@ -201,7 +201,7 @@ TEST_F(PythonSuite, ASignalThatNobodyHeardExpires) {
   EXPECT_GT(redis.integer("PTTL", signal), 150);
 }
 
-TEST_F(PythonSuite, AnOldSignalDoesNotMakeAWaiterBelieveInAGrant) {
+TEST_F(PythonSuite, AnOldSignalGrantsNoLock) {
   held_by_somebody();
   redis.command("LPUSH", signal, 1);
   Lock lock{client, name};
@@ -303,7 +303,7 @@ class OnTheWire : public ::testing::Test {
   Client client{proxy.uri()};
 };
 
-TEST_F(OnTheWire, AnAcquisitionIsOneSetWithNxAndPx) {
+TEST_F(OnTheWire, AcquisitionIsOneSetWithNxAndPx) {
   Lock lock{client, "n", leased_for(45s)};
   forget_what_was_sent();
   lock.lock();
@@ -319,7 +319,7 @@ TEST_F(OnTheWire, AnAcquisitionWithoutExpiryHasNoPx) {
               ElementsAre(Command{"SET", "lock:n", lock.id(), "NX"}, Command{"PTTL", "lock:n"}));
 }
 
-TEST_F(OnTheWire, AReleaseIsAScriptByItsDigestWithTwoKeysIdAndSignalExpiry) {
+TEST_F(OnTheWire, AReleaseCallsItsScriptByDigest) {
   auto options = leased_for(45s);
   options.signal_expire = 2500ms;
   Lock lock{client, "n", options};
@@ -363,7 +363,7 @@ TEST_F(OnTheWire, AWaitIsBlpopSetAndPttl) {
   EXPECT_EQ(commands[4], pttl);
 }
 
-TEST_F(OnTheWire, ASliceIsNotMuchLongerThanTheHoldersLeaseHasLeft) {
+TEST_F(OnTheWire, ASliceHardlyExceedsTheHoldersLease) {
   redis.command("SET", "lock:n", "somebody", "PX", 500);
   forget_what_was_sent();
   Lock lock{client, "n"};

@@ -84,7 +84,7 @@ TEST_F(QuorumLocking, TellsAPersonWhoHoldsIt) {
   EXPECT_EQ(lock.owner().value_or("").find(options.id_prefix), 0U);
 }
 
-TEST_F(QuorumLocking, IsBusyWhenAMajorityIsHeldByOthers) {
+TEST_F(QuorumLocking, IsBusyWhenOthersHoldAMajority) {
   QuorumLock lock{clients, name};
   nodes.hold(key, {1, 2});
   EXPECT_FALSE(lock.try_lock());
@@ -92,7 +92,7 @@ TEST_F(QuorumLocking, IsBusyWhenAMajorityIsHeldByOthers) {
   EXPECT_TRUE(eventually([&] { return nodes.values(key).front().empty(); })) << "it went back";
 }
 
-TEST_F(QuorumLocking, WorksWhenOnlyAMinorityIsHeldByOthers) {
+TEST_F(QuorumLocking, WorksWhenOthersHoldAMinority) {
   for (std::size_t held = 0; held < 3; ++held) {
     nodes.hold(key, {held});
     QuorumLock lock{clients, name};
@@ -108,7 +108,7 @@ TEST_F(QuorumLocking, WorksWhenOnlyAMinorityIsHeldByOthers) {
   }
 }
 
-TEST_F(QuorumLocking, ByTheThreadThatHoldsItIsAnError) {
+TEST_F(QuorumLocking, ByTheHoldingThreadIsAnError) {
   QuorumLock lock{clients, name};
   lock.lock();
   EXPECT_EQ(error_of([&] { lock.lock(); }), std::errc::resource_deadlock_would_occur);
@@ -126,7 +126,7 @@ TEST_F(QuorumLocking, ByTheThreadThatHoldsItIsAnError) {
   EXPECT_EQ(error_of([&] { lock.extend(); }), errc::not_owned);
 }
 
-TEST_F(QuorumLocking, WaitsOnOneNodeWithoutPollingUntilTheHolderReleases) {
+TEST_F(QuorumLocking, WaitsOnOneNodeWithoutPolling) {
   QuorumLock holder{clients, name}, waiter{clients, name};
   holder.lock();
   auto waiting = std::async(std::launch::async, [&] { waiter.lock(); });
@@ -142,7 +142,7 @@ TEST_F(QuorumLocking, WaitsOnOneNodeWithoutPollingUntilTheHolderReleases) {
   EXPECT_TRUE(all_hold(waiter.id()));
 }
 
-TEST_F(QuorumLocking, WaitsForTheLeaseOfAHolderThatCrashed) {
+TEST_F(QuorumLocking, WaitsForACrashedHoldersLease) {
   nodes.hold(key, {2, 1, 0}, 300);  // the lease that is waited for ends last
   QuorumLock lock{clients, name};
   const Stopwatch watch;
@@ -151,7 +151,7 @@ TEST_F(QuorumLocking, WaitsForTheLeaseOfAHolderThatCrashed) {
   EXPECT_TRUE(all_hold(lock.id()));
 }
 
-TEST_F(QuorumLocking, OfVotesThatWereSplitWaitsForTheLeases) {
+TEST_F(QuorumLocking, WithSplitVotesWaitsForTheLeases) {
   nodes.hold(key, {0}, 250, "one");
   nodes.hold(key, {1}, 350, "another");
   QuorumLock lock{clients, name};
@@ -202,7 +202,7 @@ TEST_F(QuorumLocking, WaitsOnServersBeforeRedis6) {
   EXPECT_TRUE(waiting.get());
 }
 
-TEST_F(QuorumLocking, OfAKeyOfAnotherTypeIsAnErrorThatQuotesTheServer) {
+TEST_F(QuorumLocking, OfAWrongKeyTypeQuotesTheServer) {
   for (std::size_t i = 0; i < nodes.size(); ++i) nodes.redis(i).command("LPUSH", key, "1");
   QuorumLock lock{clients, name};
   EXPECT_EQ(error_of([&] { lock.lock(); }), errc::server_error);
@@ -322,7 +322,7 @@ TEST_F(QuorumShared, ExcludesProcesses) {
   ::munmap(place, sizeof(Counters));
 }
 
-TEST_F(QuorumShared, ManyThatAreHeldShareTheirConnectionsAndOneThread) {
+TEST_F(QuorumShared, ManyLocksShareConnectionsAndOneThread) {
   const auto threads = [] {
     const std::filesystem::directory_iterator tasks{"/proc/self/task"};
     return std::distance(begin(tasks), end(tasks));
@@ -403,7 +403,7 @@ TEST_F(QuorumExtending, OfAKeyWithoutExpiryIsAnError) {
   EXPECT_EQ(error_of([&] { lock.extend(); }), errc::not_expirable);
 }
 
-TEST_F(QuorumExtending, ToAShorterLeaseCountsBesideAKeyWithoutExpiry) {
+TEST_F(QuorumExtending, ToAShorterLeaseCountsThoughNotExpirable) {
   QuorumLock lock{clients, name, leased_for(60s)};
   lock.lock();
   ASSERT_TRUE(all_hold(lock.id()));

@@ -183,7 +183,7 @@ TEST_F(LockRenewal, StopsAtMaxHold) {
   EXPECT_EQ(redis.string("GET", key), next.id());
 }
 
-TEST_F(LockRenewal, OfTwoLocksLeavesTheOtherWhenOneIsReleased) {
+TEST_F(LockRenewal, ContinuesWhenAnotherLockIsReleased) {
   Lock kept{client, name + "-kept", renewed_for(900ms)};
   Lock released{client, name + "-released", renewed_for(900ms)};
   kept.lock();
@@ -248,7 +248,7 @@ TEST_F(LockLoss, IsToldWhenTheKeyHasAnotherOwner) {
   EXPECT_GT(redis.integer("PTTL", key), 30'000) << "nor was its lease touched";
 }
 
-TEST_F(LockLoss, IsToldBeforeTheLeaseEndsWhenTheServerIsAway) {
+TEST_F(LockLoss, WithoutServerIsToldBeforeTheLeaseEnds) {
   bool in_time = false;
   for (int attempt = 0; attempt < 5 && !in_time;
        ++attempt) {  // a busy machine may wake the thread late
@@ -320,7 +320,7 @@ TEST_F(LockLoss, CallbackMayUseTheLock) {
   lock->unlock();
 }
 
-TEST_F(LockLoss, CallbackMayUnlockALockThatIsDueForRenewal) {
+TEST_F(LockLoss, CallbackMayUnlockALockDueForRenewal) {
   Options options;
   options.expire = 1800ms;
   Lock renewed{client, name + "-renewed", options};
@@ -337,7 +337,7 @@ TEST_F(LockLoss, CallbackMayUnlockALockThatIsDueForRenewal) {
   EXPECT_FALSE(renewed.owns_lock());
 }
 
-TEST_F(LockLoss, AThrowingCallbackIsCaughtAndTheOthersAreToldToo) {
+TEST_F(LockLoss, AThrowingCallbackIsCaughtAndOthersRun) {
   Losses losses;
   auto throwing = renewed_for(300ms);
   throwing.on_lost = [](std::error_code) { throw std::runtime_error("from on_lost"); };
@@ -412,7 +412,7 @@ TEST_F(LostLock, IsAcquiredAnewByLockOfItsThread) {
   EXPECT_EQ(client.stats().lost, 2U);
 }
 
-TEST_F(LostLock, IsBusyForOtherThreadsUntilItIsUnlocked) {
+TEST_F(LostLock, IsBusyForOtherThreadsUntilUnlocked) {
   Lock lock{client, name, leased_for(30ms)};
   lock.lock();
   EXPECT_TRUE(eventually([&] { return !redis.exists(key); }));
@@ -424,7 +424,7 @@ TEST_F(LostLock, IsBusyForOtherThreadsUntilItIsUnlocked) {
   EXPECT_TRUE(lock.try_lock());
 }
 
-TEST_F(LostLock, OfAQuorumIsAcquiredAnewByItsThread) {
+TEST_F(LostLock, OfAQuorumIsReacquiredByItsThread) {
   QuorumServers servers{3};
   redis_lock::QuorumLock lock{servers.clients(), name, leased_for(100ms)};
   lock.lock();

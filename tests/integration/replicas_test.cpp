@@ -73,7 +73,7 @@ TEST_F(Replicated, LockReturnsWhenTheReplicasHaveIt) {
   }
 }
 
-TEST_F(Replicated, AReplicaThatIsNotNeededIsNotWaitedFor) {
+TEST_F(Replicated, AnUnneededReplicaIsNotWaitedFor) {
   start_replicas(2);
   replicas[1]->pause();
   Lock lock{client, "x", acked_by(1)};
@@ -81,7 +81,7 @@ TEST_F(Replicated, AReplicaThatIsNotNeededIsNotWaitedFor) {
   EXPECT_EQ(replica(0).string("GET", "lock:x"), lock.id());
 }
 
-TEST_F(Replicated, AFailoverToAReplicaThatAcknowledgedKeepsTheLock) {
+TEST_F(Replicated, FailoverToAnAcknowledgingReplicaKeepsTheLock) {
   start_replicas(1);
   Lock lock{client, "x", acked_by(1)};
   lock.lock();
@@ -91,7 +91,7 @@ TEST_F(Replicated, AFailoverToAReplicaThatAcknowledgedKeepsTheLock) {
   EXPECT_EQ(other.owner(), lock.id());
 }
 
-TEST_F(Replicated, AFrozenReplicaIsAnErrorThatSaysHowManyAcknowledgedAndTheLockIsFree) {
+TEST_F(Replicated, AFrozenReplicaFailsAndFreesTheLock) {
   start_replicas(2);
   replicas[1]->pause();
   Lock lock{client, "x", acked_by(2, 500ms)};
@@ -106,7 +106,7 @@ TEST_F(Replicated, AFrozenReplicaIsAnErrorThatSaysHowManyAcknowledgedAndTheLockI
   expect_free();
 }
 
-TEST_F(Replicated, TooFewAreTheSameErrorForAllWaysToLock) {
+TEST_F(Replicated, TooFewAreTheSameErrorEverywhere) {
   Lock lock{client, "x", acked_by(1, 20ms)};  // there is no replica at all
   EXPECT_EQ(error_of([&] { lock.lock(); }), errc::too_few_replicas);
   EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::too_few_replicas);
@@ -129,7 +129,7 @@ TEST_F(Replicated, TooFewAreTheSameErrorForAllWaysToLock) {
   expect_free();
 }
 
-TEST_F(Replicated, ABorrowedContextIsGivenBackAsItWas) {
+TEST_F(Replicated, ABorrowedContextStaysUsable) {
   const auto context = connect_hiredis(master.endpoint());
   Lock impatient{context.get(), "x", acked_by(1, 20ms)};
   EXPECT_EQ(error_of([&] { impatient.lock(); }), errc::too_few_replicas);
@@ -156,7 +156,7 @@ TEST_F(Replicated, WithoutTheOptionNothingMoreIsSent) {
   EXPECT_EQ(redis.calls_of("wait"), 0);
 }
 
-TEST_F(Replicated, AWaiterThatIsWokenWaitsForThemToo) {
+TEST_F(Replicated, AWokenWaiterWaitsForReplicasToo) {
   start_replicas(1);
   Lock holder{client, "x"};
   holder.lock();
@@ -176,7 +176,7 @@ TEST_F(Replicated, AWaiterThatIsWokenWaitsForThemToo) {
   EXPECT_EQ(replica(0).string("GET", "lock:x"), lock.id());
 }
 
-TEST_F(Replicated, FencingTokensAreCountedOnWhereALockWasGivenBack) {
+TEST_F(Replicated, FencingTokensAreNotReusedAfterAFailure) {
   auto options = acked_by(1, 20ms);
   options.fencing = true;
   Lock impatient{client, "x", options};
@@ -206,7 +206,7 @@ TEST_F(Replicated, RenewalsAndReleasesWaitForNone) {
   expect_free();
 }
 
-TEST_F(Replicated, WhatThreadsPassOnIsNotWaitedForAgain) {
+TEST_F(Replicated, LocalHandoffsWaitForNoReplica) {
   start_replicas(1);
   auto options = acked_by(1);
   options.auto_renewal = true;
@@ -226,7 +226,7 @@ TEST_F(Replicated, WhatThreadsPassOnIsNotWaitedForAgain) {
   EXPECT_EQ(redis.calls_of("wait"), 1);
 }
 
-TEST_F(Replicated, AServerThatKnowsNoWaitIsAnErrorInItsWordsAndTheLockIsFree) {
+TEST_F(Replicated, AnUnknownWaitFailsAndFreesTheLock) {
   const RedisServer old{Transport::unix_socket, {"--rename-command", "WAIT", ""}};
   Lock lock{old.uri(), "x", acked_by(1)};
   const auto what = message_of<Error>([&] { return lock.try_lock(); });
@@ -252,7 +252,7 @@ class ReplicatedDoubt : public Replicated {
   const Client through_proxy{proxy.endpoint()};
 };
 
-TEST_F(ReplicatedDoubt, IsResolvedAndTheReplicasAreAskedAboutAWriteOnTheNewConnection) {
+TEST_F(ReplicatedDoubt, IsResolvedByANewWriteBeforeWait) {
   start_replicas(1);
   for (const auto expire : {milliseconds{60s}, redis_lock::no_expiry}) {
     for (const auto fault : {Fault::lose_request, Fault::lose_reply, Fault::cut_reply}) {
@@ -274,7 +274,7 @@ TEST_F(ReplicatedDoubt, IsResolvedAndTheReplicasAreAskedAboutAWriteOnTheNewConne
   }
 }
 
-TEST_F(ReplicatedDoubt, IsTooFewWhereTheReplicaHasNotSeenTheLock) {
+TEST_F(ReplicatedDoubt, FailsWhenTheReplicaLacksTheLock) {
   start_replicas(1);
   replicas[0]->pause();
   Lock lock{through_proxy, "x", acked_by(1, 100ms)};

@@ -88,25 +88,25 @@ void expect_busy_for_a_thread_with_the_same_id(Mutex& lock) {
   lock.unlock();
 }
 
-TEST_F(LockShared, IsBusyForAThreadWithTheIdOfTheHolder) {
+TEST_F(LockShared, IsBusyForReusedThreadIds) {
   Lock lock{client, name};
   expect_busy_for_a_thread_with_the_same_id(lock);
 }
 
-TEST_F(LockShared, IsBusyForAThreadWithTheIdOfTheHolderOfAQuorum) {
+TEST_F(LockShared, QuorumLockIsBusyForReusedThreadIds) {
   QuorumServers servers{3};
   redis_lock::QuorumLock lock{servers.clients(), name};
   expect_busy_for_a_thread_with_the_same_id(lock);
 }
 
-TEST_F(LockShared, IsBusyForAThreadWithTheIdOfTheHolderBeforeAHandoff) {
+TEST_F(LockShared, WithHandoffsIsBusyForReusedThreadIds) {
   Options options;
   options.local_handoffs = 8;
   Lock lock{client, name, options};
   expect_busy_for_a_thread_with_the_same_id(lock);
 }
 
-TEST_F(LockShared, AnotherThreadOfTheSameObjectFindsItBusy) {
+TEST_F(LockShared, IsBusyForAnotherThread) {
   Lock lock{client, name};
   lock.lock();
   std::async(std::launch::async, [&] {
@@ -121,7 +121,7 @@ TEST_F(LockShared, AnotherThreadOfTheSameObjectFindsItBusy) {
   EXPECT_TRUE(lock.owns_lock());
 }
 
-TEST_F(LockShared, AnotherThreadOfTheSameObjectWaitsItsTurn) {
+TEST_F(LockShared, MakesAnotherThreadWaitItsTurn) {
   Lock lock{client, name};
   lock.lock();
   std::promise<void> about_to_wait;
@@ -138,7 +138,7 @@ TEST_F(LockShared, AnotherThreadOfTheSameObjectWaitsItsTurn) {
   EXPECT_TRUE(waiter.get());
 }
 
-TEST_F(LockShared, OneThreadOfAnObjectAtATimeTalksToRedis) {
+TEST_F(LockShared, LetsOneThreadAtATimeUseRedis) {
   const RedisServer server;
   Redis own{server.endpoint()};
   own.command("SET", key, "somebody");

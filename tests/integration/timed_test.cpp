@@ -64,7 +64,7 @@ TEST_F(LockTimed, GivesUpAtTheDeadlineAndNeverBefore) {
   EXPECT_EQ(redis.string("GET", key), "somebody");
 }
 
-TEST_F(LockTimed, IsNudgedOutOfTheWaitAtTheDeadline) {
+TEST_F(LockTimed, EndsTheWaitPromptlyAtTheDeadline) {
   held_by_somebody();
   Lock lock{client, name};
   EXPECT_LT(median_lateness(lock), hardly_late);
@@ -90,7 +90,7 @@ TEST_F(LockTimed, EndsSoonWhenTheClockIsSetForward) {
   expect_end_when_the_clock_is_set(lock);
 }
 
-TEST_F(LockTimed, EndsSoonAtTheGateWhenTheClockIsSetForward) {
+TEST_F(LockTimed, EndsBehindAThreadWhenTheClockJumps) {
   Lock lock{client, name};
   lock.lock();
   expect_end_when_the_clock_is_set(lock);
@@ -110,7 +110,7 @@ TEST_F(LockTimed, WaitsOnWhenTheClockIsSetBack) {
   EXPECT_TRUE(waiting.get());
 }
 
-TEST_F(LockTimed, TriesOnceAfterADeadlineOfTheWallClock) {
+TEST_F(LockTimed, TriesOnceAfterAWallClockDeadline) {
   Lock lock{client, name};
   EXPECT_TRUE(lock.try_lock_until(WallClock::now() - 1h));
   Lock other{client, name};

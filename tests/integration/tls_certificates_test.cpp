@@ -26,7 +26,7 @@ TEST_F(TlsServer, OfAnotherAuthorityIsRefused) {
                                        HasSubstr("127.0.0.1"), HasSubstr("refused")));
 }
 
-TEST_F(TlsServer, MustHaveACertificateOfTheSystemsAuthoritiesIfNoneIsNamed) {
+TEST_F(TlsServer, IsCheckedAgainstSystemAuthoritiesByDefault) {
   EXPECT_THAT(refusal(server.endpoint()), HasSubstr("certificate"));
   Child child{[&] {
     ::setenv("SSL_CERT_FILE", authority.ca_file().c_str(), 1);
@@ -51,7 +51,7 @@ TEST_F(TlsServer, OfAnotherNameIsRefused) {
   EXPECT_THAT(refusal(asked), AllOf(HasSubstr("localhost"), HasSubstr("hostname mismatch")));
 }
 
-TEST_F(TlsServer, MayBeAskedForAnotherNameThanItsHost) {
+TEST_F(TlsServer, MayHaveAnotherNameThanItsHost) {
   const auto others = authority.issue("DNS:redis.example,DNS:*.wild.example,IP:127.0.0.2");
   const RedisServer other{Transport::tls, shows(others, authority)};
   for (const auto* good : {"redis.example", "REDIS.example", "a.wild.example", "127.0.0.2"}) {
@@ -112,7 +112,7 @@ TEST_F(TlsClient, WithItsCertificateIsTaken) {
                                clients_own.cert_file + "&key_file=" + clients_own.key_file));
 }
 
-TEST_F(TlsClient, WithoutItsCertificateIsToldSoAtTheFirstAttempt) {
+TEST_F(TlsClient, WithoutItsCertificateIsToldSoAtOnce) {
   auto asked = endpoint_of(demanding);
   asked.retry_for = 0ms;
   for (int i = 0; i < 10; ++i) {
@@ -196,7 +196,7 @@ TEST_F(TlsFiles, MustBelongTogether) {
               AllOf(HasSubstr("key_file"), HasSubstr("key values mismatch")));
 }
 
-TEST_F(TlsFiles, MustNotNeedAPassPhraseWhichNobodyIsAskedFor) {
+TEST_F(TlsFiles, MustNotNeedAPassPhrase) {
   const auto locked_up = authority.lock_up(good);
   EXPECT_THAT(complaint_about(good.cert_file, locked_up),
               AllOf(HasSubstr("pass phrase"), HasSubstr(locked_up)));

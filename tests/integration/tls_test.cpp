@@ -48,7 +48,7 @@ class TlsMismatch : public OverTls {
 };
 
 /// Reads and writes without waiting go another way over TLS.
-TEST_F(OverTls, AQuorumLockWorksOnThreeServersOfWhichOneMayFreeze) {
+TEST_F(OverTls, AQuorumLockToleratesAFrozenServer) {
   RedisServer second{Transport::tls, shows(own, authority)},
       third{Transport::tls, shows(own, authority)};
   auto frozen = endpoint_of(second);
@@ -85,7 +85,7 @@ TEST_F(TlsMismatch, APlainServerIsNoHang) {
             soon);
 }
 
-TEST_F(TlsMismatch, ASilentServerIsGivenUpAtTheTimeout) {
+TEST_F(TlsMismatch, ASilentServerTimesOut) {
   const FakeServer silent{FakeServer::silence()};
   Lock lock{over_tls_to(silent.endpoint()), "x"};
   const auto time =
@@ -94,7 +94,7 @@ TEST_F(TlsMismatch, ASilentServerIsGivenUpAtTheTimeout) {
   EXPECT_LT(time, soon);
 }
 
-TEST_F(TlsMismatch, AServerOfSingleBytesIsGivenUpAtTheTimeout) {
+TEST_F(TlsMismatch, AServerSendingSingleBytesTimesOut) {
   Endpoint at;
   at.port = 0;
   const auto listener = listen_at(at);
@@ -170,7 +170,7 @@ TEST_F(TlsLock, KeepsItsConnection) {
   EXPECT_EQ(redis.info("total_connections_received"), before + 1);
 }
 
-TEST_F(TlsLock, KeepsOneThatWasUsedForOneAnswerOnly) {
+TEST_F(TlsLock, KeepsAConnectionAfterOneAnswer) {
   const auto before = redis.info("total_connections_received");
   Lock lock{client, "x"};
   EXPECT_FALSE(lock.locked());
@@ -280,7 +280,7 @@ TEST_F(TlsLock, IsSharedByThreads) {
   EXPECT_EQ(count, 40);
 }
 
-TEST_F(TlsLock, WorksInAForkedChildAndLeavesTheParentsConnectionAlone) {
+TEST_F(TlsLock, InAForkedChildSparesTheParentsConnection) {
   Lock lock{client, "x"};
   lock.lock();
   Child child{[&] {
@@ -296,7 +296,7 @@ TEST_F(TlsLock, WorksInAForkedChildAndLeavesTheParentsConnectionAlone) {
   EXPECT_FALSE(redis.exists("lock:x"));
 }
 
-TEST_F(TlsLock, OfAStaticClientIsReleasedWhenTheProgramEnds) {
+TEST_F(TlsLock, OfAStaticClientIsReleasedAtExit) {
   // A program of its own: OpenSSL has been used in this one already.
   const auto command = std::string(REDIS_LOCK_STATIC_CLIENT) + ' ' + authority.ca_file() + ' ' +
                        std::to_string(server.endpoint().port);
@@ -345,7 +345,7 @@ TEST_F(TlsServerGone, IsNoSignalAndNoHang) {
   EXPECT_EQ(exit.code, 0);
 }
 
-TEST_F(TlsServerGone, WhileAWaiterWaitsIsToldOrMendedByItsReturn) {
+TEST_F(TlsServerGone, ForAWhileDoesNotEndAWait) {
   auto asked = endpoint();
   asked.retry_for = 60s;
   redis.command("SET", "lock:x", "somebody");
@@ -430,7 +430,7 @@ TEST_F(TlsBorrowed, LocksWaitsAndUnlocks) {
   EXPECT_NE(context->flags & REDIS_BLOCK, 0);
 }
 
-TEST_F(TlsBorrowed, IsOfNoUseToItsOwnerAfterALostAnswer) {
+TEST_F(TlsBorrowed, IsUselessAfterALostAnswer) {
   redisSetTimeout(context.get(), timeval{0, 300'000});
   Lock lock{context.get(), "x"};
   lock.lock();
@@ -441,7 +441,7 @@ TEST_F(TlsBorrowed, IsOfNoUseToItsOwnerAfterALostAnswer) {
   ::ERR_clear_error();  // what hiredis left behind there
 }
 
-TEST_F(TlsBorrowed, OfAServerThatIsGoneIsNoSignal) {
+TEST_F(TlsBorrowed, OfALostServerRaisesNoSignal) {
   Child child{[&] {
     std::signal(SIGPIPE, SIG_DFL);
     Lock lock{context.get(), "x"};

@@ -174,7 +174,7 @@ TEST_P(Interop, PythonSeesWhoHoldsTheLock) {
   EXPECT_EQ(lock.owner(), std::string("\0\xffid", 4));
 }
 
-TEST_P(Interop, AResetByEitherIsALossToTheOther) {
+TEST_P(Interop, AResetByEitherIsTheOthersLoss) {
   Lock lock{client, name, leased_for(60s)};
   lock.lock();
   EXPECT_EQ(peer({"reset"}).exit_code(), 0);
@@ -190,7 +190,7 @@ TEST_P(Interop, AResetByEitherIsALossToTheOther) {
   EXPECT_EQ(said("lost"), 1);
 }
 
-TEST_P(Interop, APythonWaiterWithALeaseWaitsForOneThatIsRenewed) {
+TEST_P(Interop, APythonWaiterWaitsForARenewedLock) {
   Options options;
   options.expire = 1s;
   Lock lock{client, name, options};
@@ -204,7 +204,7 @@ TEST_P(Interop, APythonWaiterWithALeaseWaitsForOneThatIsRenewed) {
   EXPECT_TRUE(hears("acquired"));
 }
 
-TEST_P(Interop, AResetByEitherWakesAWaiterOfTheOther) {
+TEST_P(Interop, AResetByEitherWakesTheOthersWaiter) {
   redis.string("SET", key, "somebody");
   auto waiter = peer({"hold"});
   ASSERT_TRUE(somebody_waits());
@@ -280,7 +280,7 @@ class Contention : public BesidePython {
 };
 
 /// Each process, whatever it is written in, does at least a third of its share of the rounds.
-TEST_F(Contention, OfBothKindsLosesNoUpdateAndStarvesNobody) {
+TEST_F(Contention, WithPythonLosesNoUpdateAndStarvesNobody) {
   rounds = 600;
   for (const bool fencing : {false, true, false}) {
     Options options;
@@ -296,7 +296,7 @@ TEST_F(Contention, OfBothKindsLosesNoUpdateAndStarvesNobody) {
 }
 
 /// What docs/migrating.md says of locks that are a plain key and are polled.
-TEST_F(Contention, WithRedisPysOwnLockLosesNoUpdateWhereThePrefixIsEmpty) {
+TEST_F(Contention, WithRedisPysLockLosesNoUpdate) {
   rounds = 60;
   Options options;
   options.key_prefix = "";
@@ -309,7 +309,7 @@ TEST_F(Contention, WithRedisPysOwnLockLosesNoUpdateWhereThePrefixIsEmpty) {
   EXPECT_FALSE(redis.exists(name)) << "all were released";
 }
 
-TEST_F(BesidePython, RedisPysOwnLockIsTheSameAsOneWithoutAPrefix) {
+TEST_F(BesidePython, RedisPysLockEqualsOneWithoutAPrefix) {
   auto holder = start("polling", {"hold", "--expire", "60"});
   ASSERT_TRUE(hears("acquired"));
   Options options;

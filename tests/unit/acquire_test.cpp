@@ -76,7 +76,7 @@ TEST_F(Waiting, CountsTheLeaseFromBeforeTheWrite) {
   EXPECT_EQ(redis.exchanges.size(), 3U);
 }
 
-TEST_F(Waiting, BehindACrashedHolderCostsItsLeaseAndNoMore) {
+TEST_F(Waiting, BehindACrashedHolderEndsWithItsLease) {
   redis.hold("crashed", 10s);
   ASSERT_TRUE(acquire(30s));
   EXPECT_GE(now(), 10'000);
@@ -100,7 +100,7 @@ TEST_F(Waiting, GoesOnWhenSomebodyElseWasFaster) {
   EXPECT_EQ(now(), 2505);
 }
 
-TEST_F(Waiting, GoesOnAtOnceWhenTheLockWasFreedBetweenSetAndPttl) {
+TEST_F(Waiting, IsShortWhenPttlFindsNoLock) {
   redis.instead = [&](const Exchange&) -> std::optional<Replies> {
     redis.instead = nullptr;
     return Replies{nil(), integer(-2)};
@@ -121,7 +121,7 @@ TEST_F(Waiting, GoesOnWhenTheServerUnblocksIt) {
   EXPECT_EQ(now(), 50);
 }
 
-TEST_F(LateGrant, IsNoneWhenItsLeaseIsOverAndAnotherHasTheLock) {
+TEST_F(LateGrant, DoesNotCountOnceAnotherHoldsTheLock) {
   redis.hold("somebody", 30s);
   redis.in(100ms, [&] {
     redis.free();
@@ -146,7 +146,7 @@ TEST_F(LateGrant, IsGivenBackByTheReleaseScript) {
   EXPECT_EQ(now(), 2000) << "the signal of its own release should wake it";
 }
 
-TEST_F(LateGrant, AtTheDeadlineIsNotReportedAndNotKept) {
+TEST_F(LateGrant, AtTheDeadlineIsGivenBack) {
   redis.there = 2s;
   redis.in(1s, [&] { redis.there = 0ms; });
   EXPECT_FALSE(acquire(900ms, start + 1s));
@@ -154,7 +154,7 @@ TEST_F(LateGrant, AtTheDeadlineIsNotReportedAndNotKept) {
   EXPECT_TRUE(redis.has_signal());
 }
 
-TEST_F(LateGrant, IsLateFromTheLastInstantOfItsLeaseOn) {
+TEST_F(LateGrant, ExactlyAtItsLeaseEndIsGivenBack) {
   redis.delay_next_reply = 900ms;
   EXPECT_FALSE(acquire(900ms, start + 900ms));
   EXPECT_EQ(redis.count(extend_script), 0U) << "there is nothing left to extend";
@@ -185,7 +185,7 @@ TEST_F(LateGrant, AfterTheDeadlineOfTheCallerGoesBack) {
   EXPECT_TRUE(redis.has_signal());
 }
 
-TEST_F(LateGrant, OfTheFirstAttemptCountsAfterTheDeadlineToo) {
+TEST_F(LateGrant, OfTheFirstAttemptCountsDespiteTheDeadline) {
   redis.delay_next_reply = 500ms;
   EXPECT_EQ(ms(acquire(30s, start + 200ms)), 30000);
 }
@@ -193,7 +193,7 @@ TEST_F(LateGrant, OfTheFirstAttemptCountsAfterTheDeadlineToo) {
 /// Leases that are over when the answer of the server comes.
 using TooShortALease = OneWaiter;
 
-TEST_F(TooShortALease, IsAnErrorAtOnceAndNothingIsHeld) {
+TEST_F(TooShortALease, IsAnErrorAndLeavesNothingHeld) {
   redis.there = redis.back = 30ms;
   for (const auto deadline : {never, Time::min(), start + 10s}) {
     const auto fault = fault_of_run([&] { return acquire(45ms, deadline); });
@@ -213,12 +213,12 @@ TEST_F(TooShortALease, IsAnErrorAfterAWaitToo) {
   EXPECT_EQ(redis.holder(), "");
 }
 
-TEST_F(TooShortALease, OnceIsAPauseAfterWhichTheNextAttemptCounts) {
+TEST_F(TooShortALease, IsTriedAgainAfterAPause) {
   redis.delay_next_reply = 100ms;
   EXPECT_EQ(ms(acquire(45ms, Time::min())), 100 + 45);
 }
 
-TEST_F(Confirmation, IsNotNeededWithTwoThirdsOfTheLeaseLeft) {
+TEST_F(Confirmation, IsNotNeededWithTwoThirdsLeft) {
   redis.hold("somebody", 30s);
   redis.in(300ms, [&] { redis.free(); });
   EXPECT_EQ(ms(acquire(900ms)), 900);
@@ -267,7 +267,7 @@ TEST_F(Confirmation, ThatIsRefusedLetsWaitingGoOn) {
   EXPECT_EQ(redis.holder(), "mine");
 }
 
-TEST_F(Confirmation, ThatFindsNoExpiryToExtendGivesTheLockBack) {
+TEST_F(Confirmation, ThatFindsNoExpiryGivesTheLockBack) {
   redis.hold("somebody", 30s);
   redis.in(400ms, [&] {
     redis.free();
@@ -313,7 +313,7 @@ TEST_F(Deadline, IsNotMovedBySignals) {
   EXPECT_EQ(redis.slices().size(), 51U);
 }
 
-TEST_F(Deadline, StillTakesWhatComesFreeInItsLastInstant) {
+TEST_F(Deadline, StillAllowsALockFreedExactlyThen) {
   redis.hold("somebody", 30s);
   redis.in(500ms, [&] { redis.free(); });
   EXPECT_TRUE(acquire(30s, start + 500ms));
@@ -326,7 +326,7 @@ TEST_F(Cancelling, EndsTheWait) {
   EXPECT_EQ(redis.exchanges.size(), 1U);
 }
 
-TEST_F(Cancelling, EndsTheWaitAfterTheSliceThatIsUnderWay) {
+TEST_F(Cancelling, EndsTheWaitAfterTheCurrentSlice) {
   redis.hold("somebody", 30s);
   redis.cancelled_at = start + 3100ms;
   EXPECT_FALSE(acquire(30s));
@@ -347,7 +347,7 @@ TEST_F(Cancelling, OfALateGrantGivesItBack) {
   EXPECT_EQ(redis.holder(), "");
 }
 
-TEST_F(Refusal, ByAKeyThatIsNoLockHasTheServersWords) {
+TEST_F(Refusal, ForAWrongKeyTypeQuotesTheServer) {
   redis.put("lock:n", array({string("1")}));
   const auto fault = fault_of_run([&] { return acquire(30s); });
   EXPECT_EQ(fault.code(), errc::server_error);
@@ -356,12 +356,12 @@ TEST_F(Refusal, ByAKeyThatIsNoLockHasTheServersWords) {
   EXPECT_THAT(redis.slices(), IsEmpty());
 }
 
-TEST_F(Refusal, ByAKeyThatIsNoLockIsFoundByTryingOnceToo) {
+TEST_F(Refusal, ForAWrongKeyTypeReachesTryLock) {
   redis.put("lock:n", array({string("1")}));
   EXPECT_EQ(fault_of_run([&] { return acquire(30s, start); }).code(), errc::server_error);
 }
 
-TEST_F(Refusal, AsksOnlyOnceWhetherALockWithoutExpiryIsOne) {
+TEST_F(Refusal, IsCheckedOnceForALockWithoutExpiry) {
   redis.hold("somebody");
   EXPECT_FALSE(acquire(30s, start + 10s));
   const auto asks = std::count_if(redis.exchanges.begin(), redis.exchanges.end(),
@@ -369,7 +369,7 @@ TEST_F(Refusal, AsksOnlyOnceWhetherALockWithoutExpiryIsOne) {
   EXPECT_EQ(asks, 1);
 }
 
-TEST_F(Refusal, ByASignalThatIsNoListHasTheServersWords) {
+TEST_F(Refusal, ForAWrongSignalTypeQuotesTheServer) {
   redis.hold("somebody", 30s);
   redis.put("lock-signal:n", string("no list"));
   const auto fault = fault_of_run([&] { return acquire(30s); });
@@ -389,7 +389,7 @@ TEST_F(Refusal, OfTheWaitLeavesAGrantInDoubt) {
   EXPECT_TRUE(one.in_doubt()) << "nobody would release it";
 }
 
-TEST_F(Refusal, OfSetHasTheServersWordsAndIsFinal) {
+TEST_F(Refusal, OfSetQuotesTheServerAndIsFinal) {
   redis.instead = [](const Exchange&) { return Replies{error("ERR syntax error"), integer(-2)}; };
   const auto fault = fault_of_run([&] { return acquire(30s); });
   EXPECT_EQ(fault.code(), errc::server_error);
@@ -421,7 +421,7 @@ TEST_F(Refusal, ThatPassesIsAPassingFault) {
   }
 }
 
-TEST_F(Refusal, ToSayWhatWasAskedIsAProtocolError) {
+TEST_F(Refusal, ByAnUnexpectedReplyIsAProtocolError) {
   struct Row {
     Replies first, waiting;
     std::string culprit;
@@ -452,7 +452,7 @@ TEST_F(Refusal, ToSayWhatWasAskedIsAProtocolError) {
   }
 }
 
-TEST_F(Refusal, ToSayHowLongTheLeaseIsLeavesAGrantInDoubt) {
+TEST_F(Refusal, OfPttlLeavesAGrantInDoubt) {
   redis.instead = [](const Exchange&) { return Replies{status("OK"), status("QUEUED")}; };
   auto one = acquisition(30s);
   EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::protocol_error);

@@ -40,7 +40,7 @@ class CallbackThreads : public ::testing::Test {
   }
 };
 
-TEST_F(CallbackThreads, RunTheTasksOfEachLockInOrderAndOneAtATime) {
+TEST_F(CallbackThreads, RunTheTasksOfEachLockInOrder) {
   constexpr int tasks = 4000, of = 20;
   std::array<std::atomic<int>, of> next{}, inside{};
   std::atomic<int> wrong{0};
@@ -69,7 +69,7 @@ TEST_F(CallbackThreads, KeepSomeForWhatIsUrgent) {
   EXPECT_TRUE(eventually([&] { return blocked == 80; }));
 }
 
-TEST_F(CallbackThreads, LeaveOutWhatIsOptionalWhereTooManyWait) {
+TEST_F(CallbackThreads, DropOptionalTasksWhenTooManyWait) {
   post_blocking(0, Urgency::routine);
   ASSERT_TRUE(eventually([&] { return blocked == 1; }));
   for (int i = 0; i < 100; ++i)
@@ -83,7 +83,7 @@ TEST_F(CallbackThreads, LeaveOutWhatIsOptionalWhereTooManyWait) {
   EXPECT_EQ(called, 64 + 100);
 }
 
-TEST_F(CallbackThreads, AwaitTheTaskThatRunsButNotFromInsideIt) {
+TEST_F(CallbackThreads, AwaitARunningTaskButNotFromInside) {
   std::atomic<bool> left{false}, is_inside{false};
   callbacks->post(
       &locks.at(0),
@@ -101,7 +101,7 @@ TEST_F(CallbackThreads, AwaitTheTaskThatRunsButNotFromInsideIt) {
   EXPECT_TRUE(left);
 }
 
-TEST_F(CallbackThreads, EndWhereATaskStopsThemAndDropsTheirLastOwner) {
+TEST_F(CallbackThreads, EndWhenATaskDropsTheirLastOwner) {
   auto own = std::make_shared<Callbacks>();
   std::weak_ptr<Callbacks> observed = own;
   own->post(

@@ -65,7 +65,7 @@ TEST(Cancellation, EndsARead) {
   reader.join();
 }
 
-TEST(Cancellation, EndsAReadFromASocketThatItLearnsOfLater) {
+TEST(Cancellation, EndsAReadFromASocketWatchedLater) {
   SocketPair sockets;
   Cancellation cancellation;
   cancellation.request();

@@ -156,7 +156,7 @@ TEST(Steady, OfTheSmallestTimeIsNow) {
   EXPECT_LE(left(CoarseClock::time_point::min()), 10s);
 }
 
-TEST(Steady, OfTheSmallestTimeInCoarseUnitsIsNow) {
+TEST(Steady, OfTheSmallestCoarseTimeIsNow) {
   EXPECT_LE(left(time_point<steady_clock, std::chrono::hours>::min()), 10s);
   EXPECT_LE(left(time_point<system_clock, std::chrono::seconds>::min()), 10s);
   EXPECT_LE(left(time_point<system_clock, std::chrono::milliseconds>::min()), 10s);
@@ -172,7 +172,7 @@ TEST(Steady, OfTheLargestTimeIsNever) {
             nanoseconds::max());
 }
 
-TEST(Steady, OfTheLargestTimeInCoarseUnitsIsNever) {
+TEST(Steady, OfTheLargestCoarseTimeIsNever) {
   EXPECT_EQ(left(time_point<steady_clock, std::chrono::hours>::max()), nanoseconds::max());
   EXPECT_EQ(left(time_point<system_clock, std::chrono::hours>::max()), nanoseconds::max());
   EXPECT_EQ(left(time_point<system_clock, std::chrono::seconds>::max()), nanoseconds::max());
@@ -220,7 +220,7 @@ TEST(HasPassed, IsRightAtTheExtremes) {
       duration<double>{nan<double>}}));  // or try_lock_until would go on for ever
 }
 
-TEST(LeftUntil, IsRoundedUpSoThatNoWaitIsShort) {
+TEST(LeftUntil, IsRoundedUpToWholeMilliseconds) {
   EXPECT_EQ(left_until(start + 5ms, start), 5ms);
   EXPECT_EQ(left_until(start + 5ms + nanoseconds{1}, start), 6ms);
   EXPECT_EQ(left_until(start + nanoseconds{1}, start), 1ms);

@@ -22,7 +22,7 @@ TEST_F(Doubt, ComesWithALostConnection) {
   EXPECT_TRUE(one.in_doubt());
 }
 
-TEST_F(Doubt, MakesTheNextAttemptAskForTheHolderWithoutWaiting) {
+TEST_F(Doubt, MakesTheNextAttemptAskForTheHolder) {
   redis.hold("somebody", 30s);
   redis.in(100ms, [&] { redis.lose_next_reply = true; });
   auto one = acquisition(30s, start + 5s);
@@ -35,7 +35,7 @@ TEST_F(Doubt, MakesTheNextAttemptAskForTheHolderWithoutWaiting) {
   EXPECT_EQ(redis.exchanges.at(2).wait, 0ms);
 }
 
-TEST_F(Doubt, EndsWithTheOwnIdAndTheLeaseThatPttlTells) {
+TEST_F(Doubt, EndsWithOurIdAndTheRemainingLease) {
   redis.lose_next_reply = true;
   auto one = acquisition(30s);
   fault_of_run([&] { return one.run(redis); });
@@ -48,7 +48,7 @@ TEST_F(Doubt, EndsWithTheOwnIdAndTheLeaseThatPttlTells) {
   EXPECT_EQ(redis.count(extend_script), 0U);
 }
 
-TEST_F(Doubt, EndsWithAConfirmationWhereLittleOfTheLeaseIsLeft) {
+TEST_F(Doubt, EndsWithAConfirmationIfLittleLeaseRemains) {
   redis.lose_next_reply = true;
   auto one = acquisition(30s);
   fault_of_run([&] { return one.run(redis); });
@@ -57,7 +57,7 @@ TEST_F(Doubt, EndsWithAConfirmationWhereLittleOfTheLeaseIsLeft) {
   EXPECT_EQ(redis.count(extend_script), 1U);
 }
 
-TEST_F(Doubt, EndsWithTheOwnIdOfALockWithoutExpiry) {
+TEST_F(Doubt, EndsWithOurIdWithoutExpiryToo) {
   redis.lose_next_reply = true;
   auto one = acquisition(no_expiry);
   fault_of_run([&] { return one.run(redis); });
@@ -65,7 +65,7 @@ TEST_F(Doubt, EndsWithTheOwnIdOfALockWithoutExpiry) {
   EXPECT_EQ(redis.exchanges.size(), 2U);
 }
 
-TEST_F(Doubt, OfALockWithoutExpiryEndsWithTheLeaseThatSomebodyGaveIt) {
+TEST_F(Doubt, WithoutExpiryAcceptsALeaseSetByOthers) {
   redis.lose_next_reply = true;
   auto one = acquisition(no_expiry);
   fault_of_run([&] { return one.run(redis); });
@@ -74,7 +74,7 @@ TEST_F(Doubt, OfALockWithoutExpiryEndsWithTheLeaseThatSomebodyGaveIt) {
   EXPECT_EQ(redis.count(extend_script), 0U) << "there is no lease to ask for";
 }
 
-TEST_F(Doubt, EndsWithAFreshGrantWhereTheCommandWasLost) {
+TEST_F(Doubt, EndsWithAGrantAfterALostCommand) {
   redis.lose_next_command = true;
   auto one = acquisition(30s);
   fault_of_run([&] { return one.run(redis); });
@@ -105,7 +105,7 @@ TEST_F(Doubt, StaysWhileAnotherHoldsTheLock) {
   }
 }
 
-TEST_F(Doubt, EndsWithTheOwnIdAlsoWhenItsCommandComesThroughLater) {
+TEST_F(Doubt, EndsWithOurIdFromADelayedCommand) {
   redis.hold("somebody", 30s);
   redis.lose_next_command = true;
   auto one = acquisition(30s);
@@ -118,7 +118,7 @@ TEST_F(Doubt, EndsWithTheOwnIdAlsoWhenItsCommandComesThroughLater) {
   EXPECT_EQ(now(), 1000);
 }
 
-TEST_F(Doubt, IsNotEndedByAnAnswerOfAnotherKind) {
+TEST_F(Doubt, RemainsAfterAnAnswerOfAnotherKind) {
   redis.lose_next_command = true;
   auto one = acquisition(30s);
   fault_of_run([&] { return one.run(redis); });
@@ -173,7 +173,7 @@ TEST_F(Doubt, OfGivingBackEndsWithAFreshId) {
   EXPECT_FALSE(one.id_is_spent());
 }
 
-TEST_F(Doubt, GivesBackALeaseThatIsOverByThen) {
+TEST_F(Doubt, GivesBackALeaseThatHasEnded) {
   redis.lose_next_reply = true;
   auto one = acquisition(900ms, start + 1s);
   fault_of_run([&] { return one.run(redis); });

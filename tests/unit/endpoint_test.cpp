@@ -31,7 +31,7 @@ std::string complaint(std::string_view uri) {
   return {};
 }
 
-TEST(Uri, OfAHostHasTheDefaultsForTheRest) {
+TEST(Uri, OfAHostHasDefaultsForTheRest) {
   const auto endpoint = Endpoint::parse("redis://example.org");
   EXPECT_EQ(endpoint.host, "example.org");
   EXPECT_EQ(endpoint.port, 6379);
@@ -62,7 +62,7 @@ TEST(Uri, MayHaveAPasswordOrAUserAlone) {
   EXPECT_EQ(Endpoint::parse("redis://@h").username, "");
 }
 
-TEST(Uri, TakesTheLastAtSignAndTheFirstColonAsThoseThatCount) {
+TEST(Uri, SplitsAtLastAtSignAndFirstColon) {
   const auto endpoint = Endpoint::parse("redis://ann:a@b:c@h:1");
   EXPECT_EQ(endpoint.username, "ann");
   EXPECT_EQ(endpoint.password, "a@b:c");
@@ -94,7 +94,7 @@ TEST(Uri, TakesAllPortsThereAre) {
   EXPECT_EQ(Endpoint::parse("redis://h:065").port, 65);
 }
 
-TEST(Uri, MayEndWithASlashOrAnEmptyQuery) {
+TEST(Uri, MayEndWithSlashOrEmptyQuery) {
   EXPECT_EQ(Endpoint::parse("redis://h/").database, 0);
   EXPECT_EQ(Endpoint::parse("redis://h:1?").port, 1);
   EXPECT_EQ(Endpoint::parse("redis://h/3?").database, 3);
@@ -478,7 +478,7 @@ TEST(MalformedUri, NeverShowsItsPassword) {
   }
 }
 
-TEST(MalformedUri, NeverShowsAPasswordThatHasNoHostBehindIt) {
+TEST(MalformedUri, NeverShowsAPasswordWithoutAHost) {
   for (const auto& uri : without_host) {
     for (const auto& password : passwords) {
       if (password.find_first_of("@?") != password.npos) continue;
@@ -563,7 +563,7 @@ TEST_F(EnvironmentVariable, ThatIsUnsetOrEmptyIsNamed) {
   EXPECT_THAT(complaint(), HasSubstr("environment variable REDIS_LOCK_TEST_URL: it is empty"));
 }
 
-TEST_F(EnvironmentVariable, ThatIsMalformedIsNamedWithTheReasonAndNeverQuoted) {
+TEST_F(EnvironmentVariable, ThatIsMalformedIsNamedButNotQuoted) {
   for (const auto& [value, reason] : std::vector<std::pair<std::string, std::string>>{
            {"s3cr3t", "scheme"},
            {"redis://ann:pw@s3cr3t:x", "port must be"},
@@ -577,7 +577,7 @@ TEST_F(EnvironmentVariable, ThatIsMalformedIsNamedWithTheReasonAndNeverQuoted) {
   EXPECT_THROW(static_cast<void>(Endpoint::from_env(nullptr)), std::invalid_argument);
 }
 
-TEST(MalformedUri, NeverShowsItsPasswordWhereverItIsCutOff) {
+TEST(MalformedUri, NeverShowsItsPasswordWhenCutAnywhere) {
   const std::string whole = "redis://ann:s3cr3t@example.org:65536/x?retry_for=x";
   for (std::size_t length = 0; length <= whole.size(); ++length) {
     EXPECT_THAT(complaint(whole.substr(0, length)), Not(HasSubstr("s3c"))) << length;
@@ -589,7 +589,7 @@ TEST(MalformedUri, NeverShowsItsPasswordWhereverItIsCutOff) {
   }
 }
 
-TEST(MalformedUri, NeverShowsItsPasswordWhateverByteIsPutIn) {
+TEST(MalformedUri, NeverShowsItsPasswordWithAnyByteInserted) {
   const std::string whole = "redis://ann:s3cr3t@h:65536/x?x";
   for (std::size_t at = 0; at <= whole.size(); ++at) {
     for (const char byte : std::string{"@:/?#%[]&= \n\0\xff"}) {

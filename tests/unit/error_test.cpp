@@ -58,7 +58,7 @@ TEST(Errc, MatchesTheConditionsOfTheStandard) {
   EXPECT_EQ(make_error_code(errc::not_configured), std::errc::invalid_argument);
 }
 
-TEST(Errc, IsItsOwnConditionWhereTheStandardHasNone) {
+TEST(Errc, IsItsOwnConditionWithoutAStandardOne) {
   for (const auto each :
        {errc::lease_lost, errc::server_error, errc::not_expirable, errc::too_few_replicas}) {
     const auto condition = make_error_code(each).default_error_condition();
@@ -72,7 +72,7 @@ TEST(Category, IsOneAndHasAName) {
   EXPECT_STREQ(category().name(), "redis_lock");
 }
 
-TEST(Category, HasAMessageOfItsOwnForEachErrc) {
+TEST(Category, HasADistinctMessageForEachErrc) {
   std::set<std::string> messages;
   for (const auto each : every_errc) messages.insert(make_error_code(each).message());
   messages.insert("");

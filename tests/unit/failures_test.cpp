@@ -102,7 +102,7 @@ TEST(Failures, AreDecidedByTheWordsOfTheServer) {
   for (const auto& [words, decision] : all_said()) EXPECT_EQ(decision_on(words), decision) << words;
 }
 
-TEST(Failures, OfAScriptsCommandsAreDecidedAsThoseOutsideOfIt) {
+TEST(Failures, InsideScriptsAreDecidedLikeThoseOutside) {
   for (const auto& [words, decision] : all_said()) {
     for (const auto& text : wrapped(words)) EXPECT_EQ(decision_on(text), decision) << text;
   }

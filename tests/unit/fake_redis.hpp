@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/base/backoff.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
@@ -92,6 +93,8 @@ class FakeRedis {
   // What Acquisition asks of a Link.
   bool whole_seconds = false;
   bool asked_elsewhere = false;
+  redis_lock::detail::Progress progress{};
+  [[nodiscard]] static bool is_out_of_step() { return false; }
   [[nodiscard]] bool cancelled() const { return FakeClock::time >= cancelled_at; }
   [[nodiscard]] bool cancelled_late() const { return notices_cancellation_late; }
   void pause(milliseconds time) {

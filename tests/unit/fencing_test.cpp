@@ -50,7 +50,7 @@ TEST_F(Fencing, OfAWaiterGoesBehindItsBlpop) {
   EXPECT_EQ(commands[2].front(), "PTTL");
 }
 
-TEST_F(Fencing, TellsAServerThatDoesNotKnowTheScriptAtOnce) {
+TEST_F(Fencing, SendsTheTextOfAnUnknownScript) {
   redis.knows_scripts = false;
   auto one = fenced();
   EXPECT_EQ(ms(one.run(redis)), 30'000);
@@ -70,7 +70,7 @@ TEST_F(Fencing, SurvivesAScriptFlushWhileItWaits) {
   EXPECT_EQ(redis.exchanges.size(), 3U);
 }
 
-TEST_F(Fencing, OfAServerThatForgetsEvenTheTextIsAnError) {
+TEST_F(Fencing, IsAnErrorIfTheScriptStaysUnknown) {
   redis.instead = [](const Exchange&) {
     return Replies{error("NOSCRIPT No matching script."), integer(-2)};
   };
@@ -99,7 +99,7 @@ TEST_F(Fencing, OfALostCommandCountsOnce) {
   EXPECT_EQ(one.fencing_token(), 1U);
 }
 
-TEST_F(Fencing, OfAFenceThatCountsNothingIsAnErrorInDoubt) {
+TEST_F(Fencing, OfANegativeFenceFailsAndLeavesDoubt) {
   for (const auto* fence : {"-7", "-1"}) {
     redis.put(keys.fence, string(fence));
     redis.instead = [&](const Exchange&) {
@@ -111,7 +111,7 @@ TEST_F(Fencing, OfAFenceThatCountsNothingIsAnErrorInDoubt) {
   }
 }
 
-TEST_F(Fencing, OfAFenceThatIsGoneAfterALostReplyIsAnErrorInDoubt) {
+TEST_F(Fencing, OfAMissingFenceFailsAndLeavesDoubt) {
   redis.lose_next_reply = true;
   auto one = fenced();
   fault_of_run([&] { return one.run(redis); });

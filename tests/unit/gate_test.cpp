@@ -35,7 +35,7 @@ TEST(Gate, LetsOneIn) {
   EXPECT_TRUE(gate.try_enter());
 }
 
-TEST(Gate, IsEnteredAtOnceWhereItIsOpenWhateverTheDeadline) {
+TEST(Gate, IsEnteredIfOpenWhateverTheDeadline) {
   Gate gate;
   EXPECT_TRUE(gate.enter(Time::min()));
   gate.leave();
@@ -102,7 +102,7 @@ TEST(Gate, LetsThemInInOrderOfArrival) {
   EXPECT_THAT(order, ::testing::ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-TEST(Gate, KeepsTheOrderOfTheRestWhenOneGivesUp) {
+TEST(Gate, KeepsTheOrderWhenOneGivesUp) {
   Gate gate;
   std::vector<int> order;
   Cancellation cancellation;
@@ -127,7 +127,7 @@ TEST(Gate, KeepsTheOrderOfTheRestWhenOneGivesUp) {
   EXPECT_THAT(order, ::testing::ElementsAre(0, 2));
 }
 
-TEST(Gate, IsOpenForNobodyWhoseCallWasCancelledBefore) {
+TEST(Gate, RefusesACallCancelledBeforehand) {
   Gate gate;
   Cancellation cancellation;
   ASSERT_TRUE(gate.try_enter());

@@ -56,7 +56,7 @@ Failure fault_of_run(OneAnswer link) {
   return {errc::not_owned, ""};
 }
 
-TEST(GuardedScript, PutsTheLockBehindTheKeysAndTheIdBehindTheArguments) {
+TEST(GuardedScript, AppendsTheLockKeyAndTheHoldersId) {
   OneAnswer link{{integer(5)}};
   const GuardedScript script{"return 5", two_keys, one_argument, "lock:n", "mine"};
   EXPECT_EQ(script.run_once(link)->integer, 5);
@@ -101,7 +101,7 @@ TEST(GuardedScript, WhoseAnswerIsLostIsNotSentAgain) {
   }
 }
 
-TEST(GuardedScript, ThatWasNotSentMayBeSentOnAnotherConnection) {
+TEST(GuardedScript, ThatWasNotSentMayBeSentElsewhere) {
   EXPECT_TRUE(fault_of_run({{nil()}, {}, true}).is_transient());
 }
 

@@ -72,7 +72,7 @@ TEST_F(Sigpipe, KillsWhoWritesUnguarded) {
   EXPECT_EQ(exit_of([&] { return write_to_closed(sockets); }).signal, SIGPIPE);
 }
 
-TEST_F(Sigpipe, DoesNothingToAGuardedWriteAndLeavesNoTrace) {
+TEST_F(Sigpipe, IsSuppressedInAGuardedWrite) {
   const auto exit = exit_of([&] {
     write_guarded(sockets);
     write_guarded(sockets);
@@ -102,7 +102,7 @@ TEST_F(Sigpipe, StaysIgnoredWhereItWas) {
   EXPECT_EQ(exit.code, 0);
 }
 
-TEST_F(Sigpipe, StaysBlockedWhereItWasAndIsNotPendingAfterwards) {
+TEST_F(Sigpipe, StaysBlockedWithoutBecomingPending) {
   const auto exit = exit_of([&] {
     change_mask(SIG_BLOCK, SIGPIPE);
     write_guarded(sockets);
@@ -148,7 +148,7 @@ TEST(Timeval, IsSecondsAndMicroseconds) {
   expect(61'250ms, 61, 250'000);
 }
 
-TEST(Timeval, IsADayAtMostAsHiredisWouldRefuseMore) {
+TEST(Timeval, IsADayAtMost) {
   EXPECT_EQ(to_timeval(milliseconds::max()).tv_sec, 24 * 3600);
   EXPECT_EQ(to_timeval(longest).tv_usec, 0);
 }
@@ -193,7 +193,7 @@ TEST_F(Sending, SendsTheBytesAsTheyAre) {
   EXPECT_EQ(got, bytes + bytes);
 }
 
-TEST_F(Sending, ToAPeerThatHasClosedIsAPassingFaultAndNoSignal) {
+TEST_F(Sending, ToAClosedPeerIsATransientFailure) {
   sockets.peer_closes();
   const auto exit = exit_of([&] {
     const auto owned = fault_of_run([&] {
@@ -212,7 +212,7 @@ TEST_F(Sending, ToAPeerThatHasClosedIsAPassingFaultAndNoSignal) {
   EXPECT_EQ(exit.code, 0);
 }
 
-TEST_F(Sending, ToAPeerThatDoesNotReadTimesOut) {
+TEST_F(Sending, ToAPeerThatNeverReadsTimesOut) {
   set_timeout(SO_SNDTIMEO, 10ms);
   const auto fault = fault_of_run([&] {
     send_owned(*context, std::string(1 << 24, 'x'));
@@ -268,7 +268,7 @@ TEST_F(Receiving, TakesRepliesThatComeInPiecesOrTogether) {
   reader.join();
 }
 
-TEST_F(Receiving, FromAPeerThatHasClosedIsAPassingFault) {
+TEST_F(Receiving, FromAClosedPeerIsATransientFailure) {
   sockets.peer_says("+O");
   sockets.peer_closes();
   const auto fault = fault_of_run([&] { return received(); });
@@ -276,14 +276,14 @@ TEST_F(Receiving, FromAPeerThatHasClosedIsAPassingFault) {
   EXPECT_TRUE(fault.is_transient());
 }
 
-TEST_F(Receiving, WhatIsNotTheProtocolIsAFinalFault) {
+TEST_F(Receiving, AnotherProtocolIsAFinalFailure) {
   sockets.peer_says("HTTP/1.1 400 Bad Request\r\n\r\n");
   const auto fault = fault_of_run([&] { return received(); });
   EXPECT_EQ(fault.code(), errc::protocol_error);
   EXPECT_FALSE(fault.is_transient());
 }
 
-TEST_F(Receiving, NothingTimesOutAtTheDeadlineAndNotBefore) {
+TEST_F(Receiving, SilenceTimesOutAtTheDeadlineNotBefore) {
   const auto deadline = Time::clock::now() + 20ms;
   const auto fault = fault_of_run([&] { return receive(*context, deadline, true); });
   EXPECT_GE(Time::clock::now(), deadline);
@@ -308,7 +308,7 @@ TEST_F(Receiving, SingleBytesDoNotMoveTheDeadline) {
   }
 }
 
-TEST_F(IdleConnection, IsStaleOnceThePeerHasClosedItOrSaidSomething) {
+TEST_F(IdleConnection, IsStaleOnceThePeerHasSaidSomething) {
   EXPECT_FALSE(is_stale(*context));
   sockets.peer_says("+");
   EXPECT_TRUE(is_stale(*context));

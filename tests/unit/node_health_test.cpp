@@ -13,7 +13,7 @@ using redis_lock::detail::is_refusal;
 using redis_lock::detail::NodeHealth;
 using redis_lock::detail::Request;
 
-TEST(NodeHealth, KeepsTheBeginningAndTheLatestWordsOfAFailure) {
+TEST(NodeHealth, KeepsAFailuresStartAndItsLatestText) {
   NodeHealth health;
   EXPECT_FALSE(health.failure());
   health.failed(Request::release, Failure{errc::server_error, "NOPERM one"});
@@ -28,7 +28,7 @@ TEST(NodeHealth, KeepsTheBeginningAndTheLatestWordsOfAFailure) {
   EXPECT_EQ(second->since, first->since);
 }
 
-TEST(NodeHealth, ForgetsAFailureOnlyWhenTheSameIsDone) {
+TEST(NodeHealth, ForgetsAFailureOnlyWhenThatRequestWorks) {
   NodeHealth health;
   health.failed(Request::release, Failure{errc::server_error, "NOPERM"});
   health.worked(Request::vote);
@@ -49,7 +49,7 @@ TEST(NodeHealth, TellsFirstThatANodeCannotBeReached) {
   EXPECT_EQ(failure->since, since) << "of the earliest";
 }
 
-TEST(NodeHealth, CountsNoAnswersThatAreAPartOfTheProtocol) {
+TEST(NodeHealth, CountsNoErrorsThatTheProtocolExpects) {
   const auto error = [](const char* text) {
     redis_lock::Reply reply;
     reply.kind = redis_lock::Reply::Kind::error;

@@ -8,7 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/protocol/acquire.hpp>
+#include <redis_lock/detail/net/drive.hpp>
+#include <redis_lock/detail/protocol/acquisition.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/options.hpp>
 
@@ -42,7 +43,18 @@ Failure fault_of_run(Function&& function) {
 /// the start of the test.
 class OneWaiter : public ::testing::Test {
  protected:
-  using Acquisition = redis_lock::detail::Acquisition<FakeClock>;
+  /// An acquisition that a Redis in memory and a fake clock drive.
+  class Acquisition : public redis_lock::detail::Acquisition {
+   public:
+    Acquisition(const redis_lock::detail::Keys& keys, std::string_view id, milliseconds expire,
+                std::string_view signal_expire, redis_lock::detail::Deadline deadline,
+                const redis_lock::Replicas& replicas = {})
+        : redis_lock::detail::Acquisition(keys, id, expire, signal_expire, deadline,
+                                          FakeClock::now(), replicas) {}
+    [[nodiscard]] std::optional<Time> run(FakeRedis& redis) {
+      return redis_lock::detail::Drive<FakeClock>{*this}(redis);
+    }
+  };
 
   [[nodiscard]] Acquisition acquisition(milliseconds expire, Time deadline = never) const {
     return {redis.keys, "mine", expire, "1000", deadline};

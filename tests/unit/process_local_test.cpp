@@ -64,13 +64,13 @@ TEST_F(ProcessLocalState, IsFreshInAChild) {
   EXPECT_TRUE(local->is_here());
 }
 
-TEST_F(ProcessLocalState, IsNeitherMadeNorDestroyedByAskingWhereItIs) {
+TEST_F(ProcessLocalState, IsUnchangedByAskingWhetherItExists) {
   const auto local = make();
   Child child{[&] { return !local->is_here() && State::made == 1 ? 0 : 1; }};
   EXPECT_EQ(child.exit_code(), 0);
 }
 
-TEST_F(ProcessLocalState, OfTheParentIsNotDestroyedByTheChild) {
+TEST_F(ProcessLocalState, OfTheParentIsNotDestroyedInChildren) {
   auto local = make();
   Child used{[&] {
     (*local)->value = 8;
@@ -85,7 +85,7 @@ TEST_F(ProcessLocalState, OfTheParentIsNotDestroyedByTheChild) {
   EXPECT_EQ(unused.exit_code(), 0);
 }
 
-TEST_F(ProcessLocalState, IsUsableInAChildWhateverTheParentsThreadsHeld) {
+TEST_F(ProcessLocalState, IsUsableInAChildWhateverWasLocked) {
   const auto local = make();
   const std::lock_guard guard{(*local)->mutex};
   Child child{[&] {

@@ -64,7 +64,7 @@ TEST(Scripts, UseAsManyOperandsAsTheyDeclare) {
   }
 }
 
-TEST(Scripts, RunOnAServerThatIsOutOfMemory) {
+TEST(Scripts, RunOnAServerOutOfMemory) {
   for (const auto& script : {release_script, keep_script, reset_script}) {
     EXPECT_THAT(text(script.text), Not(StartsWith("#!")));
     EXPECT_LT(script.text.find("'DEL', KEYS[2]"), script.text.find("'LPUSH', KEYS[2]"));
@@ -87,7 +87,7 @@ TEST(Encoding, OfAMegabyteIsWhole) {
             "*2\r\n$3\r\nGET\r\n$1048576\r\n" + big + "\r\n");
 }
 
-TEST(ScriptCalls, HaveTheKeyCountAndAllOperandsAndNoMore) {
+TEST(ScriptCalls, HaveTheKeyCountAndAllOperands) {
   const std::string key = "lock";
   Commands commands;
   add_call(commands, {&release_script, {key, "signal", "id", "1000"}}, true);
@@ -127,7 +127,7 @@ TEST_F(Answers, OfKnownScriptsTakeOneExchange) {
   EXPECT_EQ(redis.exchanges.size(), 1U);
 }
 
-TEST_F(Answers, OfUnknownScriptsAreAskedForByTextAndOnlyThose) {
+TEST_F(Answers, OfUnknownScriptsAreAskedForByText) {
   redis.instead = [](const Exchange& exchange) {
     if (exchange.asks("EVAL")) return Replies{integer(10), integer(30)};
     const auto unknown = error("NOSCRIPT No matching script. Please use EVAL.");
@@ -182,7 +182,7 @@ TEST_F(Answers, OfResetTellWhetherItWasHeld) {
       ElementsAre("EVALSHA", text(reset_script.digest), "2", "lock:n", "lock-signal:n", "1000"));
 }
 
-TEST_F(Answers, OfAKeyThatIsNoLockMakeResetThrowAndResetAllGoOn) {
+TEST_F(Answers, ThatTheTypeIsWrongFailOnlyReset) {
   for (const std::string words :
        {"WRONGTYPE Operation against a key holding the wrong kind of value",
         "ERR Error running script (call to f_4bcc): @user_script:1: WRONGTYPE Operation against a "
@@ -196,7 +196,7 @@ TEST_F(Answers, OfAKeyThatIsNoLockMakeResetThrowAndResetAllGoOn) {
             errc::server_error);
 }
 
-TEST_F(Answers, OfAnotherKindAreProtocolErrorsThatNameTheCommand) {
+TEST_F(Answers, OfAnotherKindAreErrorsNamingTheCommand) {
   const auto words = [&](auto&& function) {
     const auto fault = fault_of_run(function);
     EXPECT_EQ(fault.code(), errc::protocol_error) << fault.what();
@@ -229,7 +229,7 @@ TEST_F(Answers, OfOwnerAreTheIdOrNothing) {
   EXPECT_EQ(owner(redis, "lock:n"), std::nullopt);
 }
 
-TEST_F(Answers, OfScanAreTheNextCursorAndTheKeys) {
+TEST_F(Answers, OfScanAreTheCursorAndKeys) {
   answer({array({string("17"), array({string("lock:a"), string("lock:b")})})});
   const auto scanned = scan(redis, "lock:", "5");
   EXPECT_EQ(scanned.next, "17");
@@ -238,7 +238,7 @@ TEST_F(Answers, OfScanAreTheNextCursorAndTheKeys) {
               ElementsAre("SCAN", "5", "MATCH", "lock:*", "COUNT", "1000"));
 }
 
-TEST_F(Answers, OfScanAreOnlyForThePrefixWhateverItsBytes) {
+TEST_F(Answers, OfScanMatchThePrefixLiterally) {
   answer({array({string("0"), array({})})});
   const auto pattern = [&](const std::string& prefix) {
     EXPECT_THAT(scan(redis, prefix, "0").keys, IsEmpty());
@@ -332,7 +332,7 @@ TEST(Description, CutsLongNames) {
   EXPECT_LT(describe("lock", std::string(1 << 20, 'x')).size(), 100U);
 }
 
-TEST(Description, PrecedesTheWordsOfTheFaultInAnError) {
+TEST(Description, PrecedesTheFailureInAnError) {
   const auto thrown =
       error_of("extend", "n", Failure{errc::server_error, "OOM command not allowed"});
   EXPECT_EQ(thrown.code(), errc::server_error);

@@ -25,22 +25,22 @@ std::optional<Extension> verdict(const std::string& servers) {
   return vote.verdict(servers.size());
 }
 
-TEST(QuorumVerdict, IsExtendedWhereAMajorityHasTheNewLease) {
+TEST(QuorumVerdict, IsExtendedIfAMajorityHasExtended) {
   for (const auto* servers : {"eee", "een", "ee?", "eep", "eeenn", "eee??", "eeepp"})
     EXPECT_EQ(verdict(servers), Extension::extended) << servers;
 }
 
-TEST(QuorumVerdict, IsNotExpirableWhereAMajorityHoldsPartlyWithoutExpiry) {
+TEST(QuorumVerdict, IsNotExpirableIfPersistentKeysDecide) {
   for (const auto* servers : {"ppp", "ppn", "pp?", "epn", "ep?", "epp", "eppnn", "eep??"})
     EXPECT_EQ(verdict(servers), Extension::not_expirable) << servers;
 }
 
-TEST(QuorumVerdict, IsNotOursWhereNoMajorityCanHoldIt) {
+TEST(QuorumVerdict, IsNotOursIfNoMajorityIsPossible) {
   for (const auto* servers : {"nnn", "nne", "nnp", "nn?", "nnnee", "nnnpp", "nnn??", "ng?", "gne"})
     EXPECT_EQ(verdict(servers), Extension::not_ours) << servers;
 }
 
-TEST(QuorumVerdict, IsGoneWhereNoServerSaysThatAnotherHasIt) {
+TEST(QuorumVerdict, IsGoneIfNoServerNamesAnotherHolder) {
   for (const auto* servers : {"ggg", "gge", "ggp", "gg?", "gggee", "ggg??"})
     EXPECT_EQ(verdict(servers), Extension::gone) << servers;
 }

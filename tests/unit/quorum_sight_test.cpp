@@ -51,7 +51,7 @@ TEST(QuorumView, IsNotCertainWithoutAMajority) {
   EXPECT_EQ(holder("FABBA", "-----"), "A?");
 }
 
-TEST(QuorumView, CountsNodesThatAreAwayForTheIdOfMost) {
+TEST(QuorumView, CountsAbsentNodesForTheLeadingId) {
   EXPECT_EQ(holder("A??", "---"), "A");
   EXPECT_EQ(holder("AB?", "---"), "A?");
   EXPECT_EQ(holder("FAA??", "-----"), "A");
@@ -72,7 +72,7 @@ TEST(QuorumView, PassesOverIdsThatStayWithoutAMajority) {
   EXPECT_EQ(passed_over, passing_over("F--")) << "another one: it may be the next holder";
 }
 
-TEST(QuorumView, NeverPassesOverAnIdThatMayHaveAMajority) {
+TEST(QuorumView, NeverPassesOverAPossibleMajority) {
   auto passed_over = passing_over("---");
   sight_of("BBB").remember(sight_of("BBB"), passed_over);
   sight_of("B??").remember(sight_of("B??"), passed_over);

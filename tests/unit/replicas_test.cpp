@@ -39,7 +39,7 @@ TEST_F(ReplicaAcks, CostNothingWhereNoneAreAskedFor) {
   EXPECT_THAT(sent(), ElementsAre("SET PTTL "));
 }
 
-TEST_F(ReplicaAcks, AreOneWaitInAnExchangeOfItsOwn) {
+TEST_F(ReplicaAcks, AreOneWaitInASeparateExchange) {
   redis.replicas = redis.acks = 2;
   redis.there = redis.back = 10ms;
   EXPECT_EQ(ms(acked(2).run(redis)), 30'000) << "the lease counts from before the SET";
@@ -48,7 +48,7 @@ TEST_F(ReplicaAcks, AreOneWaitInAnExchangeOfItsOwn) {
   EXPECT_EQ(redis.exchanges.back().wait, 1s) << "the server may take that long";
 }
 
-TEST_F(ReplicaAcks, OfTheServerThatHandsTheKeysOverDoNotCount) {
+TEST_F(ReplicaAcks, DuringASlotMigrationDoNotCount) {
   redis.replicas = redis.acks = 2;
   redis.instead = [this](const auto& exchange) -> std::optional<Replies> {
     redis.asked_elsewhere = redis.asked_elsewhere || exchange.commands.front().front() == "SET";
@@ -67,7 +67,7 @@ TEST_F(ReplicaAcks, MayBeMore) {
   EXPECT_TRUE(acked(2).run(redis));
 }
 
-TEST_F(ReplicaAcks, ThatAreTooFewGiveTheLockBackAndSayHowMany) {
+TEST_F(ReplicaAcks, ThatAreTooFewGiveTheLockBack) {
   redis.replicas = 2;
   redis.acks = 1;
   auto one = acked(2);
@@ -81,7 +81,7 @@ TEST_F(ReplicaAcks, ThatAreTooFewGiveTheLockBackAndSayHowMany) {
   EXPECT_EQ(now(), 1000);
 }
 
-TEST_F(ReplicaAcks, AreNotWaitedForWhereTheLockIsBusy) {
+TEST_F(ReplicaAcks, AreNotWaitedForOnABusyLock) {
   redis.hold("somebody", 30s);
   EXPECT_FALSE(acked(2, 30s, 1s, start).run(redis));
   EXPECT_THAT(sent(), ElementsAre("SET PTTL "));
@@ -100,7 +100,7 @@ TEST_F(ReplicaAcks, OfAWaiterComeBehindItsGrant) {
   EXPECT_THAT(sent(), ElementsAre("SET PTTL ", "BLPOP SET PTTL ", "WAIT "));
 }
 
-TEST_F(ReplicaAcks, ComeAfterTheConfirmationSoThatTheyAreForTheLeaseThatIsReported) {
+TEST_F(ReplicaAcks, ComeAfterTheConfirmation) {
   redis.replicas = redis.acks = 1;
   redis.hold("somebody", 30s);
   redis.in(301ms, [&] { redis.free(); });
@@ -108,7 +108,7 @@ TEST_F(ReplicaAcks, ComeAfterTheConfirmationSoThatTheyAreForTheLeaseThatIsReport
   EXPECT_THAT(sent(), ElementsAre("SET PTTL ", "BLPOP SET PTTL ", "EVALSHA ", "WAIT "));
 }
 
-TEST_F(ReplicaAcks, AreNotWaitedForInTheLastThirdOfTheLease) {
+TEST_F(ReplicaAcks, AreNotAwaitedInTheLeasesLastThird) {
   redis.replicas = 1;
   redis.there = redis.back = 25ms;
   const auto fault = fault_of_run([&] { return acked(1, 300ms).run(redis); });
@@ -123,7 +123,7 @@ TEST_F(ReplicaAcks, AreNeverWaitedForWithoutEnd) {
   EXPECT_EQ(last_command(), (Command{"WAIT", "1", "1"})) << "0 would be for ever";
 }
 
-TEST_F(ReplicaAcks, OfALockWithoutExpiryHaveAllTheirTime) {
+TEST_F(ReplicaAcks, WithoutExpiryHaveTheirFullTimeout) {
   redis.replicas = 1;
   const auto fault = fault_of_run([&] { return acked(1, no_expiry, 60s).run(redis); });
   EXPECT_STREQ(fault.what(), "0 of 1 replicas acknowledged it within 60000 ms");
@@ -144,7 +144,7 @@ TEST_F(ReplicaAcks, ThatComeAfterTheLeaseAreForNothing) {
   EXPECT_EQ(ms(lease_end), 901 + 900);
 }
 
-TEST_F(ReplicaAcks, AreNotAskedForOnceTheLeaseIsOver) {
+TEST_F(ReplicaAcks, AreNotAskedForAfterTheLease) {
   redis.replicas = redis.acks = 1;
   redis.delay_next_reply = 400ms;
   delay_confirmation(900ms);
@@ -153,7 +153,7 @@ TEST_F(ReplicaAcks, AreNotAskedForOnceTheLeaseIsOver) {
               ElementsAre("SET PTTL ", "EVALSHA ", "EVALSHA ", "BLPOP SET PTTL GET ", "WAIT "));
 }
 
-TEST_F(ReplicaAcks, OfAGrantOnAnotherConnectionAreForAWriteOnThisOne) {
+TEST_F(ReplicaAcks, AfterAReconnectNeedAWriteFirst) {
   redis.replicas = 2;  // which is what WAIT says of a connection that has written nothing
   redis.acks = 1;
   redis.lose_next_reply = true;
@@ -166,7 +166,7 @@ TEST_F(ReplicaAcks, OfAGrantOnAnotherConnectionAreForAWriteOnThisOne) {
   EXPECT_EQ(redis.holder(), "");
 }
 
-TEST_F(ReplicaAcks, OfAGrantOnAnotherConnectionAreForTheLeaseThatIsReported) {
+TEST_F(ReplicaAcks, AfterAReconnectAreForTheReportedLease) {
   redis.replicas = redis.acks = 1;
   redis.lose_next_reply = true;
   auto one = acked(1);
@@ -175,7 +175,7 @@ TEST_F(ReplicaAcks, OfAGrantOnAnotherConnectionAreForTheLeaseThatIsReported) {
   EXPECT_EQ(ms(one.run(redis)), 32'000);
 }
 
-TEST_F(ReplicaAcks, OfALockWithoutExpiryOnAnotherConnectionAreForAWriteOnThisOne) {
+TEST_F(ReplicaAcks, WithoutExpiryNeedAWriteAfterAReconnect) {
   redis.replicas = 2;
   redis.acks = 1;
   redis.lose_next_reply = true;
@@ -186,7 +186,7 @@ TEST_F(ReplicaAcks, OfALockWithoutExpiryOnAnotherConnectionAreForAWriteOnThisOne
   EXPECT_EQ(redis.holder(), "");
 }
 
-TEST_F(ReplicaAcks, OfALockWithoutExpiryThatIsAnothersByThenAreNotAskedFor) {
+TEST_F(ReplicaAcks, AreNotAskedForOnceAnotherHoldsIt) {
   redis.replicas = redis.acks = 1;
   redis.lose_next_reply = true;
   auto one = acked(1, no_expiry, 1s, start);
@@ -212,7 +212,7 @@ TEST_F(ReplicaAcks, ThatGetLostLeaveTheGrantInDoubt) {
   EXPECT_THAT(sent(), ElementsAre("SET PTTL ", "WAIT ", "SET PTTL GET ", "EVALSHA ", "WAIT "));
 }
 
-TEST_F(ReplicaAcks, ThatTheServerRefusesAreItsWordsAndGiveTheLockBack) {
+TEST_F(ReplicaAcks, ThatAreRefusedGiveTheLockBack) {
   for (const auto& [answer, code, words] :
        {std::tuple{error("NOPERM this user has no permissions to run the 'wait' command"),
                    errc::server_error,
@@ -248,7 +248,7 @@ TEST_F(ReplicaAcks, ThatAFailoverEndsAreAskedForAgain) {
   EXPECT_TRUE(one.in_doubt());
 }
 
-TEST_F(ReplicaAcks, ThatAreTooFewAreWhatIsReportedWhereTheLockCannotBeGivenBack) {
+TEST_F(ReplicaAcks, TooFewAreReportedThoughReleasingFails) {
   redis.replicas = 1;
   redis.instead = [&](const Exchange& exchange) -> std::optional<Replies> {
     if (exchange.calls(release_script)) redis.lose_next_reply = true;
@@ -259,7 +259,7 @@ TEST_F(ReplicaAcks, ThatAreTooFewAreWhatIsReportedWhereTheLockCannotBeGivenBack)
   EXPECT_TRUE(one.in_doubt()) << "whoever gives up makes sure";
 }
 
-TEST_F(ReplicaAcks, OnAServerWithSlowClocksMayComeLate) {
+TEST_F(ReplicaAcks, OnAnOldServerMayComeLate) {
   redis.replicas = redis.acks = 1;
   redis.knows_fractions = false;
   redis.hold("somebody", 30s);

@@ -33,7 +33,7 @@ TEST_F(Slice, IsThreeSecondsAtMost) {
   EXPECT_EQ(first(30s, 1h, 1h), "3.000");
 }
 
-TEST_F(Slice, IsTheLeaseOfTheHolderAndALittle) {
+TEST_F(Slice, IsSlightlyLongerThanTheHoldersLease) {
   EXPECT_EQ(first(30s, 400ms), "0.405");
   EXPECT_EQ(first(30s, 2994ms), "2.999");
   EXPECT_EQ(first(30s, 2996ms), "3.000");
@@ -77,7 +77,7 @@ TEST_F(Slice, IsNeverZeroWhichMeansForEver) {
   EXPECT_THAT(redis.slices(), ElementsAre("0.005"));
 }
 
-TEST_F(Slice, OfALeaseOfMillionsOfYearsDoesNotOverflow) {
+TEST_F(Slice, OfAHugeLeaseDoesNotOverflow) {
   redis.instead = [](const Exchange& exchange) {
     if (exchange.waits()) return Replies{nil(), status("OK"), integer(0)};
     return Replies{nil(), integer(std::numeric_limits<long long>::max() - 1)};
@@ -86,7 +86,7 @@ TEST_F(Slice, OfALeaseOfMillionsOfYearsDoesNotOverflow) {
   EXPECT_THAT(redis.slices(), ElementsAre("3.000"));
 }
 
-TEST_F(Slice, NeverExceedsAThirdOfTheLeaseOrAnyOtherBound) {
+TEST_F(Slice, NeverExceedsAnyOfItsBounds) {
   for (const milliseconds expire : {1ms, 200ms, 2999ms, 3001ms, 4000ms, 8999ms, 30'000ms}) {
     for (const milliseconds lease : {1ms, 30ms, 995ms, 1001ms, 2996ms, 60'000ms}) {
       for (const milliseconds patience : {1ms, 20ms, 999ms, 1001ms, 2000ms, 60'000ms}) {
@@ -141,7 +141,7 @@ TEST_F(WholeSeconds, AreUsedOnceTheServerRefusedAFraction) {
   EXPECT_EQ(now(), 5000);
 }
 
-TEST_F(WholeSeconds, MakeThatRefusalNoFaultAndNoGrantGetsLostByIt) {
+TEST_F(WholeSeconds, LoseNoGrantToTheRefusedFraction) {
   redis.hold("somebody", 30s);
   redis.there = 100ms;
   redis.in(150ms, [&] { redis.free(); });  // while the BLPOP that will be refused is under way
@@ -180,7 +180,7 @@ TEST_F(WholeSeconds, LeaveTheServerTwoSecondsMore) {
   EXPECT_THAT(waits(), ElementsAre(3000ms, 5000ms, 4000ms));
 }
 
-TEST_F(WholeSeconds, OverrunADeadlineByNoMoreThanTheServerDoes) {
+TEST_F(WholeSeconds, OverrunADeadlineNoLongerThanTheServer) {
   redis.hold("somebody", 1h);
   redis.blocks_longer = 500ms;
   EXPECT_FALSE(acquire(30s, start + 4s));
@@ -190,7 +190,7 @@ TEST_F(WholeSeconds, OverrunADeadlineByNoMoreThanTheServerDoes) {
   EXPECT_EQ(now(), 5500);
 }
 
-TEST_F(WholeSeconds, CostALockWhoseHolderCrashedAPauseMore) {
+TEST_F(WholeSeconds, AddAPauseBehindACrashedHolder) {
   redis.hold("crashed", 1420ms);
   ASSERT_TRUE(acquire(30s));
   EXPECT_GE(now(), 1420);

@@ -88,7 +88,7 @@ TEST(Redirection, ThatNamesNoneIsNone) {
   }
 }
 
-TEST(Redirection, WithoutAHostMeansTheHostThatWasAsked) {
+TEST(Redirection, WithoutAHostMeansTheAskedHost) {
   for (const auto* text : {"MOVED 1 :6381", "MOVED 1 ?:6381", "ASK 1 :6381", "ASK 1 ?:6381"}) {
     const auto redirection = redirection_of(error(text), asked);
     ASSERT_TRUE(redirection) << text;
@@ -99,7 +99,7 @@ TEST(Redirection, WithoutAHostMeansTheHostThatWasAsked) {
   EXPECT_TRUE(redirection_of(error("MOVED 1 h:6381"), asked)->host_is_known);
 }
 
-TEST(Redirection, ToAnUnknownHostMeansTheKnownServerWithThatPort) {
+TEST(Redirection, ToAnUnknownHostFindsItByPort) {
   const auto to = [](const SlotMap& map, const std::string& text, const Address& from) {
     return map.target(redirection_of(error(text), from).value(), from);
   };
@@ -116,7 +116,7 @@ TEST(Redirection, ToAnUnknownHostMeansTheKnownServerWithThatPort) {
   }
 }
 
-TEST(Redirection, ThatLeadsToTheServerThatWasAskedOrToNoPortIsUnknown) {
+TEST(Redirection, ToItselfOrWithoutAPortIsUnknown) {
   for (const auto* text : {"MOVED 1 ?:7000", "MOVED 1 :7000", "ASK 1 ?:7000", "MOVED 1 asked:7000",
                            "MOVED 1 ?:0", "MOVED 1 :0", "MOVED 1 h:0", "ASK 1 h:0"}) {
     const auto redirection = redirection_of(error(text), asked);
@@ -154,7 +154,7 @@ TEST(SlotMap, IsReadFromTheAnswerOfAServer) {
   EXPECT_THAT(map.one_slot_of_each(), ElementsAre(0, 6, 7, 8));
 }
 
-TEST(SlotMap, ReadsTheIpAddressOfAServerWithoutAHostName) {
+TEST(SlotMap, UsesTheIpAddressWithoutAHostName) {
   const auto node = [](const char* host, std::vector<Reply> metadata) {
     return array({string(host), integer(1), string("id"), array(std::move(metadata))});
   };

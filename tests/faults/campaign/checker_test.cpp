@@ -168,7 +168,7 @@ TEST(Overlap, IsNoneAfterUnlockWasCalled) {
   EXPECT_THAT(story.found(), IsEmpty());
 }
 
-TEST(Overlap, WithALeaseThatWasOverBeforeItWasKnownIsNone) {
+TEST(Overlap, WithALeaseKnownTooLateIsNone) {
   Story story;
   story.hold(1, 0ms, 900ms);
   story.acquire(2, 10ms, 50ms, 0, -10ms);
@@ -183,7 +183,7 @@ TEST(Overlap, IsNoneAfterTheLease) {
   EXPECT_THAT(story.found(), IsEmpty());
 }
 
-TEST(Overlap, WithAHoldThatWasNeverUnlockedIsFound) {
+TEST(Overlap, WithAHoldNeverUnlockedIsFound) {
   Story story;
   story.acquire(1, 0ms, 10ms);
   story.fault("holder-kill", 20ms, 30ms);
@@ -192,7 +192,7 @@ TEST(Overlap, WithAHoldThatWasNeverUnlockedIsFound) {
   EXPECT_THAT(story.found(), ElementsAre("overlap"));
 }
 
-TEST(Overlap, GoesOnForAsLongAsTheHolderIsToldThatItOwnsTheLock) {
+TEST(Overlap, LastsAsLongAsOwnershipIsClaimed) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms);
   story.claim(1, hold, 2000ms, 1010ms);  // owns_lock() behind the lease's end
@@ -218,7 +218,7 @@ TEST(Overlap, OfTwoLocksIsNone) {
   EXPECT_THAT(other.found(), IsEmpty());
 }
 
-TEST(Overlap, IsExcusedAndCountedWhereDataWereLostBetween) {
+TEST(Overlap, IsExcusedAndCountedAfterDataLoss) {
   for (const auto* const fault : {"flush-all", "server-empty", "server-forward", "reset"}) {
     Story story;
     story.hold(1, 0ms, 100ms);
@@ -243,7 +243,7 @@ TEST(Overlap, IsNotExcusedByOtherFaults) {
   }
 }
 
-TEST(Overlap, IsNotExcusedByALossOfAnotherLock) {
+TEST(Overlap, IsNotExcusedByAnotherLocksLoss) {
   Story story;
   story.hold(1, 0ms, 100ms);
   story.fault("reset", 20ms, 30ms, "aa,b");
@@ -251,7 +251,7 @@ TEST(Overlap, IsNotExcusedByALossOfAnotherLock) {
   EXPECT_THAT(story.found(), ElementsAre("overlap"));
 }
 
-TEST(Overlap, IsNotExcusedByALossBeforeARenewalOrAfterTheSecondHold) {
+TEST(Overlap, IsNotExcusedByLossesBeforeOrAfter) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms);
   story.fault("flush-all", 20ms, 30ms);
@@ -261,7 +261,7 @@ TEST(Overlap, IsNotExcusedByALossBeforeARenewalOrAfterTheSecondHold) {
   EXPECT_THAT(story.found(), ElementsAre("overlap"));
 }
 
-TEST(Overlap, IsExcusedByAPromotionThatForgotTheFirstHold) {
+TEST(Overlap, IsExcusedIfAPromotionForgotTheHold) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms);
   story.unlock(1, hold, 200ms, 210ms);
@@ -273,7 +273,7 @@ TEST(Overlap, IsExcusedByAPromotionThatForgotTheFirstHold) {
   EXPECT_EQ(report.losses, 1U);
 }
 
-TEST(Overlap, IsExcusedByAPromotionThatForgotARenewal) {
+TEST(Overlap, IsExcusedIfAPromotionForgotARenewal) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms);  // until 1010
   story.claim(1, hold, 400ms, 1400ms);            // renewed at 400
@@ -282,7 +282,7 @@ TEST(Overlap, IsExcusedByAPromotionThatForgotARenewal) {
   EXPECT_THAT(story.found(), IsEmpty());
 }
 
-TEST(Overlap, IsExcusedByAPromotionUnderWhichARenewalWasAnswered) {
+TEST(Overlap, IsExcusedByAPromotionDuringARenewal) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms);  // until 1010
   story.claim(1, hold, 700ms, 1490ms);            // sent at 490, answered by 700
@@ -291,7 +291,7 @@ TEST(Overlap, IsExcusedByAPromotionUnderWhichARenewalWasAnswered) {
   EXPECT_THAT(story.found(), IsEmpty());
 }
 
-TEST(Overlap, IsExcusedByAPromotionWhoseOldMasterGrantedOnceMore) {
+TEST(Overlap, IsExcusedIfTheOldMasterStillGranted) {
   Story story;
   story.acquire(1, 0ms, 10ms);
   story.fault("promotion", 500ms, 700ms);
@@ -299,7 +299,7 @@ TEST(Overlap, IsExcusedByAPromotionWhoseOldMasterGrantedOnceMore) {
   EXPECT_THAT(story.found(), IsEmpty());
 }
 
-TEST(Overlap, IsNotExcusedByAPromotionBetweenTheHolds) {
+TEST(Overlap, IsNotExcusedByAPromotionInBetween) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms);
   story.claim(1, hold, 20ms, 1010ms);      // nothing but the grant
@@ -308,7 +308,7 @@ TEST(Overlap, IsNotExcusedByAPromotionBetweenTheHolds) {
   EXPECT_THAT(story.found(), ElementsAre("overlap"));
 }
 
-TEST(Overlap, IsNotExcusedByAPromotionBeforeTheFirstHoldWasRenewed) {
+TEST(Overlap, IsNotExcusedByPromotionsBeforeARenewal) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms);
   story.fault("promotion", 5ms, 50ms);
@@ -317,7 +317,7 @@ TEST(Overlap, IsNotExcusedByAPromotionBeforeTheFirstHoldWasRenewed) {
   EXPECT_THAT(story.found(), ElementsAre("overlap"));
 }
 
-TEST(Overlap, IsNotExcusedByAPromotionForAnotherLock) {
+TEST(Overlap, IsNotExcusedByAnotherLocksPromotion) {
   Story story;
   story.acquire(1, 0ms, 10ms);
   story.fault("promotion", 5ms, 50ms, "b,c");
@@ -335,7 +335,7 @@ TEST(Token, ThatIsNotGreaterIsFound) {
   }
 }
 
-TEST(Token, OfAcquisitionsAtTheSameTimeHasNoOrderButIsUnique) {
+TEST(Token, OfConcurrentAcquisitionsNeedOnlyBeUnique) {
   Story story;
   story.unlock(1, story.acquire(1, 0ms, 300ms, 6), 301ms, 302ms);
   story.unlock(2, story.acquire(2, 10ms, 200ms, 5), 201ms, 202ms);
@@ -344,7 +344,7 @@ TEST(Token, OfAcquisitionsAtTheSameTimeHasNoOrderButIsUnique) {
   EXPECT_THAT(story.found(), ElementsAre("token not increasing"));
 }
 
-TEST(Token, MustBeGreaterThanAllBeforeNotJustTheLatest) {
+TEST(Token, MustBeGreaterThanAllBefore) {
   Story story;
   story.unlock(1, story.acquire(1, 0ms, 10ms, 7), 11ms, 12ms);
   story.unlock(2, story.acquire(2, 5ms, 20ms, 5), 21ms, 22ms);
@@ -375,7 +375,7 @@ TEST(Token, OutlivesAResetAndARestartWithData) {
   }
 }
 
-TEST(Token, IsNotComparedWhereItMayBeOfEitherSideOfALoss) {
+TEST(Token, IsNotComparedAcrossAPossibleLoss) {
   Story story;
   story.hold(1, 0ms, 100ms, 7);
   story.fault("flush-all", 200ms, 300ms);
@@ -385,7 +385,7 @@ TEST(Token, IsNotComparedWhereItMayBeOfEitherSideOfALoss) {
   EXPECT_EQ(report.tokens_not_compared, 1U);
 }
 
-TEST(Token, IsNotComparedWhereAPromotionMayHaveForgottenIt) {
+TEST(Token, IsNotComparedIfPromotionMayForgetIt) {
   Story story;
   story.hold(1, 0ms, 100ms, 6);
   story.hold(2, 150ms, 250ms, 7);
@@ -414,7 +414,7 @@ TEST(LostEarly, IsFoundWhereNoDataWereLost) {
   EXPECT_THAT(story.found(), IsEmpty());
 }
 
-TEST(LostEarly, IsExcusedByAPromotionAndNothingElseOfAFleet) {
+TEST(LostEarly, IsExcusedByNoFleetFaultButPromotion) {
   for (const auto* const fault : {"promotion", "handover", "migration", "master-stop"}) {
     Story story;
     const auto hold = story.acquire(1, 0ms, 10ms);
@@ -425,7 +425,7 @@ TEST(LostEarly, IsExcusedByAPromotionAndNothingElseOfAFleet) {
   }
 }
 
-TEST(LostEarly, IsNotWhatIsToldJustBeforeTheEnd) {
+TEST(LostEarly, IsNoneJustBeforeTheLeaseEnds) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms);
   story.unlock(1, hold, 900ms, 920ms, "lease_lost");
@@ -449,7 +449,7 @@ TEST(Update, ThatWasAcknowledgedIsThereOnce) {
   EXPECT_THAT(found_for("ok", 2), ElementsAre("doubled update"));
 }
 
-TEST(Update, ThatIsInDoubtIsThereOnceAtMost) {
+TEST(Update, ThatIsInDoubtAppearsAtMostOnce) {
   for (const auto* const outcome : {"connection_failed", "timed_out", ""}) {
     EXPECT_THAT(found_for(outcome, 0), IsEmpty());
     EXPECT_THAT(found_for(outcome, 1), IsEmpty());
@@ -481,7 +481,7 @@ TEST(Update, BehindOneOfALaterHolderIsFound) {
   EXPECT_THAT(story.found(), ElementsAre("stale update"));
 }
 
-TEST(Update, OfAnotherLedgerHasATokenOfItsOwn) {
+TEST(Update, OfAnotherLedgerHasItsOwnToken) {
   Story story;
   story.applied(1, story.update(1, 1, 10ms, 20ms), 5, 1);
   story.fault("flush-all", 30ms, 40ms);
@@ -504,7 +504,7 @@ TEST(Update, ThatNobodyAskedForIsFound) {
   EXPECT_THAT(story.found(), ElementsAre("unknown update"));
 }
 
-TEST(Update, MayBeLostWithALedgerThatNobodyRead) {
+TEST(Update, MayBeLostWithAnUnreadLedger) {
   Story story;
   story.update(1, 1, 10ms, 50ms);
   story.fault("server-empty", 40ms, 60ms);
@@ -524,7 +524,7 @@ TEST(Update, MayBeForgottenByAPromotion) {
   EXPECT_THAT(story.found(), ElementsAre("lost update"));
 }
 
-TEST(Update, IsNotForgottenByOtherFaultsOfAFleet) {
+TEST(Update, IsNotForgottenByOtherFleetFaults) {
   for (const auto* const fault : {"handover", "migration", "master-kill"}) {
     Story story;
     story.fault(fault, 40ms, 60ms);
@@ -533,7 +533,7 @@ TEST(Update, IsNotForgottenByOtherFaultsOfAFleet) {
   }
 }
 
-TEST(Update, IsNotLostWithALedgerThatWasRead) {
+TEST(Update, MustSurviveOnceItsLedgerWasRead) {
   Story story;
   story.update(1, 1, 10ms, 50ms);
   story.fault("flush-all", 40ms, 60ms);
@@ -547,7 +547,7 @@ TEST(LostWakeup, IsAFreeLockAndAWaiter) {
   EXPECT_THAT(story.found(), ElementsAre("lost wakeup"));
 }
 
-TEST(LostWakeup, IsFoundForAWaiterThatGaveUpOrNeverReturned) {
+TEST(LostWakeup, IsFoundIfAWaiterNeverAcquires) {
   for (const bool gave_up : {true, false}) {
     Story story;
     story.hold(1, 0ms, 100ms);
@@ -558,7 +558,7 @@ TEST(LostWakeup, IsFoundForAWaiterThatGaveUpOrNeverReturned) {
   }
 }
 
-TEST(LostWakeup, IsNoneIfNobodyWaitsOrNotForLong) {
+TEST(LostWakeup, IsNoneIfNobodyWaitsForLong) {
   Story story;
   story.hold(1, 0ms, 100ms);
   story.hold(2, 3000ms, 3010ms);
@@ -566,7 +566,7 @@ TEST(LostWakeup, IsNoneIfNobodyWaitsOrNotForLong) {
   EXPECT_THAT(story.found(), IsEmpty());
 }
 
-TEST(LostWakeup, IsNoneWhileTheLockIsHeldOrMayBe) {
+TEST(LostWakeup, IsNoneWhileTheLockMayBeHeld) {
   for (const auto* const outcome : {"ok", "timed_out"}) {
     Story story;
     const auto hold = story.acquire(1, 0ms, 10ms, 0, 4000ms);
@@ -580,7 +580,7 @@ TEST(LostWakeup, IsNoneWhileTheLockIsHeldOrMayBe) {
   }
 }
 
-TEST(LostWakeup, IsNoneUntilTheReleaseIsKnownToHaveRun) {
+TEST(LostWakeup, IsNoneUntilTheReleaseHasSurelyRun) {
   Story story;
   const auto hold = story.acquire(1, 0ms, 10ms, 0, 4000ms);
   story.unlock(1, hold, 20ms, 30ms, "ok", "deferred_unlock");
@@ -588,7 +588,7 @@ TEST(LostWakeup, IsNoneUntilTheReleaseIsKnownToHaveRun) {
   EXPECT_THAT(story.found(), IsEmpty());
 }
 
-TEST(LostWakeup, IsFoundOnceTheLeaseOfADeadHolderIsOver) {
+TEST(LostWakeup, IsFoundAfterADeadHoldersLease) {
   Story story;
   story.acquire(1, 0ms, 10ms);
   story.fault("holder-kill", 20ms, 30ms, "b");
@@ -612,7 +612,7 @@ TEST(LostWakeup, IsNoneInTheWakeOfAFault) {
   EXPECT_THAT(story.found(), ElementsAre("lost wakeup"));
 }
 
-TEST(LostWakeup, IsFoundForAWaiterThatIsStillWaitingLongAfterAFault) {
+TEST(LostWakeup, IsFoundLongAfterAFault) {
   Story story;
   story.hold(1, 0ms, 100ms);
   story.fault("link-stall", 90ms, 200ms);
@@ -620,7 +620,7 @@ TEST(LostWakeup, IsFoundForAWaiterThatIsStillWaitingLongAfterAFault) {
   EXPECT_THAT(story.found(), ElementsAre("lost wakeup"));
 }
 
-TEST(LostWakeup, IsNoneWhileItsServerMayBeLookedFor) {
+TEST(LostWakeup, IsNoneDuringTheSearchForAServer) {
   Story story;
   story.hold(1, 0ms, 100ms);
   story.fault("master-kill", 90ms, 200ms);
@@ -640,7 +640,7 @@ TEST(LostWakeup, IsFoundBetweenTwoFaults) {
   EXPECT_THAT(story.found(), ElementsAre("lost wakeup"));
 }
 
-TEST(LostWakeup, IsNoneWhileSomebodyWhoGaveUpMayHoldTheLock) {
+TEST(LostWakeup, IsNoneWhileFormerWaitersMayHoldIt) {
   Story story;
   story.hold(1, 0ms, 100ms);
   story.fault("link-stall", 90ms, 200ms);  // disturbed until 4000
@@ -659,7 +659,7 @@ std::vector<std::string> found_after_release_in(const std::string& fault) {
   return story.found();
 }
 
-TEST(LostWakeup, IsNoneWhereAPromotionMayHaveForgottenTheRelease) {
+TEST(LostWakeup, IsNoneIfPromotionMayForgetTheRelease) {
   EXPECT_THAT(found_after_release_in("promotion"), IsEmpty());
   EXPECT_THAT(found_after_release_in("master-stop"), ElementsAre("lost wakeup"));
 }
@@ -684,7 +684,7 @@ std::vector<std::string> found_after(const std::string& what, milliseconds time,
   return story.found();
 }
 
-TEST(Hang, IsAnOperationThatTakesLongerThanItMay) {
+TEST(Hang, IsAnOperationThatTakesTooLong) {
   EXPECT_THAT(found_after("try_lock", 8800ms), IsEmpty());
   EXPECT_THAT(found_after("try_lock", 8801ms), ElementsAre("hang"));
   EXPECT_THAT(found_after("unlock", 8801ms), ElementsAre("hang"));
@@ -700,7 +700,7 @@ TEST(Hang, IsNotTheTimeOfAFault) {
   EXPECT_THAT(found_after("try_lock", 9801ms, 1000ms), ElementsAre("hang"));
 }
 
-TEST(Hang, IsNotExcusedByTheTimeOfAFaultBeforeIt) {
+TEST(Hang, IsNotExcusedByAnEarlierFault) {
   Story story;
   story.fault("server-stop", 0ms, 5000ms);
   story.end(1, story.invoke(1, "extend", 4000ms), "extend", 13'801ms, "timed_out");
@@ -744,7 +744,7 @@ TEST(Error, ThatNoFaultExplainsIsFound) {
   }
 }
 
-TEST(Error, ThatThereIsNoMasterIsExplainedByAFaultOnly) {
+TEST(Error, AboutAMissingMasterNeedsAFault) {
   Story story;
   story.unlock(1, 7, 0ms, 10ms, "no-master");
   EXPECT_THAT(story.found(), ElementsAre("unexpected error"));

@@ -13,8 +13,8 @@
 #include <redis_lock/detail/impl/basic_lock.hpp>
 #include <redis_lock/detail/impl/client.hpp>
 #include <redis_lock/detail/lock/client_state.hpp>
-#include <redis_lock/detail/lock/holder.hpp>
 #include <redis_lock/detail/lock/keyspace.hpp>
+#include <redis_lock/detail/lock/single_server.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/lock.hpp>
@@ -24,36 +24,34 @@
 namespace redis_lock {
 
 REDIS_LOCK_DEFINITION Lock::Lock(Client client, std::string name, Options options)
-    : BasicLock(std::make_unique<detail::Holder>(
+    : BasicLock(std::make_unique<State>(
           client.state_, name,
           detail::checked(name, std::move(options), client.state_->is_borrowed()))) {}
 
 REDIS_LOCK_DEFINITION Lock::Lock(redisContext* borrowed, std::string name, Options options)
     : Lock(Client{detail::borrow(borrowed)}, std::move(name), std::move(options)) {}
 
-REDIS_LOCK_DEFINITION bool Lock::reset(std::string_view holder) { return backend().reset(holder); }
+REDIS_LOCK_DEFINITION bool Lock::reset(std::string_view holder) { return state().reset(holder); }
 
-REDIS_LOCK_DEFINITION std::uint64_t Lock::fencing_token() const {
-  return backend().fencing_token();
-}
+REDIS_LOCK_DEFINITION std::uint64_t Lock::fencing_token() const { return state().fencing_token(); }
 
 REDIS_LOCK_DEFINITION Reply Lock::guarded_eval(std::string_view script,
                                                const std::vector<std::string>& keys,
                                                const std::vector<std::string>& arguments) {
-  return backend().evaluate("guarded_eval", script, keys, arguments);
+  return state().evaluate("guarded_eval", script, keys, arguments);
 }
 
 REDIS_LOCK_DEFINITION void Lock::guarded_set(const std::string& key, std::string_view value) {
-  backend().evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1])", {key},
-                     {std::string(value)});
+  state().evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1])", {key},
+                   {std::string(value)});
 }
 
 REDIS_LOCK_DEFINITION void Lock::guarded_set(const std::string& key, std::string_view value,
                                              std::chrono::milliseconds ttl) {
   detail::require(ttl > ttl.zero(), "ttl must be positive");
   if (ttl == no_expiry) return guarded_set(key, value);
-  backend().evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])", {key},
-                     {std::string(value), std::to_string(detail::limited(ttl).count())});
+  state().evaluate("guarded_set", "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])", {key},
+                   {std::string(value), std::to_string(detail::limited(ttl).count())});
 }
 
 REDIS_LOCK_DEFINITION std::size_t reset_all(Client client, const std::string& key_prefix,

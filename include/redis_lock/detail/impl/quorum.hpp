@@ -11,7 +11,7 @@
 #include <redis_lock/detail/impl/client.hpp>
 #include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
-#include <redis_lock/detail/quorum/holder.hpp>
+#include <redis_lock/detail/quorum/majority.hpp>
 #include <redis_lock/node_status.hpp>
 #include <redis_lock/options.hpp>
 #include <redis_lock/quorum.hpp>
@@ -63,9 +63,8 @@ namespace detail {
 
 REDIS_LOCK_DEFINITION QuorumLock::QuorumLock(std::vector<Client> nodes, std::string name,
                                              Options options)
-    : BasicLock(std::make_unique<detail::QuorumHolder>(
-          detail::checked_nodes(cores_of(nodes)), name,
-          detail::checked_for_quorum(name, std::move(options)))) {}
+    : BasicLock(std::make_unique<State>(detail::checked_nodes(cores_of(nodes)), name,
+                                        detail::checked_for_quorum(name, std::move(options)))) {}
 
 REDIS_LOCK_DEFINITION std::vector<std::shared_ptr<detail::ClientState>> QuorumLock::cores_of(
     const std::vector<Client>& nodes) {
@@ -76,7 +75,7 @@ REDIS_LOCK_DEFINITION std::vector<std::shared_ptr<detail::ClientState>> QuorumLo
 }
 
 REDIS_LOCK_DEFINITION std::vector<NodeStatus> QuorumLock::nodes() const {
-  return backend().nodes();
+  return state().backend().nodes();
 }
 
 }  // namespace redis_lock

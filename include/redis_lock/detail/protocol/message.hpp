@@ -28,6 +28,11 @@ class Commands {
     return *this;
   }
 
+  void clear() noexcept {
+    arguments_.clear();
+    ends_.clear();
+  }
+
   /// Adds an argument to the latest command.
   Commands& append(std::string_view argument) {
     arguments_.push_back(argument);

@@ -16,7 +16,7 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/random_id.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
-#include <redis_lock/detail/protocol/acquire.hpp>
+#include <redis_lock/detail/protocol/attempt.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
@@ -41,17 +41,14 @@ class QuorumAcquisition {
  public:
   /// State that a QuorumLock keeps from one acquisition to the next.
   struct Memory {
-    explicit Memory(const Options& options) : ids(options.id_prefix) {}
-    IdSource ids;
     /// For each node: the id of a key that was left over, or that did not take the turn left to it.
     QuorumView::PassedOver passed_over;
   };
 
   QuorumAcquisition(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
-                    std::string_view signal_expire, QuorumLease& lease, Memory& memory,
-                    const Deadline& deadline, Cancellation* cancellation)
-      : vote_(nodes, keys, fixed_id, signal_expire, lease, memory.ids, memory.passed_over,
-              cancellation),
+                    std::string_view signal_expire, QuorumLease& lease, IdSource& ids,
+                    Memory& memory, const Deadline& deadline, Cancellation* cancellation)
+      : vote_(nodes, keys, fixed_id, signal_expire, lease, ids, memory.passed_over, cancellation),
         nodes_(nodes),
         lease_(lease),
         memory_(memory),
@@ -81,7 +78,6 @@ class QuorumAcquisition {
 
  private:
   using Clock = Time::clock;
-  using Waiting = Acquisition<>;  // for its limits
   static constexpr std::size_t nobody = QuorumVote::nobody;
   static constexpr unsigned most_tries = 5;
   static constexpr milliseconds longest_round{20};
@@ -239,8 +235,8 @@ class QuorumAcquisition {
         const auto now = Clock::now();
         pause_if_fruitless(now - asked);
         if (waited.failure && ballot.refused) break;
-        const bool goes_on = ballot.refused && !waited.is_over && place.is_certain &&
-                             now - since < Waiting::longest_slice;
+        const bool goes_on =
+            ballot.refused && !waited.is_over && place.is_certain && now - since < waits::longest;
         if (!goes_on) return begin_vote();
       }
       vote_.fan_out.connect(Clock::now() + vote_.timeout);
@@ -307,7 +303,7 @@ class QuorumAcquisition {
   /// Leaves this server out of waiting for a while. A connection may break once: the next one may be better.
   void mark(std::size_t node, const Failure& failure, bool has_answered) {
     if (!has_answered && !std::exchange(was_broken_, true)) return;
-    marks_[node] = Mark{failure, Clock::now() + Waiting::longest_slice};
+    marks_[node] = Mark{failure, Clock::now() + waits::longest};
   }
 
   /// Makes sure that no loop is without a pause, whatever the servers answer.
@@ -324,20 +320,14 @@ class QuorumAcquisition {
                    longest_pause));
   }
 
-  /// Returns how long to wait: at most a third of the lease, unless that would be polling. Then confirm() extends.
   [[nodiscard]] milliseconds next_slice(std::optional<milliseconds> left, const Place& place) {
-    auto slice =
-        std::min(Waiting::longest_slice, std::max(Waiting::shortest_cap, lease_.duration / 3));
+    auto cap = left ? waits::longest : waits::shortest_cap;
     if (place.is_certain) {
       uncertain_waits_ = 0;
     } else {
-      slice = std::min(slice, uncertain_slice * (1U << std::min(uncertain_waits_++, 5U)));
+      cap = std::min(cap, uncertain_slice * (1U << std::min(uncertain_waits_++, 5U)));
     }
-    if (!left) slice = std::min(slice, Waiting::shortest_cap);
-    if (left && *left != milliseconds::max())
-      slice = std::min(slice, *left + Waiting::behind_the_lease);
-    if (deadline_.may_move()) slice = std::min(slice, Deadline::longest_trust);
-    return std::max(std::min(slice, left_until(deadline_.at(), Clock::now())), milliseconds{1});
+    return slice_of(lease_.duration, left.value_or(without_end), deadline_, Clock::now(), cap);
   }
 
   /// Gives another waiter, which may have its turn at the arbiter, the time to ask the other servers. A key that is

@@ -17,7 +17,7 @@
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
-#include <redis_lock/detail/protocol/acquire.hpp>
+#include <redis_lock/detail/protocol/attempt.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
@@ -26,7 +26,7 @@
 
 namespace redis_lock::detail {
 
-/// One vote for a lock under one id: sends SET NX PX to every server, and tallies the replies.
+/// One vote for a lock under one id: an Attempt on every server.
 class QuorumVote {
  public:
   static constexpr std::size_t nobody = QuorumView::nobody;
@@ -36,7 +36,8 @@ class QuorumVote {
     bool asked = false, granted = false, refused = false;
     bool is_passed_over = false;       // refused, by a key that is known to be left over
     Time sent{};                       // when the grant was asked for
-    std::optional<milliseconds> left;  // of the holder's lease; max() if it has no end
+    std::optional<milliseconds> left;  // of the holder's lease
+    Attempt attempt;                   // the latest
   };
 
   QuorumVote(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
@@ -98,8 +99,7 @@ class QuorumVote {
     std::optional<Failure> failure;  // the server cannot be waited on
   };
 
-  /// Sends BLPOP, SET and PTTL to one server, and gives the lines of the others back. `Waiting` has the limits.
-  template <class Waiting = Acquisition<>>
+  /// Makes one attempt after a wait on one server, and gives the lines of the others back.
   [[nodiscard]] Waited wait_on(std::size_t i, milliseconds slice, Cancellation* cancellation) {
     for (std::size_t other = 0; other < fan_out.size(); ++other) {
       if (other != i) fan_out.leave(fan_out.servers()[other]);
@@ -109,22 +109,19 @@ class QuorumVote {
     auto& connection = server.line->connection();
     if (connection.whole_seconds) {
       const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
-      if (whole == milliseconds::zero())
-        fan_out.pause(std::min(slice, Waiting::pause_between_tries));
+      if (whole == milliseconds::zero()) fan_out.pause(std::min(slice, waits::between_tries));
       slice = whole;
     }
-    const bool blocks = slice > milliseconds::zero();
-    const auto bytes =
-        question({blocks ? std::optional{slice} : std::nullopt, true}, connection.whole_seconds);
-    // Topology before 6.0 have slower clocks, which let a client wait up to two seconds longer.
-    const auto margin = milliseconds{connection.whole_seconds ? 2000 : 0};
+    Attempt attempt{slice, connection.whole_seconds};
+    const auto question = encode(attempt);
     connection.set_cancellation(cancellation);
     fan_out.is_watched = true;
     const auto now = Time::clock::now();
-    ask(i, bytes, blocks ? 3 : 2, now, blocks ? Request::wait : Request::vote);
-    const auto deadline = now + slice + margin + timeout;
+    ask(i, attempt, question, now, attempt.waits() ? Request::wait : Request::vote);
+    const auto wait_end = now + attempt.longest_wait();
+    const auto deadline = wait_end + timeout;
     Nudge nudge;
-    if (blocks) nudge.at = now + slice + margin + milliseconds{1};
+    if (attempt.waits()) nudge.at = wait_end + milliseconds{1};
     for (;;) {
       fan_out.collect(deadline, [&nudge] { return nudge.at; });
       if (!server.is_pending() || fan_out.is_cancelled() || server.late) break;
@@ -137,16 +134,17 @@ class QuorumVote {
     fan_out.is_watched = false;
     if (server.line) connection.set_cancellation(nullptr);
     if (!server.has_answered()) return {true, server.failure};
-    count(i, blocks ? 1 : 0);
-    if (!blocks) return {true, server.failure};
+    count(i);
+    if (!attempt.waits()) return {true, server.failure};
     const auto& signal = server.replies.front();
     if (!signal.is_error()) progress = Progress::waited;
-    if (signal.is_error() && signal.text.find("timeout is not an integer") != signal.text.npos) {
+    const auto wake_up = wake_up_of(signal);
+    if (wake_up == WakeUp::refused_fraction) {
       connection.whole_seconds = true;
     } else if (is_refusal(signal)) {
       return {false, failure_of(signal)};
     }
-    return {signal.is_nil(), server.failure};
+    return {wake_up == WakeUp::timed_out, server.failure};
   }
 
   /// Which servers are asked for the id that holds the lock.
@@ -232,60 +230,55 @@ class QuorumVote {
   Progress progress = Progress::none;
 
  private:
-  /// What is asked besides SET: how long to wait before it, and what to read after it.
   struct Question {
-    std::optional<milliseconds> wait{};
-    bool asks_for_left = false, asks_for_id = false;
-
-    [[nodiscard]] std::size_t replies() const noexcept {
-      return 1U + (wait ? 1U : 0U) + (asks_for_left ? 1U : 0U) + (asks_for_id ? 1U : 0U);
-    }
+    std::string bytes;
+    std::size_t replies = 0;
   };
 
-  [[nodiscard]] std::string question(const Question& asked, bool whole_seconds = false) const {
+  [[nodiscard]] Question encode(Attempt& attempt) const {
     Commands commands;
-    const auto seconds = asked.wait ? in_seconds(*asked.wait, whole_seconds) : std::string{};
-    if (asked.wait) commands.add({"BLPOP", keys_.signal, seconds});
-    commands.add({"SET", keys_.lock, lease_.id, "NX", "PX", lease_.expire_text});
-    if (asked.asks_for_left) commands.add({"PTTL", keys_.lock});
-    if (asked.asks_for_id) commands.add({"GET", keys_.lock});
-    return commands.encode();
+    attempt.add_to(commands, keys_, lease_.id, lease_.expire_text);
+    return {commands.encode(), commands.size()};
   }
 
-  void ask(std::size_t i, const std::string& bytes, std::size_t replies, Time now,
+  void ask(std::size_t i, const Attempt& attempt, const Question& question, Time now,
            Request request) {
     auto& server = fan_out.servers()[i];
-    ballots[i].asked = lease_.shares[i].asked = true;
-    ballots[i].refused = false;
     auto& share = lease_.shares[i];
+    ballots[i].asked = share.asked = true;
+    ballots[i].refused = false;
+    ballots[i].attempt = attempt;
     share.line = server.line->serial();
     share.progress = server.line->progress();
-    fan_out.ask(server, bytes, replies, now, request);
-    share.reply = server.to - 1;
+    fan_out.ask(server, question.bytes, question.replies, now, request);
+    share.reply = server.to == 0 ? 0 : server.to - 1;  // 0: it was not sent, and the line is closed
   }
 
   /// Asks the servers that remain. What is left of the holder's lease matters to an acquisition that may have to
   /// wait: the first time, at the arbiter. If a key was left over, the id tells whether it is still the same.
   void ask_rest(Time now) {
     const bool is_first = arbiter == nobody;
-    std::array<std::string, 4> questions;  // made when they are needed
+    std::array<Question, 4> questions;  // made when they are needed
     bool has_arbiter = false;
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
       if (!fan_out.servers()[i].line || (ballots[i].asked && !ballots[i].refused)) continue;
       if (arbiter == nobody) arbiter = i;
       const bool is_suspect = passed_over_[i].has_value();
-      const Question asked{{}, !is_first || is_suspect || !has_arbiter, is_suspect};
+      Attempt attempt;
+      attempt.asks_for_left = !is_first || is_suspect || !has_arbiter;
+      attempt.asks_for_id = is_suspect;
       if (!is_suspect) has_arbiter = true;
-      auto& bytes = questions[(asked.asks_for_left ? 1U : 0U) + (asked.asks_for_id ? 2U : 0U)];
-      if (bytes.empty()) bytes = question(asked);
-      ask(i, bytes, asked.replies(), now, Request::vote);
+      auto& question =
+          questions[(attempt.asks_for_left ? 1U : 0U) + (attempt.asks_for_id ? 2U : 0U)];
+      if (question.bytes.empty()) question = encode(attempt);
+      ask(i, attempt, question, now, Request::vote);
     }
   }
 
   [[nodiscard]] std::size_t count_all() {
     std::size_t granted = 0;
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
-      count(i, 0);
+      count(i);
       granted += ballots[i].granted ? 1U : 0U;
     }
     while (arbiter != nobody && ballots[arbiter].is_passed_over) {
@@ -296,33 +289,23 @@ class QuorumVote {
     return granted;
   }
 
-  /// Counts the reply to SET, and to the PTTL and the GET behind it.
-  void count(std::size_t i, std::size_t at) {
+  void count(std::size_t i) {
     auto& server = fan_out.servers()[i];
     auto& ballot = ballots[i];
     if (!ballot.asked || ballot.granted || ballot.refused || !server.has_answered()) return;
+    const auto& attempt = ballot.attempt;
     try {
-      const auto& set = server.replies[at];
-      expect(set, set.is_ok() || set.is_nil(), "SET");
-      ballot.granted = set.is_ok();
+      ballot.granted = attempt.grant_of(server.replies, keys_) == Attempt::Grant::granted;
       ballot.refused = !ballot.granted;
       ballot.sent = server.sent;
-      if (server.replies.size() == at + 1) return;
-      ballot.left = left_of(server.replies[at + 1]);
-      if (server.replies.size() == at + 2) return;
-      ballot.is_passed_over =
-          ballot.refused && string_of(server.replies[at + 2], "GET") == passed_over_[i];
+      const auto rest = attempt.rest_of(server.replies, keys_, lease_.id, ballot.granted);
+      if (attempt.asks_for_left) ballot.left = rest.left;
+      if (!attempt.asks_for_id) return;
+      ballot.is_passed_over = ballot.refused && rest.id == passed_over_[i];
       if (!ballot.is_passed_over) passed_over_[i].reset();
     } catch (const Failure& failure) {
       server.failure = failure;
     }
-  }
-
-  /// Reads the reply to PTTL; max() if the lease has no end.
-  [[nodiscard]] static milliseconds left_of(const Reply& reply) {
-    const milliseconds left{integer_of(reply, "PTTL")};
-    return left.count() == -1 ? milliseconds::max()
-                              : std::clamp<milliseconds>(left, milliseconds::zero(), longest);
   }
 
   /// Records the replies to GET and PTTL.

@@ -1,0 +1,371 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <redis_lock/detail/base/backoff.hpp>
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/protocol/attempt.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/options.hpp>
+
+namespace redis_lock::detail {
+
+/// The acquisition of a lock on one server, as a step machine. It sends nothing, waits for nothing and reads no clock:
+/// each step says what the driver does next, and the driver reports how that ended. drive() is such a driver.
+///
+///   trying       an Attempt: the first without a wait, later ones after a wait for the release
+///   checking     GET lock: a key of another type looks like a lock that is never freed
+///   confirming   extend, if less than two thirds of the granted lease are left
+///   replicating  WAIT, if replicas must acknowledge the grant
+///   returning    release, if the grant came too late or too few replicas acknowledged it
+///
+/// If a step throws Failure, or its connection failed, begin() starts over on a new connection. From then on each
+/// attempt also asks for the holder's id, because a SET whose reply was lost may have run.
+class Acquisition {
+ public:
+  struct Step {
+    enum class Action : unsigned char {
+      exchange,  // send commands(), then call answered()
+      pause,     // for `time`, then call rested()
+      acquired,  // done: the lease ends at `lease_end`
+      stopped    // done, at the deadline or by cancellation: nothing is held
+    };
+    Action action;
+    milliseconds time{};  // exchange: how long the server may wait before it replies
+    Time lease_end{};     // `never` if the lease has no end
+  };
+
+  /// How an exchange ended.
+  struct Answer {
+    const Replies& replies;
+    Time now;
+    bool is_cancelled = false;  // the caller wants no lock any more
+    bool is_elsewhere = false;  // another server of the cluster has replied to a part
+  };
+
+  Acquisition(const Keys& keys, std::string_view id, milliseconds expire,
+              std::string_view signal_expire, Deadline deadline, Time now,
+              const Replicas& replicas = {})
+      : keys_(keys),
+        id_(id),
+        expire_(expire),
+        expire_text_(expire == without_end ? std::string{} : std::to_string(expire.count())),
+        signal_expire_(signal_expire),
+        deadline_(deadline),
+        tries_once_(deadline.at() <= now),
+        replicas_(replicas) {}
+
+  /// Starts on a connection. `whole_seconds`: its server is known to refuse fractions of a second. `slow_to_cancel`: a
+  /// cancellation is noticed only when the server replies.
+  [[nodiscard]] Step begin(Time now, bool whole_seconds, bool slow_to_cancel) {
+    whole_seconds_ = whole_seconds;
+    slow_to_cancel_ = slow_to_cancel;
+    was_over_ = pauses_ = false;
+    progress_ = Progress::none;
+    return try_after(milliseconds::zero(), now);
+  }
+
+  /// Continues after an exchange. Throws Failure if the replies end the acquisition on this connection.
+  [[nodiscard]] Step answered(const Answer& answer) {
+    is_elsewhere_ = is_elsewhere_ || answer.is_elsewhere;
+    const auto& first = answer.replies.front();
+    switch (state_) {
+      case State::trying: return tried(answer);
+      case State::checking:
+        (void)string_of(first, "GET");
+        type_is_known_ = true;
+        return go_on(without_end, answer);
+      case State::confirming:
+        if (first.is_error("NOSCRIPT")) return call_again();
+        return confirmed(answer);
+      case State::replicating: return replicated(answer);
+      case State::returning: break;
+    }
+    if (first.is_error("NOSCRIPT")) return call_again();
+    return returned(answer);
+  }
+
+  /// Continues after a pause.
+  [[nodiscard]] Step rested(Time now) {
+    return try_after(std::exchange(slice_, milliseconds::zero()), now);
+  }
+
+  /// Reports that the exchange failed. Throws the Failure that the acquisition was about to end with, if any.
+  void failed() {
+    if (state_ == State::returning && failure_) throw Failure{*failure_};
+  }
+
+  /// Returns the call that frees what may have been granted.
+  [[nodiscard]] ScriptCall release_call() const {
+    return detail::release_call(keys_, id_, signal_expire_);
+  }
+
+  /// Returns the commands of the present step.
+  [[nodiscard]] const Commands& commands() const noexcept { return commands_; }
+
+  /// Returns whether the server refuses fractions of a second, as servers before Redis 6.0 do.
+  [[nodiscard]] bool whole_seconds() const noexcept { return whole_seconds_; }
+
+  /// Returns whether a command may have run whose reply was lost. Then the lock may be held under this id.
+  [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
+
+  /// Returns whether Redis may still run a release of this id. That would free a later grant under the id: go on
+  /// under another one.
+  [[nodiscard]] bool id_is_spent() const noexcept { return id_is_spent_; }
+  void go_on_as(std::string_view fresh_id) noexcept {
+    id_ = fresh_id;
+    in_doubt_ = extension_in_doubt_ = id_is_spent_ = false;
+  }
+
+  /// Returns whether Redis may still run an extension whose reply was lost.
+  [[nodiscard]] bool extension_in_doubt() const noexcept { return extension_in_doubt_; }
+
+  /// Makes the first attempt run in turn: behind a release of this lock that is not answered yet. If a waiter is
+  /// blocked, the attempt must not overtake it.
+  void go_in_turn() noexcept { in_turn_ = true; }
+
+  /// Returns whether another holder had the lock.
+  [[nodiscard]] bool contended() const noexcept { return contended_; }
+
+  /// Returns how far it has got on the latest connection.
+  [[nodiscard]] Progress progress() const noexcept { return progress_; }
+
+  /// Returns the fencing token: greater than those of all acquisitions before, 0 without a fence.
+  [[nodiscard]] std::uint64_t fencing_token() const noexcept { return fencing_token_; }
+
+ private:
+  enum class State : unsigned char { trying, checking, confirming, replicating, returning };
+  using Action = Step::Action;
+
+  /// Tries after a wait of up to `slice` for the release.
+  [[nodiscard]] Step try_after(milliseconds slice, Time now) {
+    if (std::exchange(pauses_, false)) {
+      slice_ = slice;
+      return {Action::pause, waits::between_tries};
+    }
+    if (whole_seconds_ && slice > slice.zero() && slice < std::chrono::seconds{1}) {
+      return {Action::pause, std::min(slice, waits::between_tries)};
+    }
+    return try_now(whole_seconds_ ? std::chrono::floor<std::chrono::seconds>(slice) : slice, now);
+  }
+
+  [[nodiscard]] Step try_now(milliseconds slice, Time now, bool by_digest = true) {
+    attempt_ = Attempt{slice, whole_seconds_, by_digest, in_turn_, true, in_doubt_};
+    sent_ = now;
+    in_doubt_ = true;
+    is_elsewhere_ = false;
+    commands_.clear();
+    attempt_.add_to(commands_, keys_, id_, expire_text_);
+    state_ = State::trying;
+    return {Action::exchange, attempt_.longest_wait()};
+  }
+
+  [[nodiscard]] Step tried(const Answer& answer) {
+    in_doubt_ = attempt_.asks_for_id;
+    const auto grant = attempt_.grant_of(answer.replies, keys_);
+    if (grant == Attempt::Grant::unknown_script) {
+      check_wake_up(answer.replies);
+      if (std::exchange(pauses_, false)) slice_ = milliseconds::zero();
+      return try_now(milliseconds::zero(), answer.now, false);
+    }
+    const bool in_turn = std::exchange(in_turn_, false);
+    const bool granted = grant == Attempt::Grant::granted;
+    in_doubt_ = in_doubt_ || granted;
+    const auto result = attempt_.rest_of(answer.replies, keys_, id_, granted);
+    // Without a holder, the signal is gone for another reason: no waiter is before us.
+    if (in_turn && !granted && result.has_no_ttl) return try_now(attempt_.slice, answer.now);
+    check_wake_up(answer.replies);
+    if (!granted && !result.is_found) return refused(result.left, answer);
+    fencing_token_ = result.fencing_token;
+    const auto lease = granted || result.has_no_ttl ? expire_ : result.left;
+    const auto lease_end = lease == without_end ? never : after(sent_, lease);
+    if (attempt_.waits() && answer.now > deadline_.at()) {
+      spend_id();
+      return give_back(Next::stop);
+    }
+    return confirm(lease_end, result.is_found, answer);
+  }
+
+  [[nodiscard]] Step refused(milliseconds left, const Answer& answer) {
+    was_over_ = false;
+    if (left != without_end || type_is_known_) return go_on(left, answer);
+    commands_.clear();
+    commands_.add({"GET", keys_.lock});
+    state_ = State::checking;
+    return {Action::exchange};
+  }
+
+  /// Goes on while the holder's lease has at most `left`, or returns at the deadline.
+  [[nodiscard]] Step go_on(milliseconds left, const Answer& answer) {
+    contended_ = contended_ || !was_over_;
+    progress_ = std::max(progress_, Progress::asked);
+    const bool again = was_over_ && tries_once_;
+    if ((answer.now >= deadline_.at() && !again) || answer.is_cancelled) return {Action::stopped};
+    if (again) return try_after(milliseconds::zero(), answer.now);
+    const auto cap = slow_to_cancel_ ? waits::shortest_cap : waits::longest;
+    return try_after(slice_of(expire_, left, deadline_, answer.now, cap), answer.now);
+  }
+
+  void check_wake_up(const Replies& replies) {
+    if (!attempt_.waits()) return;
+    const auto& reply = replies.front();
+    switch (wake_up_of(reply)) {
+      case WakeUp::signalled:
+      case WakeUp::timed_out: progress_ = Progress::waited; break;
+      case WakeUp::unblocked: break;
+      case WakeUp::moving: pauses_ = true; break;  // the cluster is moving the keys; that ends soon
+      case WakeUp::refused_fraction:
+        if (std::exchange(whole_seconds_, true)) throw failure_of(reply);
+        break;
+      case WakeUp::refused: expect(reply, false, "BLPOP");
+    }
+  }
+
+  /// A grant may have lain in a socket for a while: if less than two thirds of its lease are left, extends it from now.
+  /// Also extends a lock that was found, if replicas must acknowledge it: WAIT covers only what its own connection
+  /// wrote.
+  [[nodiscard]] Step confirm(Time lease_end, bool is_found, const Answer& answer) {
+    const bool is_good = expire_ == without_end || lease_end - answer.now >= expire_ - expire_ / 3;
+    if (is_good && !(is_found && replicas_.min_acks > 0)) return replicate(lease_end, answer);
+    if (lease_end <= answer.now) return too_late(answer);
+    extension_sent_ = answer.now;
+    extension_was_in_doubt_ = std::exchange(extension_in_doubt_, true);
+    state_ = State::confirming;
+    return call(expire_ == without_end ? ScriptCall{&rewrite_script, {keys_.lock, id_, {}, {}}}
+                                       : extend_call(keys_.lock, id_, expire_text_));
+  }
+
+  [[nodiscard]] Step confirmed(const Answer& answer) {
+    const auto extension = extension_of(answer.replies.front());
+    extension_in_doubt_ = extension_was_in_doubt_;
+    if (extension != Extension::extended) return too_late(answer);
+    return replicate(expire_ == without_end ? never : after(extension_sent_, expire_), answer);
+  }
+
+  /// Waits for the replicas, after confirm(), so that they have the lease that is reported.
+  [[nodiscard]] Step replicate(Time lease_end, const Answer& answer) {
+    lease_end_ = lease_end;
+    if (replicas_.min_acks == 0 || answer.now >= lease_end) return finish(answer);
+    auto limit = replicas_.timeout;
+    if (expire_ != without_end)
+      limit = std::min(limit, left_until(lease_end - expire_ / 3, answer.now));
+    limit = std::max(limit, milliseconds{1});  // WAIT 0 waits for ever
+    min_acks_ = std::to_string(replicas_.min_acks);
+    ack_timeout_ = std::to_string(limit.count());
+    commands_.clear();
+    commands_.add({"WAIT", min_acks_, ack_timeout_});
+    state_ = State::replicating;
+    return {Action::exchange, limit + lateness(whole_seconds_)};
+  }
+
+  /// If too few replicas have acknowledged it, or the server cannot tell, gives the lock back and fails.
+  [[nodiscard]] Step replicated(const Answer& answer) {
+    const auto& reply = answer.replies.front();
+    if (is_transient_error(reply)) throw failure_of(reply);
+    const bool counts = reply.kind == Reply::Kind::integer;
+    // If another server ran the SET, the replicas of this one do not count.
+    const auto acks = is_elsewhere_ ? 0 : reply.integer;
+    if (counts && acks >= replicas_.min_acks) return finish(answer);
+    if (counts) {
+      failure_ = Failure{errc::too_few_replicas, std::to_string(acks) + " of " + min_acks_ +
+                                                     " replicas acknowledged it within " +
+                                                     ack_timeout_ + " ms"};
+    } else if (reply.is_error()) {
+      failure_ = failure_of(reply);
+    } else {
+      failure_ = Failure{errc::protocol_error, "the answer to WAIT is not of its kind"};
+    }
+    return give_back(Next::fail);
+  }
+
+  [[nodiscard]] Step finish(const Answer& answer) {
+    if (answer.now >= lease_end_) return too_late(answer);
+    return {Action::acquired, {}, lease_end_};
+  }
+
+  /// The lease was over before its grant was known. After a single pause of this process the next attempt is in time.
+  /// If not, the way to Redis is too long.
+  [[nodiscard]] Step too_late(const Answer& answer) {
+    spend_id();
+    if (!std::exchange(was_over_, true)) return give_back(Next::retry);
+    const auto taken = std::chrono::ceil<milliseconds>(answer.now - sent_);
+    failure_ =
+        Failure{errc::timed_out, "the lease of " + expire_text_ +
+                                     " ms is over before the answer comes, after " +
+                                     std::to_string(taken.count()) + " ms: expire is too short"};
+    return give_back(Next::fail);
+  }
+
+  enum class Next : unsigned char { stop, retry, fail };
+
+  void spend_id() noexcept { id_is_spent_ = true; }
+
+  [[nodiscard]] Step give_back(Next next) {
+    next_ = next;
+    state_ = State::returning;
+    if (next != Next::fail) failure_.reset();
+    return call(release_call());
+  }
+
+  [[nodiscard]] Step returned(const Answer& answer) {
+    const auto& reply = answer.replies.front();
+    if (next_ == Next::fail) {
+      if (reply.kind == Reply::Kind::integer) in_doubt_ = id_is_spent_ = false;
+      throw Failure{*failure_};
+    }
+    (void)integer_of_repeatable(reply, "the release script");
+    id_is_spent_ = false;
+    return next_ == Next::stop ? Step{Action::stopped} : go_on(milliseconds::zero(), answer);
+  }
+
+  [[nodiscard]] Step call(const ScriptCall& script, bool by_digest = true) {
+    script_ = script;
+    commands_.clear();
+    add_call(commands_, script_, by_digest);
+    return {Action::exchange};
+  }
+  /// Sends the present script as text, which the server did not know by its digest.
+  [[nodiscard]] Step call_again() { return call(ScriptCall{script_}, false); }
+
+  const Keys& keys_;
+  std::string_view id_;
+  const milliseconds expire_;
+  const std::string expire_text_;
+  const std::string_view signal_expire_;
+  const Deadline deadline_;
+  const bool tries_once_;  // the deadline was over at the start
+  const Replicas replicas_;
+
+  State state_ = State::trying;
+  Commands commands_;  // of the present step; refer to what is below
+  Attempt attempt_;
+  ScriptCall script_{};
+  std::string min_acks_, ack_timeout_;  // of WAIT
+  Time sent_{}, extension_sent_{};
+  milliseconds slice_{};  // of the wait after a pause
+  Time lease_end_{};
+  Next next_ = Next::stop;          // after the return
+  std::optional<Failure> failure_;  // that the acquisition ends with
+
+  bool whole_seconds_ = false, slow_to_cancel_ = false;
+  bool was_over_ = false;  // the latest grant's lease ended before its reply came
+  bool pauses_ = false;    // before the next attempt
+  bool type_is_known_ = false;
+  bool is_elsewhere_ = false;
+  Progress progress_ = Progress::none;
+  bool contended_ = false;
+  bool in_doubt_ = false;
+  bool extension_in_doubt_ = false, extension_was_in_doubt_ = false;
+  bool in_turn_ = false;
+  bool id_is_spent_ = false;
+  std::uint64_t fencing_token_ = 0;
+};
+
+}  // namespace redis_lock::detail

@@ -1,0 +1,171 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
+
+namespace redis_lock::detail {
+
+/// Stands for a lease without end.
+inline constexpr milliseconds without_end = milliseconds::max();
+
+namespace waits {
+/// How long a waiter waits at most before it checks the server and the lock again.
+inline constexpr milliseconds longest{3000};
+/// The least upper limit of a wait: a shorter one would be polling. See slice_of().
+inline constexpr milliseconds shortest_cap{1000};
+/// How long after the end of a lease a waiter tries, so that Redis has noticed that end.
+inline constexpr milliseconds behind_the_lease{5};
+/// Pause between tries in the last second of a wait, if the server blocks for whole seconds only.
+inline constexpr milliseconds between_tries{50};
+}  // namespace waits
+
+/// Returns how long one wait lasts at most. That is a third of the caller's lease, so that a grant surely has two
+/// thirds left without an extension. If a third would be polling, it is up to a second, and the grant is confirmed.
+/// `left`: of the holder's lease.
+[[nodiscard]] inline milliseconds slice_of(milliseconds lease, milliseconds left,
+                                           const Deadline& deadline, Time now,
+                                           milliseconds cap = waits::longest) {
+  auto slice = std::min({cap, waits::longest, std::max(waits::shortest_cap, lease / 3)});
+  if (left != without_end) slice = std::min(slice, left + waits::behind_the_lease);
+  if (deadline.may_move()) slice = std::min(slice, Deadline::longest_trust);
+  return std::max(std::min(slice, left_until(deadline.at(), now)), milliseconds{1});
+}
+
+/// Returns how much longer than asked a server may let a client wait: up to two seconds before Redis 6.0, because of
+/// slower clocks.
+[[nodiscard]] constexpr milliseconds lateness(bool whole_seconds) noexcept {
+  return milliseconds{whole_seconds ? 2000 : 0};
+}
+
+/// Returns a BLPOP timeout. printf() would use the decimal point of the locale.
+[[nodiscard]] inline std::string in_seconds(milliseconds time, bool whole_seconds) {
+  auto text = std::to_string(time.count() / 1000);
+  if (whole_seconds) return text;
+  const auto fraction = std::to_string(time.count() % 1000);
+  return text.append(".").append(3 - fraction.size(), '0').append(fraction);
+}
+
+/// Reads the reply to PTTL: what is left of the lease, without_end if it has no end.
+[[nodiscard]] inline milliseconds left_of(const Reply& reply) {
+  const milliseconds left{integer_of(reply, "PTTL")};
+  // -2: freed in between. -1: no expiry; on Redis 2.6 either of the two.
+  return left.count() == -1 ? without_end
+                            : std::clamp<milliseconds>(left, milliseconds::zero(), longest);
+}
+
+/// What a BLPOP ended with. What it popped does not matter, because the SET behind it decides.
+enum class WakeUp { signalled, timed_out, unblocked, moving, refused_fraction, refused };
+
+[[nodiscard]] inline WakeUp wake_up_of(const Reply& reply) {
+  if (reply.kind == Reply::Kind::array) return WakeUp::signalled;
+  if (reply.is_nil()) return WakeUp::timed_out;
+  if (!reply.is_error()) return WakeUp::refused;
+  if (reply.text.find("timeout is not an integer") != reply.text.npos)
+    return WakeUp::refused_fraction;
+  if (reply.is_error("ASK")) return WakeUp::moving;
+  return reply.is_error("UNBLOCKED") ? WakeUp::unblocked : WakeUp::refused;
+}
+
+/// One attempt to take a lock on one server, perhaps after a wait for its release. All in one write:
+///
+///   [BLPOP signal]  SET NX PX  [PTTL lock]  [GET fence]  [GET lock]
+///
+/// The server runs the rest when the BLPOP ends, before it reads what other clients send next. If the Keys have a
+/// fence, or the attempt is in turn, a script replaces SET.
+struct Attempt {
+  milliseconds slice{};        // of the wait; zero: none
+  bool whole_seconds = false;  // the server refuses fractions of a second
+  bool by_digest = true;       // the script, if there is one
+  bool in_turn = false;        // behind a release of this lock that is not answered yet
+  bool asks_for_left = true;   // what is left of the lease
+  bool asks_for_id = false;    // of the holder
+  std::string timeout{};       // of BLPOP
+
+  enum class Grant : unsigned char { refused, granted, unknown_script };
+
+  /// What is known besides the grant.
+  struct Rest {
+    milliseconds left = without_end;  // of the lease that is held
+    bool has_no_ttl = false;          // no lock, or one without expiry
+    bool is_found = false;            // granted to an earlier attempt, whose reply was lost
+    std::optional<std::string> id{};  // of the holder
+    std::uint64_t fencing_token = 0;
+  };
+
+  [[nodiscard]] bool waits() const noexcept { return slice > slice.zero(); }
+  /// Returns how long the server may wait before it replies.
+  [[nodiscard]] milliseconds longest_wait() const noexcept {
+    return waits() ? slice + lateness(whole_seconds) : milliseconds::zero();
+  }
+
+  /// Adds the commands, which refer to the arguments and to this object. `expire`: milliseconds; empty: no expiry.
+  void add_to(Commands& commands, const Keys& keys, std::string_view id, std::string_view expire) {
+    const bool is_fenced = !keys.fence.empty();
+    if (waits()) {
+      timeout = in_seconds(slice, whole_seconds);
+      commands.add({"BLPOP", keys.signal, timeout});
+    }
+    if (in_turn && is_fenced) {
+      add_call(commands, {&acquire_turn_script, {keys.lock, keys.fence, keys.signal, id, expire}},
+               by_digest);
+    } else if (in_turn) {
+      add_call(commands, {&turn_script, {keys.lock, keys.signal, id, expire}}, by_digest);
+    } else if (is_fenced) {
+      add_call(commands, {&acquire_script, {keys.lock, keys.fence, id, expire}}, by_digest);
+    } else {
+      commands.add({"SET", keys.lock, id, "NX"});
+      if (!expire.empty()) commands.append("PX").append(expire);
+    }
+    if (asks_for_left) commands.add({"PTTL", keys.lock});
+    // GET of the lock comes after that of the fence: if the lock is ours, the fence is ours too.
+    if (asks_for_id && is_fenced) commands.add({"GET", keys.fence});
+    if (asks_for_id) commands.add({"GET", keys.lock});
+  }
+
+  /// Reads the reply to SET or to the script. Throws Failure.
+  [[nodiscard]] Grant grant_of(const Replies& replies, const Keys& keys) const {
+    const bool is_fenced = !keys.fence.empty();
+    const auto& set = replies[waits() ? 1 : 0];
+    if (by_digest && set.is_error("NOSCRIPT")) return Grant::unknown_script;
+    const bool granted = is_fenced ? set.kind == Reply::Kind::integer : set.is_ok();
+    expect(set, granted || set.is_nil(), is_fenced ? "the acquire script" : "SET");
+    return granted ? Grant::granted : Grant::refused;
+  }
+
+  /// Reads the replies behind that. Throws Failure.
+  [[nodiscard]] Rest rest_of(const Replies& replies, const Keys& keys, std::string_view own_id,
+                             bool granted) const {
+    Rest rest;
+    const bool is_fenced = !keys.fence.empty();
+    auto reply = replies.begin() + (waits() ? 1 : 0);
+    if (granted && is_fenced) rest.fencing_token = token_of(reply->integer);
+    if (asks_for_left) {
+      rest.left = left_of(*++reply);
+      rest.has_no_ttl = reply->integer < 0;
+    }
+    if (!asks_for_id || granted) return rest;
+    rest.id = string_of(replies.back(), "GET");
+    rest.is_found = rest.id == own_id;
+    if (rest.is_found && is_fenced) {
+      const auto fence = string_of(*++reply, "GET").value_or("");
+      rest.fencing_token = token_of(std::strtoll(fence.c_str(), nullptr, 10));
+    }
+    return rest;
+  }
+
+  [[nodiscard]] static std::uint64_t token_of(long long count) {
+    if (count <= 0) throw Failure{errc::protocol_error, "the fence does not count acquisitions"};
+    return static_cast<std::uint64_t>(count);
+  }
+};
+
+}  // namespace redis_lock::detail
