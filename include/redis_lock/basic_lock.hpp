@@ -35,6 +35,9 @@ class LockState;
 /// **Blocking.** Members block for the network, unless they say "No I/O". Lock and QuorumLock say
 /// what happens when Redis is away.
 ///
+/// **Memory.** Members may also throw std::bad_alloc. unlock() reports it to Options::on_error as
+/// errc::connection_failed, if there is memory for that.
+///
 /// **pthread_cancel().** Members that block are cancellation points, and a cancelled one acquires
 /// nothing. unlock(), the destructor and the overloads with std::error_code are none.
 ///
@@ -96,8 +99,8 @@ class REDIS_LOCK_CAPABILITY("mutex") BasicLock {
   void unlock() noexcept REDIS_LOCK_RELEASE;
 
   /// Non-throwing overload: sets `error` to the code that lock() would throw, and clears it on
-  /// success. (Not annotated for thread-safety analysis, which cannot express "acquired unless
-  /// error".)
+  /// success. Sets std::errc::not_enough_memory for std::bad_alloc. (Not annotated for
+  /// thread-safety analysis, which cannot express "acquired unless error".)
   void lock(std::error_code& error) noexcept;
   /// Non-throwing overload: sets `error` to the code that try_lock() would throw, and clears it
   /// otherwise. If `error` is set, Redis could not be asked, and false says nothing of the holder.
@@ -112,8 +115,9 @@ class REDIS_LOCK_CAPABILITY("mutex") BasicLock {
   [[nodiscard]] bool lock(std::stop_token token) REDIS_LOCK_TRY_ACQUIRE;
 
   /// Returns a token whose stop is requested when the present acquisition is lost, as
-  /// Options::on_lost is called. If the lock is not held, the token is never stopped. No I/O.
-  /// Throws Error with errc::no_thread if the thread that watches the lease cannot be started.
+  /// Options::on_lost is called; at once if it is lost already. If the lock is not held, the token
+  /// is never stopped. No I/O. Throws Error with errc::no_thread if the thread that watches the
+  /// lease cannot be started.
   [[nodiscard]] std::stop_token lost_token() const;
 #endif
 

@@ -29,8 +29,8 @@ enum class errc {
   /// Fewer replicas than Options::replicas requires acknowledged the lock in time; it was given
   /// back.
   too_few_replicas,
-  /// The system has no thread for the background work that the lock needs, such as renewal. Nothing
-  /// was acquired.
+  /// The system has no thread for the background work that the lock needs, such as renewal. If an
+  /// acquisition throws it, nothing was acquired.
   no_thread,
   /// The environment variable that Endpoint::from_env() reads is unset, empty or not a URI.
   not_configured
