@@ -22,53 +22,61 @@ class Commands;
 
 namespace redis_lock {
 
-/// What get_or_create() does besides the usual. A plain aggregate.
+/// Terms of Cache::get_or_create(): how long it waits, and what it does when Redis is away. An
+/// aggregate.
 struct CacheTerms {
-  /// What to do about an Error of reading or locking.
+  /// Reactions to an Error from reading or locking.
   enum class WhenAway {
     fail,    ///< throws it
-    compute  ///< tells it to Options::on_error, calls create(), and stores nothing
+    compute  ///< reports it to Options::on_error, calls create(), and stores nothing
   };
 
-  /// How long to wait for the caller that makes the value. After that, create() is called here, too, and its value
-  /// returned, but not stored: the other caller stores its own. Default no_expiry: without limit.
+  /// How long a caller waits for the one that makes the value. After that it calls create() itself
+  /// and returns the value, but does not store it: the other caller stores its own. Default
+  /// no_expiry: no limit.
   std::chrono::milliseconds max_wait = no_expiry;
-  /// Default: fail. An operation tries for Endpoint::retry_for to reach Redis, before that counts.
+  /// What to do when Redis is away: after an operation has tried for Endpoint::retry_for. Default:
+  /// fail.
   WhenAway when_away = WhenAway::fail;
 };
 
-/// Values in Redis that are expensive to make: one caller makes them, the rest wait for it. Safe to
-/// share between threads. All members block for a round trip; they throw Error, as Lock does when
-/// Redis is away.
+/// Values in Redis that are expensive to make: one caller makes them, the others wait for it. Safe
+/// to share between threads. When Redis is away, members throw Error as Lock does, after
+/// Endpoint::retry_for.
 class Cache {
  public:
-  /// The keys are `prefix` + key, and the locks are named the same.
+  /// Sets where the values are: under the keys `prefix` + key. No I/O. The lock of a value has its
+  /// key as name, so it is `lock:cache:…` by default.
   explicit Cache(Client client, std::string prefix = "cache:")
       : client_(std::move(client)), prefix_(std::move(prefix)) {}
 
-  /// The value, or nothing if there is none. An empty string is a value.
+  /// Returns the value, or nothing if there is none. An empty string is a value. Blocks for one
+  /// round trip. Throws Error.
   [[nodiscard]] std::optional<std::string> get(const std::string& key);
 
-  /// Stores the value for `ttl` (`no_expiry`: until it is erased).
-  /// Throws std::invalid_argument if ttl is not positive.
+  /// Stores the value for `ttl`; with `no_expiry`, until it is erased. Blocks for one round trip.
+  /// Throws Error. Throws std::invalid_argument if `ttl` is not positive.
   void set(const std::string& key, std::string_view value, std::chrono::milliseconds ttl);
 
-  /// Removes the value; was there one?
+  /// Removes the value. Returns whether there was one. After a lost reply it asks again, and so may
+  /// return false although it removed it. Blocks for one round trip. Throws Error.
   bool erase(const std::string& key);
 
-  /// The lock that guards this value, not locked yet. It is named prefix + key.
+  /// Returns the lock that guards this value, not locked yet. Its name is `prefix` + key. No I/O.
+  /// Throws std::invalid_argument like the constructor of Lock.
   [[nodiscard]] Lock lock(const std::string& key, Options options = {}) {
     return Lock{client_, prefix_ + key, std::move(options)};
   }
 
-  /// The value; if there is none, what `create()` returns, stored for `ttl`. Of all callers that miss,
-  /// in all processes, one calls create(), and the others wait for its value: for how long, and what happens when
-  /// Redis is away, is for `terms` to say.
+  /// Returns the value. If there is none, returns what `create()` returns, and stores that for
+  /// `ttl`. Of all callers that find none, in all processes, one calls create(), and the others
+  /// block until its value is there. `terms` limits that wait, and says what happens when Redis is
+  /// away. `options` are those of the lock.
   ///
-  /// Throws Error from reading and locking, and what create() throws; then the next in line calls its own. What was
-  /// created is never thrown away: if it cannot be stored (out of memory, Redis is gone), it is returned all the same,
-  /// and Options::on_error is told. A value that was made under a lock that was lost meanwhile is returned, but not
-  /// stored: another caller is making it by then.
+  /// Throws Error from reading and locking. Throws what create() throws; then the next caller in
+  /// line calls its own. A value that was made is always returned. If it cannot be stored (out of
+  /// memory, Redis is away), Options::on_error receives the error. If the lock was lost meanwhile,
+  /// the value is not stored, because another caller is making it by then.
   template <class Create>
   std::string get_or_create(const std::string& key, std::chrono::milliseconds ttl, Create&& create,
                             Options options = {}, const CacheTerms& terms = {}) {

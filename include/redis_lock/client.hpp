@@ -19,27 +19,29 @@ namespace redis_lock {
 
 struct HeldLock;
 
-/// One Redis (a server, a master behind Sentinel, or a cluster), as locks and caches see it: the idle
-/// connections to it and the thread that renews leases. A cheap handle: copies share both. Safe to use
-/// from several threads, and in a forked child, which opens connections of its own.
+/// Handle for one Redis: a server, a master behind Sentinel, or a cluster. Copies are cheap, and
+/// share its idle connections and the thread that renews leases. Safe to use from several threads.
+/// A forked child may use it, too, and opens connections of its own.
 ///
-/// Connections are opened when an operation needs one, one for each operation in flight, and kept for
-/// the next. The last copy, of Locks too, closes them.
+/// Connections are opened when an operation needs one, one for each operation in flight. They are
+/// kept for later operations (Endpoint::max_idle). They are closed when the last copy is destroyed;
+/// each Lock has a copy.
 class Client {
  public:
-  /// Checks the endpoint, without I/O. Throws std::invalid_argument, naming the member.
+  /// Checks the endpoint. No I/O: the first operation connects. Throws std::invalid_argument, which
+  /// names the member.
   Client(Endpoint endpoint = {});
-  /// As Client{Endpoint::parse(uri)}.
+  /// Makes the Client{Endpoint::parse(uri)}. No I/O. Throws what parse() throws.
   Client(const char* uri);
-  /// As Client{Endpoint::parse(uri)}, of a std::string, or what becomes one. A template, so that
-  /// `Client{{.host = "h"}}` can only mean an Endpoint.
+  /// Makes the Client{Endpoint::parse(uri)}, for a std::string or what converts to one. It is a
+  /// template so that `Client{{.host = "h"}}` can only mean an Endpoint.
   template <class Text, class = std::enable_if_t<std::is_convertible_v<const Text&, std::string> &&
                                                  !std::is_convertible_v<const Text&, const char*>>>
   Client(const Text& uri) : Client(Endpoint::parse(std::string(uri))) {}
 
-  /// What the locks of this Client and its copies have done in this process; it starts at nothing in a forked
-  /// child. A snapshot: each number is right by itself, but those that belong together may come from
-  /// before and after a step of another thread. Cheap, and no I/O: the counting is always on.
+  /// Returns what the locks of this Client and its copies have done in this process. A forked child
+  /// starts at zero. No I/O, and cheap: counting is always on. Each number is right by itself. But
+  /// they are not read in one instant, so another thread's step may show in some of them only.
   [[nodiscard]] Stats stats() const;
 
  private:

@@ -11,112 +11,130 @@
 
 namespace redis_lock {
 
-/// One server: a name or address (IPv4 or IPv6, without brackets), and its port.
+/// Address of one server: a host name or IP address (IPv4, or IPv6 without brackets), and a port.
 struct Address {
-  std::string host{};      ///< its name or address
-  std::uint16_t port = 0;  ///< its TCP port
+  std::string host{};      ///< host name or IP address
+  std::uint16_t port = 0;  ///< TCP port
 
-  /// The same port, and the same host, letter by letter.
+  /// Returns whether the ports are equal, and the hosts letter by letter.
   friend bool operator==(const Address& a, const Address& b) {
     return a.port == b.port && a.host == b.host;
   }
-  /// Not operator==.
+  /// Returns the opposite of operator==.
   friend bool operator!=(const Address& a, const Address& b) { return !(a == b); }
 };
 
-/// How to talk to a server over TLS. Files are in PEM form.
+/// TLS to a server. Files are in PEM form. Certificate chain and name are verified.
 struct Tls {
-  /// The authorities that are trusted. Default empty: those of the system.
+  /// File with the authorities that are trusted. Default empty: those of the system.
   std::string ca_file{};
-  /// The client's own certificate, with its chain, where the server asks for one.
+  /// File with the client's certificate and its chain, if the server asks for one. Default none.
+  /// Goes together with `key_file`.
   std::string cert_file{};
-  /// The key of that certificate.
+  /// File with the key of that certificate. Default none.
   std::string key_file{};
-  /// The name or address that the server's certificate must be for. Default empty: Endpoint::host.
+  /// Name or address that the server's certificate must be for. Default empty: that of the server,
+  /// such as Endpoint::host.
   std::string server_name{};
-  /// Takes any certificate, so that anybody may pass for the server. For tests. Default off.
+  /// Whether any certificate is accepted, so that any server may pass for this one. For tests.
+  /// Default off.
   bool insecure = false;
 };
 
 /// Redis Sentinel, which knows the master of a group of servers.
 struct Sentinel {
-  /// Any of them that answers is asked.
+  /// Addresses of the sentinels. Any that answers is asked. At least one.
   std::vector<Address> addresses{};
-  /// What the sentinels call the group.
+  /// Name that the sentinels have for the group.
   std::string master_name{};
-  /// For AUTH at the sentinels. Default none; that of the Endpoint is for the master.
+  /// User name for AUTH at the sentinels. Default none. That of the Endpoint is for the master.
   std::string username{};
-  /// The same. Never part of a message.
+  /// Password for AUTH at the sentinels. Default none. Never part of a message.
   std::string password{};
 };
 
-/// Where Redis is and how to talk to it. A plain aggregate; a Client checks it when it is made.
+/// Where Redis is, and how to talk to it. An aggregate; Client checks it when it is made. At most
+/// one of `unix_socket`, `sentinel` and `cluster` can be set.
 struct Endpoint {
-  /// Name or address (IPv4 or IPv6, without brackets) for TCP; not used where one of the next three is set.
-  /// A name is looked up for each new connection, and all of its addresses are tried, within connect_timeout. While it
-  /// cannot be looked up, the addresses found last are used.
+  /// Host name or IP address (IPv4, or IPv6 without brackets) for TCP. Not used if `unix_socket`,
+  /// `sentinel` or `cluster` is set. A name is looked up for each new connection. All of its
+  /// addresses are tried, within connect_timeout. If it cannot be looked up, the addresses found
+  /// last are used. Default 127.0.0.1.
   std::string host = "127.0.0.1";
-  /// TCP port, of `host`.
+  /// TCP port of `host`. Default 6379.
   std::uint16_t port = 6379;
   /// Path of a Unix socket. Default empty: TCP.
   std::string unix_socket{};
-  /// Finds the master through Sentinel, and its successor after a failover.
+  /// Sentinels that tell where the master is, and its successor after a failover. Default none.
   std::optional<Sentinel> sentinel{};
-  /// Some servers of a Redis Cluster, which tell of the others. Default empty: not a cluster. On a cluster
-  /// a lock's name without a hash tag gets one, `lock:{name}`, so that its keys are in one slot.
+  /// Some servers of a Redis Cluster, which tell where the others are. Default empty: not a
+  /// cluster. On a cluster a lock's name without a hash tag gets one, `lock:{name}`, so that its
+  /// keys are in one slot
+  /// (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
   std::vector<Address> cluster{};
-  /// Over TLS, for TCP, also to the sentinels. Needs the CMake target redis_lock::tls, otherwise the first operation says so.
+  /// TLS, for TCP connections only, also to the sentinels. Default none. Needs the CMake target
+  /// redis_lock::tls; without it, the first operation throws errc::connection_failed and says so.
   std::optional<Tls> tls{};
-  /// For AUTH together with the password: Redis 6 and later. Default none.
+  /// User name for AUTH with a password (Redis 6 or later). Default none.
   std::string username{};
-  /// For AUTH, alone or with the user name. Default none. Never part of a message.
+  /// Password for AUTH, with or without a user name. Default none. Never part of a message.
   std::string password{};
-  /// For SELECT.
+  /// Number for SELECT. Default 0; a cluster has no other.
   int database = 0;
-  /// For CLIENT SETNAME, so that CLIENT LIST tells who is connected. Default none.
+  /// Name for CLIENT SETNAME, which CLIENT LIST shows. No spaces or special characters. Default
+  /// none.
   std::string client_name{};
-  /// How long one attempt to connect may take, to all addresses of the host together, their look-up included. A timed wait
-  /// ends it at its deadline, but leaves it 100 ms. Default 1 s.
+  /// Limit for one attempt to connect, with the look-up of the host and all of its addresses. A
+  /// timed wait ends the attempt at its deadline, but leaves it at least 100 ms. Default 1 s, at
+  /// least 1 ms.
   std::chrono::milliseconds connect_timeout{1000};
-  /// How long one answer of a server that is not asked to wait may take. Default 1 s.
+  /// Limit for one reply of the server. While a waiter is blocked, the time that it asked for is
+  /// added, 3 s at most. Default 1 s, at least 1 ms.
   std::chrono::milliseconds command_timeout{1000};
-  /// One operation goes on reconnecting this long after it lost its connection. 0: one attempt. With
-  /// Sentinel or a cluster, it has to be longer than a failover takes. The time counts from the first failure, and anew
-  /// once a waiter was told that the lock is held. So a server that answers waiters, but hangs up while they wait, does
-  /// not end the wait: it is asked again with pauses that grow to half a second.
+  /// How long one operation keeps reconnecting after it lost its connection. 0: one attempt. With
+  /// Sentinel or a cluster, it must be longer than a failover takes. Default 5 s.
+  ///
+  /// The time counts from the first failure, and starts again when a waiter was told that the lock
+  /// is held. So a server that answers waiters, but hangs up while they wait, does not end the
+  /// wait. It is asked again after pauses that grow to half a second.
   std::chrono::milliseconds retry_for{5000};
-  /// So many idle connections are kept for the next operations; those beyond are closed when an operation is over. 0:
-  /// each operation opens one of its own. Default: no bound. Whatever the bound, one that is idle for a minute is
-  /// closed, if another operation comes or the Client has a background thread, which keeps a connection of its own. A
-  /// QuorumLock keeps as many to each node.
+  /// Most idle connections that are kept for later operations. Others are closed when an operation
+  /// is over. 0: each operation opens its own. Default: no bound. A QuorumLock keeps as many to
+  /// each node.
+  ///
+  /// A connection that was idle for a minute is closed in any case, by the next operation or by the
+  /// background thread of the Client. That thread keeps a connection of its own.
   std::size_t max_idle = std::numeric_limits<std::size_t>::max();
 
-  /// Where all this was read from, such as the name of an environment variable: failures to reach the server say it.
-  /// Default none; from_env() sets it.
+  /// Where all this was read from, such as the name of an environment variable. Errors about
+  /// reaching the server name it. Default none; from_env() sets it.
   std::string origin{};
 
-  /// Reads a URI:
+  /// Reads a URI. No I/O.
   ///
   ///     redis://[user[:password]@]host[:port][/db]    IPv6 addresses in brackets
-  ///     rediss://…                                    the same over TLS, also with
+  ///     rediss://…                                    over TLS, also with
   ///       ?ca_file=…&cert_file=…&key_file=…&server_name=…&insecure=true
   ///     unix://[user[:password]@]/path[?db=n]
   ///     redis+sentinel://[user[:password]@]host[:port],…/master-name[/db]    sentinels, by default at port
   ///       26379; ?sentinel_username=…&sentinel_password=…
   ///     redis+cluster://[user[:password]@]host[:port],…      some servers of a cluster
-  ///     rediss+sentinel://…, rediss+cluster://…              the same over TLS
+  ///     rediss+sentinel://…, rediss+cluster://…              both over TLS
   ///
-  /// All with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…&max_idle=n, each once. Times are written
-  /// as `500ms`, `5s`, `1m30s`, `1.5h` or `1d`, up to 100 years; a number alone is milliseconds. Parts may be
-  /// percent-encoded (RFC 3986, 2.1). There is no `#fragment`.
-  /// Throws std::invalid_argument, which quotes of the URI nothing before the last '@', no parameter, and nothing else
-  /// that may be a secret.
+  /// All with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…&max_idle=n, each once.
+  /// Times are written as `500ms`, `5s`, `1m30s`, `1.5h` or `1d`, up to 100 years. A number alone
+  /// is milliseconds. Parts may be percent-encoded (RFC 3986, 2.1). There is no `#fragment`.
+  ///
+  /// Throws std::invalid_argument. Its message quotes nothing that may be a secret: no part before
+  /// the last '@', and no parameter.
   [[nodiscard]] static Endpoint parse(std::string_view uri);
 
-  /// Reads the URI that is in an environment variable, as parse() does. No I/O. Throws Error with
-  /// errc::not_configured if the variable is unset, empty or no such URI: what() names the variable, says what is wrong,
-  /// and quotes nothing of its value. Failures to reach that server name the variable, too. Throws std::invalid_argument
-  /// if `variable` is null. No other thread may change the environment meanwhile.
+  /// Reads the URI in an environment variable, like parse(). No I/O. No other thread may change the
+  /// environment meanwhile. Errors about reaching that server name the variable.
+  ///
+  /// Throws Error with errc::not_configured if the variable is unset, empty or no such URI. what()
+  /// names the variable, says what is wrong, and quotes nothing of its value. Throws
+  /// std::invalid_argument if `variable` is null.
   [[nodiscard]] static Endpoint from_env(const char* variable = "REDIS_URL");
 };
 

@@ -6,7 +6,8 @@
 
 namespace redis_lock {
 
-/// Everything that can go wrong, as the value of a std::error_code of category().
+/// Codes of all errors of the library, as values of a std::error_code of category(). docs/errors.md
+/// says what to do about each.
 enum class errc {
   /// This object does not hold the lock.
   not_owned = 1,
@@ -14,21 +15,24 @@ enum class errc {
   lease_lost,
   /// Redis is unreachable, or the connection dropped and was not re-established in time.
   connection_failed,
-  /// The server did not answer within Endpoint::command_timeout, or Options::expire was over before the answer came.
+  /// The server did not answer within Endpoint::command_timeout, or Options::expire ended before
+  /// the answer came.
   timed_out,
-  /// The server refused the user name or password, or asks for one.
+  /// The server refused the user name or password, or requires one.
   authentication_failed,
-  /// The server answered with an error; what() has its own words.
+  /// The server answered with an error; what() quotes it.
   server_error,
-  /// What came back is not the Redis protocol, or not an answer to what was asked.
+  /// The answer is not in the Redis protocol, or does not fit the command.
   protocol_error,
-  /// extend() of a lock that has no expiry.
+  /// extend() was called for a lock that has no expiry.
   not_expirable,
-  /// Fewer replicas than Options::replicas asks for acknowledged the lock in time; it was given back.
+  /// Fewer replicas than Options::replicas requires acknowledged the lock in time; it was given
+  /// back.
   too_few_replicas,
-  /// The system has no thread for the background work that the lock needs, such as renewal. Nothing was acquired.
+  /// The system has no thread for the background work that the lock needs, such as renewal. If an
+  /// acquisition throws it, nothing was acquired.
   no_thread,
-  /// The environment variable that Endpoint::from_env() reads is unset, empty or no URI.
+  /// The environment variable that Endpoint::from_env() reads is unset, empty or not a URI.
   not_configured
 };
 
@@ -55,7 +59,8 @@ class Category final : public std::error_category {
     return "unknown redis_lock error";
   }
 
-  /// So that `code == std::errc::timed_out` and its like hold where the standard has a word for it.
+  /// Maps codes to std::errc if there is an equivalent, so that `code == std::errc::timed_out`
+  /// holds.
   [[nodiscard]] std::error_condition default_error_condition(int value) const noexcept override {
     switch (static_cast<errc>(value)) {
       case errc::not_owned: return std::errc::operation_not_permitted;
@@ -74,7 +79,8 @@ class Category final : public std::error_category {
   }
 };
 
-/// Is never destroyed: a lock of static storage duration is released at exit, and may have an Error to tell.
+/// Category that is never destroyed. A lock of static storage duration is released at exit, and may
+/// have an Error to report then.
 union EternalCategory {
   constexpr EternalCategory() noexcept : category() {}
   EternalCategory(const EternalCategory&) = delete;
@@ -88,27 +94,27 @@ inline const EternalCategory eternal_category;
 
 }  // namespace detail
 
-/// The category of errc. Never throws. It may be used until the process ends.
+/// Returns the category of errc, which may be used until the process ends.
 [[nodiscard]] inline const std::error_category& category() noexcept {
   return detail::eternal_category.category;
 }
 
-/// Lets an errc be used wherever a std::error_code is expected.
+/// Returns the std::error_code of `code`. So an errc can be used as a std::error_code.
 [[nodiscard]] inline std::error_code make_error_code(errc code) noexcept {
   return {static_cast<int>(code), category()};
 }
 
-/// What every operation throws when Redis, the network or the lease fails. code() is an errc;
-/// what() names the operation, the lock and the server's own words, and never holds a password.
+/// Exception of every operation if Redis, the network or the lease fails. code() is an errc. what()
+/// names the operation and the lock, quotes the server, and never holds a password.
 class Error : public std::system_error {
  public:
-  /// what() is `description` and the words of the code.
+  /// Makes an error whose what() is `description` followed by the message of the code.
   Error(errc code, const std::string& description)
       : std::system_error(make_error_code(code), description) {}
 };
 
 }  // namespace redis_lock
 
-/// An errc can be compared with a std::error_code, and becomes one.
+/// Marks errc as a type that converts to std::error_code and can be compared with it.
 template <>
 struct std::is_error_code_enum<redis_lock::errc> : std::true_type {};

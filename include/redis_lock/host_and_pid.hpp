@@ -7,9 +7,10 @@
 
 namespace redis_lock {
 
-/// "<host>:<pid>:" of this process, for Options::id_prefix: a person who reads an id then knows whom to look
-/// for. The name of the host is what gethostname() says, cut to 255 bytes. No I/O, never fails. A forked child
-/// that wants its own pid in its ids needs options of its own.
+/// Returns "<host>:<pid>:" of this process, for Options::id_prefix. A person who reads an id then
+/// knows which process holds the lock. The host is what gethostname() returns, cut to 255 bytes. No
+/// I/O, never fails. If the ids of a forked child are to have its own pid, give it options of its
+/// own.
 [[nodiscard]] inline std::string host_and_pid() {
   std::array<char, 256> host{};
   (void)::gethostname(host.data(), host.size() - 1);

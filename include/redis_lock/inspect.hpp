@@ -10,34 +10,43 @@
 
 namespace redis_lock {
 
-/// A lock that somebody holds, as Redis knows it.
+/// Lock that is held, as Redis knows it.
 struct HeldLock {
-  std::string name{};   ///< without the prefix of its key
-  std::string owner{};  ///< the holder's id, any bytes: see Options::id_prefix
-  /// What is left of the lease, on the server's clock. None: it has no expiry.
+  std::string name{};   ///< name, without the prefix of its key
+  std::string owner{};  ///< id of the holder, any bytes: see Options::id_prefix
+  /// What is left of the lease, in milliseconds, by the clock of the server. Nothing: it has no
+  /// expiry.
   std::optional<std::chrono::milliseconds> time_left{};
 };
 
-/// All locks that are held and whose key begins with `key_prefix`, sorted by name. Finds them by SCAN (Redis 2.8
-/// and later), and leaves keys out that are not strings, that begin with `fence_prefix`, or with the default prefixes of
-/// signals, fencing tokens and Cache; and on a cluster those that have no hash tag, as each lock has one there. Names
-/// that became a hash tag are those that the Locks were given. Blocks for as long as it takes to walk the keyspace, some
-/// thousand keys at a round trip, without blocking the servers; not a snapshot of one instant. Of a cluster it walks all
-/// masters, those too that joined since; if slots move meanwhile it walks again, up to five times. Throws Error, as Lock
-/// does when Redis is away; std::invalid_argument if key_prefix is empty, as every string would be listed, or begins
-/// with a prefix of fencing tokens.
+/// Returns all locks that are held and whose key begins with `key_prefix`, sorted by name. It is
+/// not a snapshot of one instant.
+///
+/// Finds keys by SCAN (Redis 2.8 or later), some thousand in a round trip. Blocks until it has
+/// walked the keyspace, but does not block the servers. On a cluster it walks all masters, with
+/// those that joined since. If slots move meanwhile, it walks again, up to five times. A name that
+/// became a hash tag is returned as it was given to the Lock.
+///
+/// Leaves out: keys that are not strings; keys that begin with `fence_prefix`, or the default
+/// prefixes of signals, fencing tokens and Cache, unless `key_prefix` begins with the same; and on
+/// a cluster keys without a hash tag, as each lock has one there.
+///
+/// Throws Error, as Lock does when Redis is away. Throws std::invalid_argument if `key_prefix` is
+/// empty, as every string would be listed, or begins with a prefix of fencing tokens.
 [[nodiscard]] std::vector<HeldLock> held_locks(Client client,
                                                const std::string& key_prefix = "lock:",
                                                const std::string& fence_prefix = "lock-fence:");
 
-/// Calls `each` with every lock that the overload without it returns, once, as soon as it is found, in no order. It is
-/// called in the calling thread, with no mutex held, and may take its time. Throws what the other overload throws, after
-/// what was found before; what `each` throws; std::invalid_argument if `each` is null.
+/// Calls `each` once for every lock that the overload without it returns, as soon as it is found,
+/// in no order. Calls it in the calling thread, with no mutex held, and it may take its time.
+/// Throws what the other overload throws, perhaps after some calls; and what `each` throws. Throws
+/// std::invalid_argument if `each` is null.
 void held_locks(Client client, const std::function<void(const HeldLock&)>& each,
                 const std::string& key_prefix = "lock:",
                 const std::string& fence_prefix = "lock-fence:");
 
-/// One lock, at one round trip: nothing if nobody holds it. Throws Error; std::invalid_argument if name is empty.
+/// Returns the lock of this name, or nothing if it is free. Blocks for one round trip. Throws
+/// Error, as Lock does when Redis is away. Throws std::invalid_argument if `name` is empty.
 [[nodiscard]] std::optional<HeldLock> held_lock(Client client, const std::string& name,
                                                 const std::string& key_prefix = "lock:");
 

@@ -6,18 +6,19 @@
 
 namespace redis_lock {
 
-/// The state of one node of a QuorumLock: see QuorumLock::nodes(). A node works if it did what it was asked last.
+/// State of one node of a QuorumLock: see QuorumLock::nodes().
 struct NodeStatus {
-  /// "host:port", or the path of the Unix socket.
+  /// Address: "host:port", or the path of the Unix socket.
   std::string address{};
-  /// Default true, also for a node that was not asked yet.
+  /// Whether it fails at no kind of request. Default true, also for a node that was not asked yet.
   bool works = true;
-  /// Since when it has failed at what is in `reason`. time_point{} if it works.
+  /// Since when it has failed. time_point{} if it works.
   std::chrono::steady_clock::time_point failing_since{};
-  /// An errc: connection_failed, timed_out, authentication_failed, server_error or protocol_error. No error if
-  /// it works.
+  /// Errc: connection_failed, timed_out, authentication_failed, server_error or protocol_error. No
+  /// error if it works.
   std::error_code error{};
-  /// What failed, and why, in the server's own words if it said any. Never a password. Empty if it works.
+  /// What failed, and why, with the server's own words if it said any. Never contains a password.
+  /// Empty if it works.
   std::string reason{};
 };
 

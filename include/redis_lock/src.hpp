@@ -1,7 +1,8 @@
 #pragma once
 
-/// The definitions of the library, for programs that compile them once: define REDIS_LOCK_SEPARATE_COMPILATION in the
-/// whole program, and include this header in one source file of it. CMake does both for who links redis_lock::compiled.
+/// Definitions of the library, for programs that compile them once. Define
+/// REDIS_LOCK_SEPARATE_COMPILATION in the whole program, and include this header in one of its
+/// source files. The CMake target redis_lock::compiled does both.
 
 #ifndef REDIS_LOCK_SEPARATE_COMPILATION
 #error "redis_lock/src.hpp needs REDIS_LOCK_SEPARATE_COMPILATION to be defined in the whole program"

@@ -1,11 +1,11 @@
 #pragma once
 
 /// @file
-/// The library's version (https://semver.org), as three numbers that the preprocessor can compare.
+/// Version of the library (https://semver.org), as three numbers that the preprocessor can compare.
 
-/// Of changes that are not compatible.
+/// Grows with changes that are not compatible.
 #define REDIS_LOCK_VERSION_MAJOR 0
-/// Of additions; while the first is 0, also of changes that are not compatible.
+/// Grows with additions. While the major version is 0, also with changes that are not compatible.
 #define REDIS_LOCK_VERSION_MINOR 1
-/// Of corrections.
+/// Grows with corrections.
 #define REDIS_LOCK_VERSION_PATCH 0

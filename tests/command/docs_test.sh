@@ -61,11 +61,11 @@ for subcommand in run list show reset; do
   done
 done
 
-expect "options of run in the page" "$(page_options "Of run") " \
+expect "options of run in the page" "$(page_options "Options of run") " \
   "$(options_of run | sed -E 's/--(uri|uri-file|help|key-prefix|signal-prefix) //g') "
-expect "options of list in the page" "$(page_options "Of list and show")" "--json --waiters "
-expect "options of reset in the page" "$(page_options "Of reset")" "--all --yes "
-expect "options of all in the page" "$(page_options "Of all subcommands")" \
+expect "options of list in the page" "$(page_options "Options of list and show")" "--json --waiters "
+expect "options of reset in the page" "$(page_options "Options of reset")" "--all --yes "
+expect "options of all in the page" "$(page_options "Options of all subcommands")" \
   "--help --key-prefix --signal-prefix --uri --uri-file --version "
 
 expect "subcommands" "$(completed redis-lock "")" "--help --version list reset run show "

@@ -67,7 +67,8 @@ void add_place(CLI::App& app, Place& place, std::string& uri_file) {
   app.add_option("--key-prefix", place.key_prefix, "What the keys of locks begin with")
       ->capture_default_str()
       ->type_name("PREFIX");
-  app.add_option("--signal-prefix", place.signal_prefix, "The same of their signals")
+  app.add_option("--signal-prefix", place.signal_prefix,
+                 "What the keys of their signals begin with")
       ->capture_default_str()
       ->type_name("PREFIX");
 }
@@ -75,7 +76,7 @@ void add_place(CLI::App& app, Place& place, std::string& uri_file) {
 void add_listing(CLI::App& app, Listing& listing) {
   app.add_flag("--json", listing.json, "Print JSON");
   app.add_flag("--waiters", listing.waiters,
-               "Find out how many wait: that may watch the server by MONITOR for up to 3.4 s");
+               "Count the waiters: may watch the server with MONITOR for up to 3.4 s");
 }
 
 /// The address, from wherever it was given. Refused here if it is malformed.
@@ -143,9 +144,10 @@ std::size_t distance(std::string_view one, std::string_view other) {
 
 constexpr const char* statuses =
     R"(Exit status of run: the command's; 128+n if signal n ended it; 1 (see -E) if
-someone else held the lock; 64 bad usage; 69 Redis cannot be reached, or refuses; 71 the system failed;
-74 the output could not be written; 75 the lock was lost while the command ran; 77 and the command could not be ended;
-126 the command is not executable; 127 it was not found.
+another holder had the lock; 64 bad usage; 69 Redis cannot be reached, or refuses a command;
+71 the system failed; 74 the output could not be written; 75 the lock was lost while the command ran;
+77 the lock was lost, and the command could not be ended; 126 the command is not executable;
+127 the command was not found.
 Of list: 0. Of show: 0 held, 1 free. Of reset: 0 freed, 1 nothing was freed.)";
 
 /// Says so if the first word is no subcommand, and which one is nearest.
@@ -180,7 +182,8 @@ int dispatch(int argc, char** argv) {
   std::string name, uri_file;
   bool yes = false, all = false, no_wait = false;
   CLI::App app{
-      "Locks shared by many machines, in Redis: run a command while holding one, see who does.",
+      "Locks shared by many machines, in Redis: run a command while holding one, or see who holds "
+      "one.",
       "redis-lock"};
   app.footer(statuses);
   app.set_version_flag("--version", "redis-lock " + std::to_string(REDIS_LOCK_VERSION_MAJOR) + '.' +
@@ -193,20 +196,19 @@ int dispatch(int argc, char** argv) {
   auto* const wait =
       add_duration(run_command, "-w,--wait", "Give up after that long (default: wait for ever)",
                    [&](milliseconds time) { run.wait = time; });
-  run_command.add_flag("-n,--no-wait", no_wait, "Do not wait: the same as --wait 0")
-      ->excludes(wait);
+  run_command.add_flag("-n,--no-wait", no_wait, "Do not wait, like --wait 0")->excludes(wait);
   add_duration(
       run_command, "--expire",
       "The lease, renewed while the command runs: how long the lock outlives a machine that dies "
       "(default 30s)",
       [&](milliseconds time) { run.expire = time; });
   add_duration(run_command, "--grace",
-               "When the lock is lost: how long the command has from TERM to KILL (default 10s)",
+               "Time from TERM to KILL for a command whose lock is lost (default 10s)",
                [&](milliseconds time) { run.grace = time; });
   add_duration(
       run_command, "--at-least",
-      "Nobody else gets the lock before so long after it was acquired, also if the command "
-      "ends earlier (default 0)",
+      "Keep the lock for at least that time after it was acquired, even if the command ends "
+      "earlier (default 0)",
       [&](milliseconds time) { run.at_least = time; });
   auto* const fencing = run_command.add_flag("--fencing", run.fencing,
                                              "Take a fencing token, exported as REDIS_LOCK_FENCE");
@@ -220,7 +222,7 @@ int dispatch(int argc, char** argv) {
                        "Leave REDIS_URL in the environment of the command");
   run_command
       .add_option("-E,--conflict-exit-code", run.conflict_status,
-                  "The exit status if someone else holds the lock (default 1)")
+                  "The exit status if another holder has the lock (default 1)")
       ->check(CLI::Range(0, 255))
       ->type_name("N");
   run_command.add_option("NAME", run.name, "The lock's name");
@@ -241,7 +243,7 @@ int dispatch(int argc, char** argv) {
   add_place(show_command, place, uri_file);
 
   auto& reset_command = *app.add_subcommand(
-      "reset", "Free a lock whoever holds it: for clearing up, it breaks mutual exclusion");
+      "reset", "Free a lock whatever its holder: for clearing up, it breaks mutual exclusion");
   reset_command.formatter(std::make_shared<Usage>("reset [OPTIONS] (NAME | --all)"));
   auto* const all_flag = reset_command.add_flag("--all", all, "All locks with the prefix");
   reset_command.add_option("NAME", name, "The lock's name")->excludes(all_flag);
