@@ -19,6 +19,7 @@ needed_packages=(
   libcpp-httplib-dev python3-prometheus-client  # the exporter among the examples, and what reads it in a test
   libcli11-dev nlohmann-json3-dev  # for the program redis-lock
   doxygen   # builds the reference
+  gdb       # finds the frames of a lock() that docs/architecture.md lists
   clang-format clang-tidy  # tests/lint.sh
   bash-completion mandoc  # the completion of redis-lock, and its manual page
   jq python3-yaml  # its recipes
