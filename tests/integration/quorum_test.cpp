@@ -530,8 +530,8 @@ class QuorumBadInput : public ::testing::Test {
 
 TEST_F(QuorumBadInput, OfTheNodesIsNamed) {
   for (const int count : {0, 1, 2})
-    EXPECT_THAT(complaint(clients(count)), HasSubstr("nodes must be three or more"));
-  EXPECT_THAT(complaint(clients(4)), HasSubstr("odd number"));
+    EXPECT_THAT(complaint(clients(count)), HasSubstr("there must be three nodes or more"));
+  EXPECT_THAT(complaint(clients(4)), HasSubstr("must be odd"));
   EXPECT_EQ(complaint(clients(3)), "");
   EXPECT_EQ(complaint(clients(5)), "");
   auto copies = clients(3);

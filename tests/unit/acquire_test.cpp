@@ -447,7 +447,7 @@ TEST_F(Refusal, ByAnUnexpectedReplyIsAProtocolError) {
     const auto fault = fault_of_run([&] { return one.run(redis); });
     EXPECT_EQ(fault.code(), errc::protocol_error);
     EXPECT_FALSE(fault.is_transient());
-    EXPECT_EQ(fault.what(), "the answer to " + culprit + " is not of its kind");
+    EXPECT_EQ(fault.what(), "unexpected reply to " + culprit);
     EXPECT_FALSE(one.in_doubt()) << "a SET that was not answered by OK has not been granted";
   }
 }

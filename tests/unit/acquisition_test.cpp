@@ -30,8 +30,8 @@ class Steps : public ::testing::Test {
   [[nodiscard]] Step begin(Acquisition& acquisition, bool whole_seconds = false) const {
     return acquisition.begin(start, whole_seconds, false);
   }
-  [[nodiscard]] Step answer(Acquisition& acquisition, const Replies& replies,
-                            milliseconds at = 0ms, bool cancelled = false) const {
+  [[nodiscard]] Step answer(Acquisition& acquisition, const Replies& replies, milliseconds at = 0ms,
+                            bool cancelled = false) const {
     return acquisition.answered({replies, start + at, cancelled, false});
   }
   /// The names of the present step's commands.

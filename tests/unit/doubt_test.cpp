@@ -125,7 +125,7 @@ TEST_F(Doubt, RemainsAfterAnAnswerOfAnotherKind) {
   redis.instead = [](const Exchange&) { return Replies{nil(), integer(9), integer(9)}; };
   const auto fault = fault_of_run([&] { return one.run(redis); });
   EXPECT_EQ(fault.code(), errc::protocol_error);
-  EXPECT_STREQ(fault.what(), "the answer to GET is not of its kind");
+  EXPECT_STREQ(fault.what(), "unexpected reply to GET");
   EXPECT_TRUE(one.in_doubt());
 }
 

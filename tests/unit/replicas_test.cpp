@@ -217,8 +217,7 @@ TEST_F(ReplicaAcks, ThatAreRefusedGiveTheLockBack) {
        {std::tuple{error("NOPERM this user has no permissions to run the 'wait' command"),
                    errc::server_error,
                    "NOPERM this user has no permissions to run the 'wait' command"},
-        std::tuple{status("QUEUED"), errc::protocol_error,
-                   "the answer to WAIT is not of its kind"}}) {
+        std::tuple{status("QUEUED"), errc::protocol_error, "unexpected reply to WAIT"}}) {
     redis.instead = [&answer = answer](const Exchange& exchange) -> std::optional<Replies> {
       if (exchange.asks("WAIT")) return Replies{answer};
       return {};

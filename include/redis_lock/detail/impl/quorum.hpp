@@ -22,9 +22,9 @@ namespace detail {
 /// Throws std::invalid_argument if a majority of these could not be relied on.
 [[nodiscard]] inline std::vector<std::shared_ptr<ClientState>> checked_nodes(
     std::vector<std::shared_ptr<ClientState>> nodes) {
-  require(nodes.size() >= 3, "nodes must be three or more");
+  require(nodes.size() >= 3, "there must be three nodes or more");
   require(nodes.size() % 2 == 1,
-          "nodes must be of odd number: one more than an odd number bears no more failures");
+          "the number of nodes must be odd: an even number tolerates no more failures");
   for (auto node = nodes.begin(); node != nodes.end(); ++node) {
     const auto& endpoint = (*node)->endpoint();
     require(!endpoint.sentinel && endpoint.cluster.empty(),
@@ -35,7 +35,7 @@ namespace detail {
       const bool is_same = endpoint.unix_socket == other.unix_socket &&
                            (!endpoint.unix_socket.empty() ||
                             (endpoint.host == other.host && endpoint.port == other.port));
-      require(!is_same, "nodes must be different servers: two of them have one address");
+      require(!is_same, "nodes must be different servers: two of these have the same address");
     }
   }
   return nodes;
@@ -43,7 +43,7 @@ namespace detail {
 
 [[nodiscard]] inline Options checked_for_quorum(const std::string& name, Options options) {
   require(options.expire != no_expiry,
-          "expire must not be no_expiry: a node that was away for the release would hold "
+          "expire must not be no_expiry: a node that is away during the release would hold "
           "the lock for ever");
   options = checked(name, std::move(options), false);
   require(options.expire >= std::chrono::milliseconds{10},
@@ -52,7 +52,7 @@ namespace detail {
           "fencing is not possible on several nodes: no counter is common to them");
   require(options.local_handoffs == 0, "local_handoffs are not possible on several nodes");
   require(options.replicas.min_acks == 0,
-          "replicas are not possible on several nodes: these are to have none");
+          "replicas are not possible on several nodes, which must have none");
   require(!options.deferred_unlock,
           "deferred_unlock is not possible on several nodes: only the answers of a majority "
           "tell whether the lock was still held");

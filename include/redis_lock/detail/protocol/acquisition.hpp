@@ -280,7 +280,7 @@ class Acquisition {
     } else if (reply.is_error()) {
       failure_ = failure_of(reply);
     } else {
-      failure_ = Failure{errc::protocol_error, "the answer to WAIT is not of its kind"};
+      failure_ = Failure{errc::protocol_error, "unexpected reply to WAIT"};
     }
     return give_back(Next::fail);
   }

@@ -53,7 +53,7 @@ inline void require(bool good, const char* complaint) {
   if (endpoint.tls) {
     require(endpoint.unix_socket.empty(), "tls is not possible over a unix_socket");
     require(endpoint.tls->cert_file.empty() == endpoint.tls->key_file.empty(),
-            "cert_file and key_file go together");
+            "cert_file and key_file must be set together");
     for (const auto* text : {&endpoint.tls->ca_file, &endpoint.tls->cert_file,
                              &endpoint.tls->key_file, &endpoint.tls->server_name}) {
       require(!has_nul(*text), "ca_file, cert_file, key_file and server_name must not contain NUL");
@@ -93,7 +93,7 @@ inline void require(bool good, const char* complaint) {
                 options.fence_prefix.compare(0, options.key_prefix.size(), options.key_prefix) != 0,
             "fence_prefix must not begin with key_prefix, or be signal_prefix");
     require(options.local_handoffs == 0,
-            "fencing needs local_handoffs of 0: what is passed on has no token of its own");
+            "fencing needs local_handoffs of 0: a lock that is handed off gets no new token");
   }
   require(options.replicas.min_acks == 0 || options.replicas.timeout > milliseconds::zero(),
           "replicas.timeout must be positive");

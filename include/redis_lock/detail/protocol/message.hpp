@@ -110,8 +110,7 @@ inline void expect_no_error(const Reply& reply) {
 inline void expect(const Reply& reply, bool is_of_the_kind, const char* command) {
   expect_no_error(reply);
   if (!is_of_the_kind) {
-    throw Failure{errc::protocol_error,
-                  std::string("the answer to ") + command + " is not of its kind"};
+    throw Failure{errc::protocol_error, std::string("unexpected reply to ") + command};
   }
 }
 

@@ -62,8 +62,7 @@ inline constexpr std::size_t slot_count = 16384;
     std::from_chars(text.data(), text.data() + text.size(), port);
   }
   if (port < 0 || port > highest) {
-    throw Failure{errc::protocol_error,
-                  std::string("the answer to ") + command + " has no address in it"};
+    throw Failure{errc::protocol_error, std::string("no address in the reply to ") + command};
   }
   return told_address(parts[0].text, static_cast<std::uint16_t>(port), asked);
 }
