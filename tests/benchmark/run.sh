@@ -32,20 +32,28 @@ result() {
 # CPU seconds of compiling one file, as g++ and its children count them.
 compile_seconds() {
   local TIMEFORMAT='%U %S'
-  { time g++ -std=c++17 -O2 -I include -c -o /dev/null "$1"; } 2>&1 | awk '{ print $1 + $2 }'
+  { time g++ -std=c++17 -O2 -I include -c -o /dev/null "$@"; } 2>&1 | awk '{ print $1 + $2 }'
 }
 
-# What <redis_lock/lock.hpp> costs over the headers that its users have anyway, by turns.
+# What a file that makes a Lock, locks and unlocks costs over the standard headers that lock.hpp includes, by turns.
 compile_time() {
-  local floor=$results/floor.cpp ours=$results/ours.cpp ratios=() before after
-  printf '#include <%s>\n' hiredis/hiredis.h chrono functional mutex string thread >"$floor"
-  echo '#include <redis_lock/lock.hpp>' >"$ours"
-  for ((i = 0; i < 15; ++i)); do
-    before=$(compile_seconds "$floor")
-    after=$(compile_seconds "$ours")
-    ratios+=("$(awk "BEGIN { print $after / $before }")")
+  local floor=$results/floor.cpp ours=$results/ours.cpp compiled=() header_only=() bare
+  printf '#include <%s>\n' chrono functional memory optional string system_error vector >"$floor"
+  cat >"$ours" <<'END'
+#include <redis_lock/lock.hpp>
+void work() {
+  redis_lock::Lock lock{"redis://127.0.0.1", "name"};
+  lock.lock();
+  lock.unlock();
+}
+END
+  for ((i = 0; i < 9; ++i)); do
+    bare=$(compile_seconds "$floor")
+    compiled+=("$(awk "BEGIN { print $(compile_seconds -DREDIS_LOCK_SEPARATE_COMPILATION "$ours") / $bare }")")
+    header_only+=("$(awk "BEGIN { print $(compile_seconds "$ours") / $bare }")")
   done
-  result compile_time 'g++ -O2' "${ratios[@]}"
+  result compile_time 'redis_lock::compiled, g++ -O2' "${compiled[@]}"
+  result compile_time_header_only 'g++ -O2' "${header_only[@]}"
 }
 
 # Where the microseconds of one lock+unlock go, as the kernel, the server and strace count them.

@@ -21,6 +21,7 @@
 #include <redis_lock/detail/base/random_id.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
+#include <redis_lock/detail/lock/local_state.hpp>
 #include <redis_lock/detail/lock/observer.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
@@ -84,7 +85,7 @@ class LockState {
     bool contended = !is_inside && !state.gate.try_enter();
     auto called = contended ? Time::clock::now() : Time::max();
     if (contended && !(deadline.at() > called && state.gate.enter(deadline, cancellation)))
-      return give_up(state, contended, cancellation);
+      return state.gave_up(contended, cancellation);
     LeaveGate leave{&state.gate};
     auto acquired = Time::min();
     if (const auto taken = take_over(state)) {
@@ -105,7 +106,7 @@ class LockState {
         if (!cancellation || !cancellation->requested()) throw error_of(operation, name_, failure);
       }
       contended = contended || call.contended;
-      if (!granted) return give_up(state, contended, cancellation);
+      if (!granted) return state.gave_up(contended, cancellation);
       watch_new(lease, is_watched);
       acquired = Time::clock::now();
       state.handoffs = 0;
@@ -113,13 +114,13 @@ class LockState {
       state.latest = std::move(lease);
     }
     leave.gate = nullptr;
-    hold(state, called, acquired, contended);
+    state.hold(called, acquired, contended);
     return true;
   }
 
   void release() {
     auto& state = take_held();
-    if (state.handoffs < options_.local_handoffs && pass_on(state)) return;
+    if (state.handoffs < options_.local_handoffs && state.pass_on(options_)) return;
     const auto lease = state.latest;
     std::optional<Event::Kind> how;
     try {
@@ -220,54 +221,12 @@ class LockState {
   }
 
  private:
-  struct ProcessState {
-    ProcessState(const Options& options, std::shared_ptr<const Observer> to)
-        : observer(std::move(to)), ids(options.id_prefix) {}
-
-    const std::shared_ptr<const Observer> observer;
-    Gate gate;
-    // Used inside the gate.
-    IdSource ids;
-    typename Backend::Memory memory;
-    bool passed_on = false;  // the thread that enters takes over the latest acquisition
-    unsigned handoffs = 0;   // since it was acquired from Redis
-    CoarseClock clock;
-    // Read outside, too.
-    std::atomic<bool> held{false};         // `latest` is not released yet
-    std::atomic<std::uint64_t> thread{0};  // this_thread_number() of the holder
-    std::mutex mutex;                      // guards `latest` for threads outside the gate
-    LeasePtr latest;
-
-    [[nodiscard]] bool is_held_by_this_thread() const noexcept {
-      return held.load(std::memory_order_relaxed) &&
-             thread.load(std::memory_order_relaxed) == this_thread_number();
-    }
-  };
+  using ProcessState = LocalState<Lease, typename Backend::Memory>;
 
   /// Returns the present or latest acquisition of this process; null if there is none.
   [[nodiscard]] LeasePtr latest() const noexcept {
     if (!process_.is_here()) return nullptr;
-    const std::lock_guard guard{process_->mutex};
-    return process_->latest;
-  }
-
-  [[nodiscard]] static bool give_up(ProcessState& state, bool contended,
-                                    const Cancellation* cancellation) {
-    const bool cancelled = cancellation && cancellation->requested();
-    if (!cancelled) state.observer->counters().timed_out(contended);
-    return false;
-  }
-
-  /// Marks the latest acquisition as held by this thread, counts and reports it.
-  void hold(ProcessState& state, Time called, Time acquired, bool contended) {
-    auto& lease = *state.latest;
-    lease.since.store(acquired, std::memory_order_relaxed);
-    lease.ended.store(false, std::memory_order_relaxed);  // set by a hand-off
-    state.observer->counters().acquired(acquired - called, contended);
-    const auto told = state.observer->is_told() ? state.latest : nullptr;
-    state.thread.store(this_thread_number(), std::memory_order_relaxed);
-    state.held.store(true, std::memory_order_release);
-    if (told) state.observer->tell(Event::Kind::acquired, told->id, acquired - called);
+    return process_->get_latest();
   }
 
   /// If what this thread holds is lost, ends it and returns true: the thread is inside the gate and holds nothing.
@@ -336,53 +295,17 @@ class LockState {
     if (rest > milliseconds::zero()) lease.kept_for = std::to_string(rest.count());
   }
 
-  /// Hands the lock, as it is held in Redis, to the next thread of this process, if one waits.
-  [[nodiscard]] bool pass_on(ProcessState& state) const {
-    auto& lease =
-        *state.latest;  // the next thread's, and perhaps gone, as soon as the gate is open
-    const auto now = state.clock.now();
-    if (!is_surely_good(lease, now)) return false;
-    const bool was_lost = lease.ended.exchange(true, std::memory_order_relaxed);
-    const auto held = lease.held_for(now);
-    const auto told = state.observer->is_told() ? state.latest : nullptr;
-    ++state.handoffs;
-    state.passed_on = true;
-    if (!state.gate.open()) {
-      // Inside again: no thread took it, or one did and has left by now.
-      if (std::exchange(state.passed_on, false)) {
-        // It may be a later acquisition, passed on by another thread. Releasing it ends this thread's turn, too.
-        state.latest->ended = was_lost;
-        return false;
-      }
-      state.gate.leave();
-    }
-    if (was_lost) return true;
-    state.observer->counters().ended(Event::Kind::released, held);
-    if (told) state.observer->tell(Event::Kind::released, told->id, held);
-    return true;
-  }
-
   /// Returns since when the calling thread holds what was passed on. Returns nothing if nothing was, or if the lease is
   /// not worth having any more: then the lock goes back to Redis.
   [[nodiscard]] std::optional<Time> take_over(ProcessState& state) {
     if (!std::exchange(state.passed_on, false)) return std::nullopt;
     const auto now = state.clock.now();
-    if (is_surely_good(*state.latest, now)) return now;
+    if (state.is_surely_good(now, options_)) return now;
     try {
       (void)release(state.latest);
     } catch (const Error&) {  // no thread held it, so none needs the error
     }
     return std::nullopt;
-  }
-
-  /// Returns whether the next holder can rely on this lease as on a new one. `coarse_now` may be behind the time.
-  [[nodiscard]] bool is_surely_good(const Lease& lease, Time coarse_now) const {
-    const bool is_renewed = options_.auto_renewal;
-    const auto now = coarse_now + CoarseClock::error;
-    const auto end = lease.expires_at.load(std::memory_order_relaxed);
-    const auto least = is_renewed ? lease.expire / 3 : lease.expire;
-    const bool in_time = end == never || end - now >= least;
-    return in_time && !lease.lost && (!is_renewed || now < lease.renewed_until);
   }
 
   [[nodiscard]] LeasePtr held(const char* operation) const {
