@@ -98,6 +98,7 @@ TEST_F(Rights, AreThoseOfTheDocumentation) {
   const std::string text{std::istreambuf_iterator<char>{file}, {}};
   const auto user = "reset on >password ";
   EXPECT_THAT(text, HasSubstr(user + rights::locks + '\n'));
+  EXPECT_THAT(text, HasSubstr(user + rights::operators + '\n'));
   for (const auto& more :
        {rights::fencing, rights::replicas, rights::cache, rights::reset_all, rights::sentinel,
         rights::cluster, std::string("+select"), std::string("+client|setname")}) {
@@ -141,6 +142,16 @@ TEST_F(Rights, OfACacheAreAllNeeded) {
 TEST_F(Rights, OfResetAllAreAllNeeded) {
   expect_least(rights::reset_all, rights::locks, [this](const Client& client, const Options&) {
     redis.command("SET", "lock:x", "somebody");
+    EXPECT_EQ(redis_lock::reset_all(client), 1U);
+  });
+}
+
+TEST_F(Rights, OfAnOperatorAreAllNeeded) {
+  expect_least(rights::operators, "", [this](const Client& client, const Options& options) {
+    for (const auto* name : {"x", "y"}) redis.command("SET", std::string("lock:") + name, "holder");
+    EXPECT_EQ(redis_lock::held_locks(client).size(), 2U);
+    EXPECT_TRUE(redis_lock::held_lock(client, "x"));
+    EXPECT_TRUE(Lock(client, "x", options).reset("holder"));
     EXPECT_EQ(redis_lock::reset_all(client), 1U);
   });
 }

@@ -13,6 +13,8 @@ namespace redis_lock_test {
 namespace rights {
 inline const std::string locks =
     "~lock:* ~lock-signal:* +set +pttl +blpop +get +eval +evalsha +del +lpush +pexpire";
+inline const std::string operators =
+    "~lock:* ~lock-signal:* +scan +get +pttl +eval +evalsha +del +lpush +pexpire";
 inline const std::string fencing = "~lock-fence:* +exists +incr";
 inline const std::string cache = "~cache:*";
 inline const std::string reset_all = "+scan";
