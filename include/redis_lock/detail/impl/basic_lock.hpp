@@ -7,12 +7,6 @@
 #include <string>
 #include <system_error>
 #include <utility>
-#if __has_include(<version>)
-#include <version>
-#endif
-#ifdef __cpp_lib_jthread
-#include <stop_token>
-#endif
 
 #include <redis_lock/basic_lock.hpp>
 #include <redis_lock/detail/base/callback.hpp>
