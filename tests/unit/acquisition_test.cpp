@@ -136,6 +136,15 @@ TEST_F(Steps, PauseWhereTheServerCountsWholeSeconds) {
   EXPECT_EQ(sent(acquisition), "SET PTTL");
 }
 
+TEST_F(Steps, GiveBackALateGrantAfterAPause) {
+  auto acquisition = make(30s, start + 300ms);
+  (void)begin(acquisition, true);
+  EXPECT_EQ(answer(acquisition, {nil(), integer(9000)}, 260ms).action, Action::pause);
+  (void)acquisition.rested(start + 300ms);
+  (void)answer(acquisition, {status("OK"), integer(30'000)}, 301ms);
+  EXPECT_EQ(sent(acquisition), "EVALSHA");
+}
+
 TEST_F(Steps, AskForTheIdAfterALostReply) {
   auto acquisition = make(30s);
   (void)begin(acquisition);

@@ -67,7 +67,7 @@ class Acquisition {
   [[nodiscard]] Step begin(Time now, bool whole_seconds, bool slow_to_cancel) {
     whole_seconds_ = whole_seconds;
     slow_to_cancel_ = slow_to_cancel;
-    was_over_ = pauses_ = false;
+    was_over_ = pauses_ = must_be_in_time_ = false;
     progress_ = Progress::none;
     return try_after(milliseconds::zero(), now);
   }
@@ -172,7 +172,6 @@ class Acquisition {
     const auto grant = attempt_.grant_of(answer.replies, keys_);
     if (grant == Attempt::Grant::unknown_script) {
       check_wake_up(answer.replies);
-      if (std::exchange(pauses_, false)) slice_ = milliseconds::zero();
       return try_now(milliseconds::zero(), answer.now, false);
     }
     const bool in_turn = std::exchange(in_turn_, false);
@@ -186,7 +185,7 @@ class Acquisition {
     fencing_token_ = result.fencing_token;
     const auto lease = granted || result.has_no_ttl ? expire_ : result.left;
     const auto lease_end = lease == without_end ? never : after(sent_, lease);
-    if (attempt_.waits() && answer.now > deadline_.at()) {
+    if (must_be_in_time_ && answer.now > deadline_.at()) {
       spend_id();
       return give_back(Next::stop);
     }
@@ -208,6 +207,7 @@ class Acquisition {
     progress_ = std::max(progress_, Progress::asked);
     const bool again = was_over_ && tries_once_;
     if ((answer.now >= deadline_.at() && !again) || answer.is_cancelled) return {Action::stopped};
+    must_be_in_time_ = !again;
     if (again) return try_after(milliseconds::zero(), answer.now);
     const auto cap = slow_to_cancel_ ? waits::shortest_cap : waits::longest;
     return try_after(slice_of(expire_, left, deadline_, answer.now, cap), answer.now);
@@ -355,8 +355,9 @@ class Acquisition {
   std::optional<Failure> failure_;  // that the acquisition ends with
 
   bool whole_seconds_ = false, slow_to_cancel_ = false;
-  bool was_over_ = false;  // the latest grant's lease ended before its reply came
-  bool pauses_ = false;    // before the next attempt
+  bool was_over_ = false;         // the latest grant's lease ended before its reply came
+  bool pauses_ = false;           // before the next attempt
+  bool must_be_in_time_ = false;  // a grant after the deadline goes back: not of a first attempt
   bool type_is_known_ = false;
   bool is_elsewhere_ = false;
   Progress progress_ = Progress::none;
