@@ -3,7 +3,9 @@
 #include <stdexcept>
 #include <string>
 
-#include <redis_lock/error.hpp>
+namespace redis_lock {
+enum class errc;
+}
 
 namespace redis_lock::detail {
 
