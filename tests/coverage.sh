@@ -16,7 +16,8 @@ needed_packages=(
   gcovr
 )
 test_targets=(redis_lock_unit_test redis_lock_integration_test redis_lock_cxx20_test
-  redis_lock_faults_test redis_lock_conformance_test)
+  redis_lock_no_thread_test redis_lock_faults_test redis_lock_connect_test redis_lock_suspension_test
+  redis_lock_allocation_test redis_lock_fleet_test redis_lock_conformance_test)
 source tests/support/install_missing.sh
 
 install_missing "${needed_packages[@]}"
