@@ -18,6 +18,8 @@
 
 #include <malloc.h>
 
+#include <redis_lock/detail/lock/renewer.hpp>
+
 #include "faults.hpp"
 #include "support/quorum.hpp"
 
@@ -413,6 +415,36 @@ TEST_F(WithoutMemory, ALossIsToldAfterwards) {
   EXPECT_TRUE(eventually([&] { return complaints.count() == 1 && token.stop_requested(); }));
   lock.unlock();
   expect_works(lock);
+}
+
+TEST(RenewalWithoutMemory, LeavesNoLeaseInFlight) {
+  using redis_lock::detail::Lease;
+  using redis_lock::detail::Observer;
+  using redis_lock::detail::Renewals;
+  using redis_lock::detail::Renewer;
+  const auto extend = [](const Renewer::Leases&, redis_lock::detail::Time) -> Renewals {
+    others_fail = true;  // until the lease is over
+    throw std::bad_alloc{};
+  };
+  const auto renewer = std::make_shared<Renewer>(1s, Renewer::Work{extend, {}, {}});
+  const auto lease = std::make_shared<Lease>();
+  lease->observer = std::make_shared<const Observer>(
+      std::make_shared<redis_lock::detail::Counters>(), "name", Options{});
+  lease->expire = 300ms;
+  lease->expires_at = redis_lock::detail::Time::clock::now() + lease->expire;
+  lease->renewed_until = redis_lock::detail::never;
+  {
+    const ShortageElsewhere shortage;
+    others_fail = false;
+    renewer->start();
+    renewer->watch(lease);
+    std::this_thread::sleep_for(2 * lease->expire);
+    EXPECT_TRUE(others_fail);
+  }
+  EXPECT_TRUE(eventually([&] { return lease->lost.load(); }));
+  EXPECT_FALSE(lease->in_flight) << "unlock() would wait for ever";
+  EXPECT_NE(lease->shortest_in_doubt.load(), milliseconds::max());
+  renewer->stop();
 }
 
 class QuorumWithoutMemory : public ::testing::Test {

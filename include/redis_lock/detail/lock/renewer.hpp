@@ -288,10 +288,11 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
       renewals = work_.extend(batch, limit);
     } catch (const std::exception&) {  // no memory: treated like a missing answer
     }
-    renewals.resize(batch.size(), Renewal{{}, true, {}});
     guard.lock();
+    // Needs no memory: a lease that stayed in flight would block its release for ever.
+    const Renewal unanswered{{}, true, {}};
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      const auto outcome = settle(*batch[i], renewals[i], sent);
+      const auto outcome = settle(*batch[i], i < renewals.size() ? renewals[i] : unanswered, sent);
       if (outcome == Outcome::lost || !batch[i]->observer->is_told()) continue;
       (outcome == Outcome::renewed ? renewed : failed).push_back(batch[i]);
     }
