@@ -132,7 +132,7 @@ TEST_F(Steps, PauseWhereTheServerCountsWholeSeconds) {
   const auto step = answer(acquisition, {nil(), nil(), integer(8000)}, 1s);
   EXPECT_EQ(step.action, Action::pause);
   EXPECT_EQ(step.time, 50ms);
-  EXPECT_EQ(acquisition.rested(start + 1050ms).action, Action::exchange);
+  EXPECT_EQ(acquisition.rested(start + 1050ms, false).action, Action::exchange);
   EXPECT_EQ(sent(acquisition), "SET PTTL");
 }
 
@@ -140,9 +140,38 @@ TEST_F(Steps, GiveBackALateGrantAfterAPause) {
   auto acquisition = make(30s, start + 300ms);
   (void)begin(acquisition, true);
   EXPECT_EQ(answer(acquisition, {nil(), integer(9000)}, 260ms).action, Action::pause);
-  (void)acquisition.rested(start + 300ms);
+  (void)acquisition.rested(start + 300ms, false);
   (void)answer(acquisition, {status("OK"), integer(30'000)}, 301ms);
   EXPECT_EQ(sent(acquisition), "EVALSHA");
+}
+
+TEST_F(Steps, PauseWhileTheClusterMovesTheKeys) {
+  auto acquisition = make(30s, start + 1s);
+  (void)begin(acquisition);
+  (void)answer(acquisition, {nil(), integer(9000)});
+  const auto step = answer(acquisition, {error("ASK 1 host:1"), nil(), integer(9000)}, 900ms);
+  EXPECT_EQ(step.action, Action::pause);
+  EXPECT_EQ(step.time, 50ms);
+  EXPECT_EQ(acquisition.rested(start + 950ms, false).time, 50ms) << "what is left then";
+  EXPECT_EQ(sent(acquisition), "BLPOP SET PTTL");
+}
+
+TEST_F(Steps, StopAtADeadlineInAPause) {
+  auto acquisition = make(30s, start + 1s);
+  (void)begin(acquisition);
+  (void)answer(acquisition, {nil(), integer(9000)});
+  const Replies moving{error("ASK 1 host:1"), nil(), integer(9000)};
+  EXPECT_EQ(answer(acquisition, moving, 960ms).action, Action::pause);
+  EXPECT_EQ(acquisition.rested(start + 1010ms, false).action, Action::stopped);
+}
+
+TEST_F(Steps, StopAtACancellationInAPause) {
+  auto acquisition = make(30s);
+  (void)begin(acquisition);
+  (void)answer(acquisition, {nil(), integer(9000)});
+  const Replies moving{error("ASK 1 host:1"), nil(), integer(9000)};
+  EXPECT_EQ(answer(acquisition, moving, 1s).action, Action::pause);
+  EXPECT_EQ(acquisition.rested(start + 1s, true).action, Action::stopped);
 }
 
 TEST_F(Steps, AskForTheIdAfterALostReply) {

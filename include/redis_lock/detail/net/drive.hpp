@@ -42,7 +42,7 @@ struct Drive {
           }
           case Action::pause:
             link.pause(step.time);
-            step = acquisition.rested(Clock::now());
+            step = acquisition.rested(Clock::now(), link.cancelled());
             break;
           case Action::acquired: return step.lease_end;
           case Action::stopped: return std::nullopt;

@@ -92,9 +92,12 @@ class Acquisition {
     return returned(answer);
   }
 
-  /// Continues after a pause.
-  [[nodiscard]] Step rested(Time now) {
-    return try_after(std::exchange(slice_, milliseconds::zero()), now);
+  /// Continues after a pause. It tries once more if the deadline passed in it, unless a wait was to follow.
+  [[nodiscard]] Step rested(Time now, bool is_cancelled) {
+    const auto slice = std::exchange(slice_, milliseconds::zero());
+    const bool waits = slice > slice.zero();
+    if (is_cancelled || (waits && now >= deadline_.at())) return {Action::stopped};
+    return try_after(std::min(slice, left_until(deadline_.at(), now)), now);
   }
 
   /// Reports that the exchange failed. Throws the Failure that the acquisition was about to end with, if any.
