@@ -112,6 +112,8 @@ TEST_F(Steps, SendAnUnknownScriptAsText) {
   (void)answer(acquisition, {status("OK"), integer(900)}, 400ms);
   EXPECT_EQ(answer(acquisition, {error("NOSCRIPT No matching script.")}).action, Action::exchange);
   EXPECT_EQ(sent(acquisition), "EVAL");
+  EXPECT_THROW((void)answer(acquisition, {error("NOSCRIPT again")}), Failure)
+      << "not sent for ever";
 }
 
 TEST_F(Steps, GiveBackAGrantAfterTheDeadline) {

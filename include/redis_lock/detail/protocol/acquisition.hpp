@@ -82,14 +82,11 @@ class Acquisition {
         (void)string_of(first, "GET");
         type_is_known_ = true;
         return go_on(without_end, answer);
-      case State::confirming:
-        if (first.is_error("NOSCRIPT")) return call_again();
-        return confirmed(answer);
+      case State::confirming: return is_unknown_script(first) ? call_as_text() : confirmed(answer);
       case State::replicating: return replicated(answer);
       case State::returning: break;
     }
-    if (first.is_error("NOSCRIPT")) return call_again();
-    return returned(answer);
+    return is_unknown_script(first) ? call_as_text() : returned(answer);
   }
 
   /// Continues after a pause. It tries once more if the deadline passed in it, unless a wait was to follow.
@@ -189,7 +186,7 @@ class Acquisition {
     const auto lease = granted || result.has_no_ttl ? expire_ : result.left;
     const auto lease_end = lease == without_end ? never : after(sent_, lease);
     if (must_be_in_time_ && answer.now > deadline_.at()) {
-      spend_id();
+      id_is_spent_ = true;
       return give_back(Next::stop);
     }
     return confirm(lease_end, result.is_found, answer);
@@ -296,7 +293,7 @@ class Acquisition {
   /// The lease was over before its grant was known. After a single pause of this process the next attempt is in time.
   /// If not, the way to Redis is too long.
   [[nodiscard]] Step too_late(const Answer& answer) {
-    spend_id();
+    id_is_spent_ = true;
     if (!std::exchange(was_over_, true)) return give_back(Next::retry);
     const auto taken = std::chrono::ceil<milliseconds>(answer.now - sent_);
     failure_ =
@@ -307,8 +304,6 @@ class Acquisition {
   }
 
   enum class Next : unsigned char { stop, retry, fail };
-
-  void spend_id() noexcept { id_is_spent_ = true; }
 
   [[nodiscard]] Step give_back(Next next) {
     next_ = next;
@@ -328,14 +323,21 @@ class Acquisition {
     return next_ == Next::stop ? Step{Action::stopped} : go_on(milliseconds::zero(), answer);
   }
 
-  [[nodiscard]] Step call(const ScriptCall& script, bool by_digest = true) {
+  /// Calls a script by its digest. If the server does not know that, call_as_text() follows.
+  [[nodiscard]] Step call(const ScriptCall& script) {
     script_ = script;
+    return send_script(true);
+  }
+  [[nodiscard]] Step call_as_text() { return send_script(false); }
+  [[nodiscard]] Step send_script(bool by_digest) {
+    is_by_digest_ = by_digest;
     commands_.clear();
     add_call(commands_, script_, by_digest);
     return {Action::exchange};
   }
-  /// Sends the present script as text, which the server did not know by its digest.
-  [[nodiscard]] Step call_again() { return call(ScriptCall{script_}, false); }
+  [[nodiscard]] bool is_unknown_script(const Reply& reply) const {
+    return is_by_digest_ && reply.is_error("NOSCRIPT");
+  }
 
   const Keys& keys_;
   std::string_view id_;
@@ -362,7 +364,8 @@ class Acquisition {
   bool pauses_ = false;           // before the next attempt
   bool must_be_in_time_ = false;  // a grant after the deadline goes back: not of a first attempt
   bool type_is_known_ = false;
-  bool is_elsewhere_ = false;
+  bool is_by_digest_ = false;  // how script_ was called
+  bool is_elsewhere_ = false;  // another server has replied to a part of the latest try
   Progress progress_ = Progress::none;
   bool contended_ = false;
   bool in_doubt_ = false;
