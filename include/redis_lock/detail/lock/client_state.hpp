@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/process_local.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/deferred_release.hpp>
@@ -29,7 +30,7 @@ namespace redis_lock::detail {
 class LinePool;
 class QuorumNodes;
 
-/// The state that all copies of a Client share: pool, renewals, counters. Or a wrapper of a borrowed context.
+/// The state that all copies of a Client share: pool, renewals, counters. For a borrowed context, a wrapper of it.
 class ClientState {
  public:
   explicit ClientState(Endpoint endpoint) : endpoint_(std::move(endpoint)) {
@@ -141,7 +142,7 @@ class ClientState {
   static constexpr milliseconds patience{200};
 
   /// State of one process.
-  struct ProcessState {
+  struct ProcessState : Pinned {
     explicit ProcessState(const Endpoint& endpoint)
         : topology(std::make_shared<Topology>(endpoint, counters)),
           pool(endpoint, topology),
@@ -157,11 +158,6 @@ class ClientState {
       renewer->stop();
       pool.settle_all();
     }
-    ProcessState(const ProcessState&) = delete;
-    ProcessState(ProcessState&&) = delete;
-    ProcessState& operator=(const ProcessState&) = delete;
-    ProcessState& operator=(ProcessState&&) = delete;
-
     [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) {
       auto outcomes = renewals.extend(batch, limit);
       if (renewals.left_failed_releases()) renewer->maintain_soon();
@@ -178,13 +174,9 @@ class ClientState {
   };
 
   /// A guard that leaves failed releases and idle connections of an operation to the renewal thread.
-  struct MaintainLater {
+  struct MaintainLater : Pinned {
     ProcessState& process;
     explicit MaintainLater(ProcessState& of) : process(of) {}
-    MaintainLater(const MaintainLater&) = delete;
-    MaintainLater(MaintainLater&&) = delete;
-    MaintainLater& operator=(const MaintainLater&) = delete;
-    MaintainLater& operator=(MaintainLater&&) = delete;
     ~MaintainLater() {
       if (process.pool.has_failed()) process.renewer->maintain_soon();
       if (const auto time = process.pool.take_plan()) process.renewer->maintain_by(*time);

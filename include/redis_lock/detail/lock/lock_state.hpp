@@ -32,7 +32,7 @@
 
 namespace redis_lock::detail {
 
-/// What an acquisition is given, besides the lease to fill in.
+/// The arguments of Backend::acquire(), besides the lease to fill in.
 template <class Backend>
 struct AcquireCall {
   const Deadline& deadline;        // of the wait for the lock
@@ -40,7 +40,7 @@ struct AcquireCall {
   Cancellation* cancellation;
   IdSource& ids;
   typename Backend::Memory& memory;
-  bool follows_release;    // the latest release of this lock may not be answered yet
+  bool follows_release;    // the reply to the latest release of this lock may be still to come
   bool contended = false;  // set if another acquisition held or wanted the lock
 };
 
@@ -50,19 +50,20 @@ struct AcquireCall {
 /// A Backend talks to one server or to a majority, and throws Failure. It has
 ///   Lease, Memory       what is kept for one acquisition, and from one to the next (guarded by the gate)
 ///   make_lease()        a lease that is not acquired yet
-///   acquire(), release(), extend(), abandon(), owner(), reset()
-///   counters(), renewer() (null: no thread renews), is_here()
+///   acquire(), release(), extend(), abandon(), owner(), reset(); of a Lock also evaluate()
+///   counters_of_process(), renewer() (null: no thread renews), is_here()
 template <class Backend>
 class LockState {
  public:
   using Lease = typename Backend::Lease;
   using LeasePtr = std::shared_ptr<Lease>;
 
-  template <class Servers>
-  LockState(const Servers& servers, std::string name, Options options)
+  /// `clients`: what the Backend is made from.
+  template <class Clients>
+  LockState(const Clients& clients, std::string name, Options options)
       : name_(std::move(name)),
         options_(std::move(options)),
-        backend_(servers, name_, options_),
+        backend_(clients, name_, options_),
         process_{[this, counters = backend_.counters_of_process()] {
           return std::make_unique<ProcessState>(
               options_, std::make_shared<const Observer>(counters(), name_, options_));
@@ -275,7 +276,7 @@ class LockState {
     return *process_;
   }
 
-  /// Returns how it has ended; nothing if that will be known later. Throws Error if it cannot be known.
+  /// Returns how the acquisition has ended; nothing if that will be known later. Throws Error if it cannot be known.
   std::optional<Event::Kind> release(const LeasePtr& lease) {
     if (auto* const renewer = backend_.renewer()) renewer->forget(*lease);
     try {

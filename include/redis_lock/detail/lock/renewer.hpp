@@ -33,17 +33,17 @@ struct Renewal {
 };
 using Renewals = std::vector<Renewal>;
 
-/// A thread with a schedule of leases. It has those that are due extended, and reports those that are lost. The first
-/// lock that needs it starts it. Callbacks run on other threads: see Callbacks.
+/// A thread with a schedule of leases: extends those that are due, by way of Work, and reports those that are lost. The
+/// first lock that needs it starts it. Callbacks run on other threads: see Callbacks.
 class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
  public:
   using Leases = std::vector<std::shared_ptr<Lease>>;
 
-  /// What the thread calls, without its mutex. All of it may throw std::exception if there is no memory.
+  /// What the thread calls. It holds its mutex only while it calls place_of. Without memory, these throw.
   struct Work {
-    /// Extends leases that are all in one place. Blocks until `limit` at most.
+    /// Extends leases that are all in one place, and returns as many outcomes. Blocks until `limit` at most.
     std::function<Renewals(const Leases& batch, Time limit)> extend;
-    /// Returns the place of leases with this slot. Null: all are in one place.
+    /// Returns the server of the leases with this slot. If it is null, all leases are in one place.
     std::function<Address(Slot)> place_of;
     /// Does what maintain_by() has planned. Returns when to do it again.
     std::function<Time()> maintain;
@@ -73,6 +73,7 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
   /// Returns the runner of this thread's callbacks.
   [[nodiscard]] const std::shared_ptr<Callbacks>& callbacks() const noexcept { return callbacks_; }
 
+  /// Renews the lease from now on, if it is to be renewed, and reports its loss.
   void watch(const std::shared_ptr<Lease>& lease) {
     const std::lock_guard guard{mutex_};
     const bool watched = lease->scheduled || lease->in_flight;

@@ -20,7 +20,7 @@
 
 namespace redis_lock::detail {
 
-/// What a Lock asks its server for: see LockState. Throws Failure.
+/// The Backend of a Lock: asks one server. Throws Failure.
 class SingleServer {
  public:
   using Lease = detail::Lease;
@@ -78,7 +78,7 @@ class SingleServer {
     return true;
   }
 
-  /// Returns how it has ended; nothing if that will be known later.
+  /// Returns how the acquisition has ended; nothing if that will be known later.
   std::optional<Event::Kind> release(const std::shared_ptr<Lease>& lease) {
     const bool lost = !lease->owned();
     if (options_.deferred_unlock && !lost && client_->defer(keys_, signal_expire_, lease)) {

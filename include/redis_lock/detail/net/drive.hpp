@@ -12,12 +12,12 @@
 
 namespace redis_lock::detail {
 
-/// Performs the steps of an acquisition, on one connection after another.
+/// A driver of one acquisition: performs its steps, on one connection after another.
 template <class Clock = Time::clock>
 struct Drive {
   Acquisition& acquisition;
-  IdSource* ids = nullptr;    // for an id in place of one that is spent; null: the id is fixed
-  std::string* id = nullptr;  // of the acquisition, if there are ids
+  IdSource* ids = nullptr;    // of ids in place of one that is spent; null: the id is fixed
+  std::string* id = nullptr;  // that the acquisition refers to; null: the id is fixed
 
   /// Blocks until the lock is acquired, and returns the end of its lease; or until the deadline or a cancellation, and
   /// returns nothing. If it throws Failure, call it again with a new connection.

@@ -10,6 +10,7 @@
 
 #include <redis_lock/detail/base/backoff.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/protocol/attempt.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
@@ -26,9 +27,9 @@ namespace redis_lock::detail {
 ///   replicating  WAIT, if replicas must acknowledge the grant
 ///   returning    release, if the grant came too late or too few replicas acknowledged it
 ///
-/// If a step throws Failure, or its connection failed, begin() starts over on a new connection. From then on each
-/// attempt also asks for the holder's id, because a SET whose reply was lost may have run.
-class Acquisition {
+/// After a Failure, begin() starts over on a new connection. If the reply to a SET was lost, it may have run: then each
+/// attempt also asks for the holder's id.
+class Acquisition : Pinned {
  public:
   struct Step {
     enum class Action : unsigned char {
@@ -97,7 +98,8 @@ class Acquisition {
     return try_after(std::min(slice, left_until(deadline_.at(), now)), now);
   }
 
-  /// Reports that the exchange failed. Throws the Failure that the acquisition was about to end with, if any.
+  /// Reports that the present step ended with a Failure. If the acquisition was about to end with another one, throws
+  /// that.
   void failed() {
     if (state_ == State::returning && failure_) throw Failure{*failure_};
   }
@@ -116,8 +118,8 @@ class Acquisition {
   /// Returns whether a command may have run whose reply was lost. Then the lock may be held under this id.
   [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
 
-  /// Returns whether Redis may still run a release of this id. That would free a later grant under the id: go on
-  /// under another one.
+  /// Returns whether Redis may still run a release of this id, which would free a later grant. Then the acquisition
+  /// must go on under another id.
   [[nodiscard]] bool id_is_spent() const noexcept { return id_is_spent_; }
   void go_on_as(std::string_view fresh_id) noexcept {
     id_ = fresh_id;
@@ -238,7 +240,7 @@ class Acquisition {
     extension_sent_ = answer.now;
     extension_was_in_doubt_ = std::exchange(extension_in_doubt_, true);
     state_ = State::confirming;
-    return call(expire_ == without_end ? ScriptCall{&rewrite_script, {keys_.lock, id_, {}, {}}}
+    return call(expire_ == without_end ? rewrite_call(keys_.lock, id_)
                                        : extend_call(keys_.lock, id_, expire_text_));
   }
 
@@ -265,7 +267,7 @@ class Acquisition {
     return {Action::exchange, limit + lateness(whole_seconds_)};
   }
 
-  /// If too few replicas have acknowledged it, or the server cannot tell, gives the lock back and fails.
+  /// If too few replicas have acknowledged the grant, or the server cannot tell, gives the lock back and fails.
   [[nodiscard]] Step replicated(const Answer& answer) {
     const auto& reply = answer.replies.front();
     if (is_transient_error(reply)) throw failure_of(reply);
@@ -303,7 +305,7 @@ class Acquisition {
     return give_back(Next::fail);
   }
 
-  enum class Next : unsigned char { stop, retry, fail };
+  enum class Next : unsigned char { stop, retry, fail };  // after a grant has gone back
 
   [[nodiscard]] Step give_back(Next next) {
     next_ = next;
@@ -356,13 +358,14 @@ class Acquisition {
   Time sent_{}, extension_sent_{};
   milliseconds slice_{};  // of the wait after a pause
   Time lease_end_{};
-  Next next_ = Next::stop;          // after the return
+  Next next_ = Next::stop;
   std::optional<Failure> failure_;  // that the acquisition ends with
 
   bool whole_seconds_ = false, slow_to_cancel_ = false;
-  bool was_over_ = false;         // the latest grant's lease ended before its reply came
-  bool pauses_ = false;           // before the next attempt
-  bool must_be_in_time_ = false;  // a grant after the deadline goes back: not of a first attempt
+  bool was_over_ =
+      false;  // the latest attempt was granted, but its lease ended before the reply came
+  bool pauses_ = false;           // before the next attempt, because the cluster is moving the keys
+  bool must_be_in_time_ = false;  // a grant after the deadline goes back; false for a first attempt
   bool type_is_known_ = false;
   bool is_by_digest_ = false;  // how script_ was called
   bool is_elsewhere_ = false;  // another server has replied to a part of the latest try

@@ -75,7 +75,7 @@ enum class WakeUp { signalled, timed_out, unblocked, moving, refused_fraction, r
   return reply.is_error("UNBLOCKED") ? WakeUp::unblocked : WakeUp::refused;
 }
 
-/// One attempt to take a lock on one server, perhaps after a wait for its release. All in one write:
+/// One attempt to take a lock on one server, perhaps after a wait for its release. Sends this in one write:
 ///
 ///   [BLPOP signal]  SET NX PX  [PTTL lock]  [GET fence]  [GET lock]
 ///
@@ -92,7 +92,7 @@ struct Attempt {
 
   enum class Grant : unsigned char { refused, granted, unknown_script };
 
-  /// What is known besides the grant.
+  /// What the other replies say.
   struct Rest {
     milliseconds left = without_end;  // of the lease that is held
     bool has_no_ttl = false;          // no lock, or one without expiry
@@ -141,7 +141,7 @@ struct Attempt {
     return granted ? Grant::granted : Grant::refused;
   }
 
-  /// Reads the replies behind that. Throws Failure.
+  /// Reads the replies behind that to SET or to the script. Throws Failure.
   [[nodiscard]] Rest rest_of(const Replies& replies, const Keys& keys, std::string_view own_id,
                              bool granted) const {
     Rest rest;

@@ -218,11 +218,18 @@ bool release(Link& link, const Keys& keys, std::string_view id, std::string_view
   return release_or_say(link, keys, id, signal_expire) == Extension::extended;
 }
 
+/// Makes the call that sets the lease to `expire` milliseconds from now, if it is held under `id`.
 [[nodiscard]] inline ScriptCall extend_call(std::string_view key, std::string_view id,
                                             std::string_view expire) {
-  return {&extend_script, {key, id, expire, {}}};
+  return {&extend_script, {key, id, expire}};
 }
 
+/// Makes the call that writes a lock without expiry again, if it is held under `id`.
+[[nodiscard]] inline ScriptCall rewrite_call(std::string_view key, std::string_view id) {
+  return {&rewrite_script, {key, id}};
+}
+
+/// Reads the reply to the extend script or to the rewrite script.
 [[nodiscard]] inline Extension extension_of(const Reply& reply) {
   return extension_of(integer_of(reply, "the extend script"));
 }
@@ -234,17 +241,10 @@ template <class Link>
   return extension_of(evaluate(link, {extend_call(key, id, expire)}).front());
 }
 
-/// Writes a lock without expiry again, if it is held under `id`.
-template <class Link>
-[[nodiscard]] Extension rewrite(Link& link, const std::string& key, std::string_view id) {
-  return extension_of(evaluate(link, {{&rewrite_script, {key, id, {}, {}}}}).front());
-}
-
 /// Frees the lock, whatever its holder, and signals. Returns whether it was held.
 template <class Link>
 bool reset(Link& link, const Keys& keys, std::string_view signal_expire) {
-  const auto replies =
-      evaluate(link, {{&reset_script, {keys.lock, keys.signal, signal_expire, {}}}});
+  const auto replies = evaluate(link, {{&reset_script, {keys.lock, keys.signal, signal_expire}}});
   return integer_of_repeatable(replies.front(), "the reset script") == 1;
 }
 
@@ -255,7 +255,7 @@ template <class Link>
   std::vector<ScriptCall> calls;
   calls.reserve(locks.size());
   for (const auto& keys : locks)
-    calls.push_back({&reset_script, {keys.lock, keys.signal, signal_expire, {}}});
+    calls.push_back({&reset_script, {keys.lock, keys.signal, signal_expire}});
   return evaluate(link, calls);
 }
 

@@ -31,7 +31,7 @@
 
 namespace redis_lock::detail {
 
-/// What a QuorumLock asks its nodes for: see LockState. Throws Failure.
+/// The Backend of a QuorumLock: asks a majority of its nodes. Throws Failure.
 class Majority {
  public:
   using Lease = QuorumLease;
@@ -191,7 +191,7 @@ class Majority {
       const auto& reply = one.replies.front();
       if (!reply.is_nil() && reply.kind != Reply::Kind::string) {
         one.failure = reply.is_error() ? failure_of(reply)
-                                       : Failure{errc::protocol_error, "no answer to GET"};
+                                       : Failure{errc::protocol_error, "unexpected reply to GET"};
         continue;
       }
       const auto agrees = [&reply](const FanOut::Server& other) {

@@ -15,6 +15,7 @@
 #include <redis_lock/detail/base/backoff.hpp>
 #include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/process_local.hpp>
 #include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
@@ -74,7 +75,7 @@ class QuorumNodes {
         timeout_(std::min(least(&Endpoint::connect_timeout), least(&Endpoint::command_timeout))),
         retry_for_(least(&Endpoint::retry_for)) {}
 
-  /// Returns the nodes of these cores. All QuorumLocks over them share one object.
+  /// Returns the nodes of these clients. All QuorumLocks over them share one object.
   [[nodiscard]] static std::shared_ptr<QuorumNodes> of(
       const std::vector<std::shared_ptr<ClientState>>& clients) {
     auto& quorums = clients.front()->quorums();
@@ -181,7 +182,7 @@ class QuorumNodes {
   [[nodiscard]] bool is_here() const noexcept { return process_.is_here(); }
 
  private:
-  struct ProcessState {
+  struct ProcessState : Pinned {
     explicit ProcessState(const QuorumNodes& nodes)
         : renewer(std::make_shared<Renewer>(
               nodes.timeout_, Renewer::Work{[&nodes](const Renewer::Leases& batch, Time limit) {
@@ -192,10 +193,6 @@ class QuorumNodes {
       const CancellationPause no_cancellation;
       renewer->stop();
     }
-    ProcessState(const ProcessState&) = delete;
-    ProcessState(ProcessState&&) = delete;
-    ProcessState& operator=(const ProcessState&) = delete;
-    ProcessState& operator=(ProcessState&&) = delete;
 
     const std::shared_ptr<Renewer> renewer;
   };
@@ -206,7 +203,7 @@ class QuorumNodes {
     return least;
   }
 
-  /// Extends leases on a majority. What is in doubt on a node is for its share to say.
+  /// Extends leases on a majority. Each lease's shares record what is in doubt.
   [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) const {
     Renewals renewals(batch.size());
     try {
