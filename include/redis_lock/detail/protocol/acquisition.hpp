@@ -93,8 +93,7 @@ class Acquisition : Pinned {
   /// Continues after a pause. It tries once more if the deadline passed in it, unless a wait was to follow.
   [[nodiscard]] Step rested(Time now, bool is_cancelled) {
     const auto slice = std::exchange(slice_, milliseconds::zero());
-    const bool waits = slice > slice.zero();
-    if (is_cancelled || (waits && now >= deadline_.at())) return {Action::stopped};
+    if (is_cancelled || (slice > slice.zero() && now >= deadline_.at())) return {Action::stopped};
     return try_after(std::min(slice, left_until(deadline_.at(), now)), now);
   }
 
