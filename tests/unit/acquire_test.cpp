@@ -196,11 +196,11 @@ using TooShortALease = OneWaiter;
 TEST_F(TooShortALease, IsAnErrorAndLeavesNothingHeld) {
   redis.there = redis.back = 30ms;
   for (const auto deadline : {never, Time::min(), start + 10s}) {
-    const auto fault = fault_of_run([&] { return acquire(45ms, deadline); });
-    EXPECT_EQ(fault.code(), errc::timed_out);
-    EXPECT_FALSE(fault.is_transient());
-    EXPECT_THAT(fault.what(), ::testing::StartsWith(
-                                  "the lease of 45 ms is over before the answer comes, after 6"));
+    const auto failure = failure_of_run([&] { return acquire(45ms, deadline); });
+    EXPECT_EQ(failure.code(), errc::timed_out);
+    EXPECT_FALSE(failure.is_transient());
+    EXPECT_THAT(failure.what(), ::testing::StartsWith(
+                                    "the lease of 45 ms is over before the answer comes, after 6"));
     EXPECT_EQ(redis.holder(), "");
   }
   EXPECT_EQ(redis.exchanges.size(), 3U * 4);
@@ -209,7 +209,7 @@ TEST_F(TooShortALease, IsAnErrorAndLeavesNothingHeld) {
 TEST_F(TooShortALease, IsAnErrorAfterAWaitToo) {
   redis.there = redis.back = 30ms;
   redis.hold("somebody", 200ms);
-  EXPECT_EQ(fault_of_run([&] { return acquire(45ms); }).code(), errc::timed_out);
+  EXPECT_EQ(failure_of_run([&] { return acquire(45ms); }).code(), errc::timed_out);
   EXPECT_EQ(redis.holder(), "");
 }
 
@@ -349,16 +349,16 @@ TEST_F(Cancelling, OfALateGrantGivesItBack) {
 
 TEST_F(Refusal, ForAWrongKeyTypeQuotesTheServer) {
   redis.put("lock:n", array({string("1")}));
-  const auto fault = fault_of_run([&] { return acquire(30s); });
-  EXPECT_EQ(fault.code(), errc::server_error);
-  EXPECT_FALSE(fault.is_transient());
-  EXPECT_STREQ(fault.what(), "WRONGTYPE Operation against a key holding the wrong kind of value");
+  const auto failure = failure_of_run([&] { return acquire(30s); });
+  EXPECT_EQ(failure.code(), errc::server_error);
+  EXPECT_FALSE(failure.is_transient());
+  EXPECT_STREQ(failure.what(), "WRONGTYPE Operation against a key holding the wrong kind of value");
   EXPECT_THAT(redis.slices(), IsEmpty());
 }
 
 TEST_F(Refusal, ForAWrongKeyTypeReachesTryLock) {
   redis.put("lock:n", array({string("1")}));
-  EXPECT_EQ(fault_of_run([&] { return acquire(30s, start); }).code(), errc::server_error);
+  EXPECT_EQ(failure_of_run([&] { return acquire(30s, start); }).code(), errc::server_error);
 }
 
 TEST_F(Refusal, IsCheckedOnceForALockWithoutExpiry) {
@@ -372,10 +372,10 @@ TEST_F(Refusal, IsCheckedOnceForALockWithoutExpiry) {
 TEST_F(Refusal, ForAWrongSignalTypeQuotesTheServer) {
   redis.hold("somebody", 30s);
   redis.put("lock-signal:n", string("no list"));
-  const auto fault = fault_of_run([&] { return acquire(30s); });
-  EXPECT_EQ(fault.code(), errc::server_error);
-  EXPECT_FALSE(fault.is_transient());
-  EXPECT_THAT(fault.what(), ::testing::StartsWith("WRONGTYPE"));
+  const auto failure = failure_of_run([&] { return acquire(30s); });
+  EXPECT_EQ(failure.code(), errc::server_error);
+  EXPECT_FALSE(failure.is_transient());
+  EXPECT_THAT(failure.what(), ::testing::StartsWith("WRONGTYPE"));
 }
 
 TEST_F(Refusal, OfTheWaitLeavesAGrantInDoubt) {
@@ -384,17 +384,17 @@ TEST_F(Refusal, OfTheWaitLeavesAGrantInDoubt) {
   redis.there = 1s;
   redis.in(1500ms, [&] { redis.hold("somebody", 0ms); });
   auto one = acquisition(30s);
-  EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::server_error);
+  EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::server_error);
   ASSERT_EQ(redis.holder(), "mine");
   EXPECT_TRUE(one.in_doubt()) << "nobody would release it";
 }
 
 TEST_F(Refusal, OfSetQuotesTheServerAndIsFinal) {
   redis.instead = [](const Exchange&) { return Replies{error("ERR syntax error"), integer(-2)}; };
-  const auto fault = fault_of_run([&] { return acquire(30s); });
-  EXPECT_EQ(fault.code(), errc::server_error);
-  EXPECT_FALSE(fault.is_transient());
-  EXPECT_STREQ(fault.what(), "ERR syntax error");
+  const auto failure = failure_of_run([&] { return acquire(30s); });
+  EXPECT_EQ(failure.code(), errc::server_error);
+  EXPECT_FALSE(failure.is_transient());
+  EXPECT_STREQ(failure.what(), "ERR syntax error");
 }
 
 TEST_F(Refusal, ThatPassesIsAPassingFault) {
@@ -406,7 +406,7 @@ TEST_F(Refusal, ThatPassesIsAPassingFault) {
         "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
         "CLUSTERDOWN The cluster is down"}) {
     redis.instead = [&](const Exchange&) { return Replies{error(words), integer(-2)}; };
-    const auto of_set = fault_of_run([&] { return acquire(30s); });
+    const auto of_set = failure_of_run([&] { return acquire(30s); });
     EXPECT_EQ(of_set.code(), errc::server_error);
     EXPECT_TRUE(of_set.is_transient()) << words;
     EXPECT_EQ(of_set.what(), words);
@@ -415,7 +415,7 @@ TEST_F(Refusal, ThatPassesIsAPassingFault) {
       return exchange.waits() ? Replies{error(words), nil(), integer(9)}
                               : Replies{nil(), integer(9)};
     };
-    const auto of_blpop = fault_of_run([&] { return acquire(30s); });
+    const auto of_blpop = failure_of_run([&] { return acquire(30s); });
     EXPECT_TRUE(of_blpop.is_transient()) << words;
     EXPECT_EQ(of_blpop.what(), words);
   }
@@ -444,10 +444,10 @@ TEST_F(Refusal, ByAnUnexpectedReplyIsAProtocolError) {
       return exchange.waits() ? waiting : first;
     };
     auto one = acquisition(30s);
-    const auto fault = fault_of_run([&] { return one.run(redis); });
-    EXPECT_EQ(fault.code(), errc::protocol_error);
-    EXPECT_FALSE(fault.is_transient());
-    EXPECT_EQ(fault.what(), "unexpected reply to " + culprit);
+    const auto failure = failure_of_run([&] { return one.run(redis); });
+    EXPECT_EQ(failure.code(), errc::protocol_error);
+    EXPECT_FALSE(failure.is_transient());
+    EXPECT_EQ(failure.what(), "unexpected reply to " + culprit);
     EXPECT_FALSE(one.in_doubt()) << "a SET that was not answered by OK has not been granted";
   }
 }
@@ -455,7 +455,7 @@ TEST_F(Refusal, ByAnUnexpectedReplyIsAProtocolError) {
 TEST_F(Refusal, OfPttlLeavesAGrantInDoubt) {
   redis.instead = [](const Exchange&) { return Replies{status("OK"), status("QUEUED")}; };
   auto one = acquisition(30s);
-  EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::protocol_error);
+  EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::protocol_error);
   EXPECT_TRUE(one.in_doubt());
 }
 

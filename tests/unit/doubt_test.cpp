@@ -18,7 +18,7 @@ TEST_F(Doubt, IsNotThereAfterABusyAnswer) {
 TEST_F(Doubt, ComesWithALostConnection) {
   redis.lose_next_command = true;
   auto one = acquisition(30s);
-  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).is_transient());
+  EXPECT_TRUE(failure_of_run([&] { return one.run(redis); }).is_transient());
   EXPECT_TRUE(one.in_doubt());
 }
 
@@ -26,7 +26,7 @@ TEST_F(Doubt, MakesTheNextAttemptAskForTheHolder) {
   redis.hold("somebody", 30s);
   redis.in(100ms, [&] { redis.lose_next_reply = true; });
   auto one = acquisition(30s, start + 5s);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   ASSERT_EQ(redis.exchanges.size(), 2U);
   EXPECT_FALSE(one.run(redis));
   EXPECT_THAT(redis.exchanges.at(2).commands,
@@ -38,7 +38,7 @@ TEST_F(Doubt, MakesTheNextAttemptAskForTheHolder) {
 TEST_F(Doubt, EndsWithOurIdAndTheRemainingLease) {
   redis.lose_next_reply = true;
   auto one = acquisition(30s);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   ASSERT_EQ(redis.holder(), "mine");
   redis.pass(2s);
   redis.there = 100ms;
@@ -51,7 +51,7 @@ TEST_F(Doubt, EndsWithOurIdAndTheRemainingLease) {
 TEST_F(Doubt, EndsWithAConfirmationIfLittleLeaseRemains) {
   redis.lose_next_reply = true;
   auto one = acquisition(30s);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.pass(10'001ms);
   EXPECT_EQ(ms(one.run(redis)), 10'001 + 30'000);
   EXPECT_EQ(redis.count(extend_script), 1U);
@@ -60,7 +60,7 @@ TEST_F(Doubt, EndsWithAConfirmationIfLittleLeaseRemains) {
 TEST_F(Doubt, EndsWithOurIdWithoutExpiryToo) {
   redis.lose_next_reply = true;
   auto one = acquisition(no_expiry);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   EXPECT_EQ(one.run(redis), never);
   EXPECT_EQ(redis.exchanges.size(), 2U);
 }
@@ -68,7 +68,7 @@ TEST_F(Doubt, EndsWithOurIdWithoutExpiryToo) {
 TEST_F(Doubt, WithoutExpiryAcceptsALeaseSetByOthers) {
   redis.lose_next_reply = true;
   auto one = acquisition(no_expiry);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.hold("mine", 500ms);
   EXPECT_EQ(ms(one.run(redis)), 500);
   EXPECT_EQ(redis.count(extend_script), 0U) << "there is no lease to ask for";
@@ -77,7 +77,7 @@ TEST_F(Doubt, WithoutExpiryAcceptsALeaseSetByOthers) {
 TEST_F(Doubt, EndsWithAGrantAfterALostCommand) {
   redis.lose_next_command = true;
   auto one = acquisition(30s);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.pass(2s);
   EXPECT_EQ(ms(one.run(redis)), 32'000);
 }
@@ -86,7 +86,7 @@ TEST_F(Doubt, TakesNobodyElsesIdForItsOwn) {
   redis.hold("somebody", 10s);
   redis.lose_next_command = true;
   auto one = acquisition(30s);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   const auto lease_end = one.run(redis);
   EXPECT_GE(now(), 10'000);
   EXPECT_EQ(redis.holder(), "mine");
@@ -97,7 +97,7 @@ TEST_F(Doubt, StaysWhileAnotherHoldsTheLock) {
   redis.hold("somebody", 30s);
   redis.lose_next_command = true;
   auto one = acquisition(30s, start + 4s);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   EXPECT_FALSE(one.run(redis));
   EXPECT_TRUE(one.in_doubt()) << "what is lost may still come through";
   for (std::size_t i = 1; i < redis.exchanges.size(); ++i) {
@@ -109,7 +109,7 @@ TEST_F(Doubt, EndsWithOurIdFromADelayedCommand) {
   redis.hold("somebody", 30s);
   redis.lose_next_command = true;
   auto one = acquisition(30s);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.in(1s, [&] {
     redis.hold("mine", 30s);  // the lost SET
     redis.signal();
@@ -121,11 +121,11 @@ TEST_F(Doubt, EndsWithOurIdFromADelayedCommand) {
 TEST_F(Doubt, RemainsAfterAnAnswerOfAnotherKind) {
   redis.lose_next_command = true;
   auto one = acquisition(30s);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.instead = [](const Exchange&) { return Replies{nil(), integer(9), integer(9)}; };
-  const auto fault = fault_of_run([&] { return one.run(redis); });
-  EXPECT_EQ(fault.code(), errc::protocol_error);
-  EXPECT_STREQ(fault.what(), "unexpected reply to GET");
+  const auto failure = failure_of_run([&] { return one.run(redis); });
+  EXPECT_EQ(failure.code(), errc::protocol_error);
+  EXPECT_STREQ(failure.what(), "unexpected reply to GET");
   EXPECT_TRUE(one.in_doubt());
 }
 
@@ -137,7 +137,7 @@ TEST_F(Doubt, IsThereWhenTheConfirmationIsLost) {
     return {};
   };
   auto one = acquisition(900ms);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   EXPECT_TRUE(one.in_doubt());
   ASSERT_EQ(redis.holder(), "mine");
   redis.instead = nullptr;
@@ -152,7 +152,7 @@ TEST_F(Doubt, IsThereWhenGivingBackIsLost) {
     return {};
   };
   auto one = acquisition(900ms);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   EXPECT_TRUE(one.in_doubt());
   EXPECT_TRUE(one.id_is_spent()) << "Redis may come upon the release later";
 }
@@ -164,7 +164,7 @@ TEST_F(Doubt, OfGivingBackEndsWithAFreshId) {
     return {};
   };
   auto one = acquisition(900ms);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.instead = nullptr;
   one.go_on_as("fresh");
   EXPECT_FALSE(one.in_doubt());
@@ -176,7 +176,7 @@ TEST_F(Doubt, OfGivingBackEndsWithAFreshId) {
 TEST_F(Doubt, GivesBackALeaseThatHasEnded) {
   redis.lose_next_reply = true;
   auto one = acquisition(900ms, start + 1s);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.pass(300ms);
   redis.back = 700ms;
   EXPECT_FALSE(one.run(redis));

@@ -121,11 +121,11 @@ TEST(Failures, OfEveryEntryOfTheTableAreTested) {
 
 TEST(Failures, BecomeFaultsThatKeepTheWords) {
   for (const auto& [words, decision] : all_said()) {
-    const auto fault = failure_of(error(words));
-    EXPECT_EQ(std::string(fault.what()).compare(0, words.size(), words), 0) << fault.what();
-    EXPECT_EQ(fault.code(),
+    const auto failure = failure_of(error(words));
+    EXPECT_EQ(std::string(failure.what()).compare(0, words.size(), words), 0) << failure.what();
+    EXPECT_EQ(failure.code(),
               decision == Decision::credentials ? errc::authentication_failed : errc::server_error);
-    EXPECT_EQ(fault.is_transient(), decision == Decision::transient) << words;
+    EXPECT_EQ(failure.is_transient(), decision == Decision::transient) << words;
     EXPECT_EQ(is_transient_error(error(words)), decision == Decision::transient) << words;
   }
 }

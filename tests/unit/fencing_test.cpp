@@ -75,14 +75,14 @@ TEST_F(Fencing, IsAnErrorIfTheScriptStaysUnknown) {
     return Replies{error("NOSCRIPT No matching script."), integer(-2)};
   };
   auto one = fenced();
-  EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::server_error);
+  EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::server_error);
 }
 
 TEST_F(Fencing, FindsItsTokenAfterALostReply) {
   acquired_by_others(6);
   redis.lose_next_reply = true;
   auto one = fenced();
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   ASSERT_EQ(redis.holder(), "mine");
   EXPECT_EQ(ms(one.run(redis)), 30'000);
   EXPECT_EQ(one.fencing_token(), 7U);
@@ -94,7 +94,7 @@ TEST_F(Fencing, FindsItsTokenAfterALostReply) {
 TEST_F(Fencing, OfALostCommandCountsOnce) {
   redis.lose_next_command = true;
   auto one = fenced();
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   EXPECT_TRUE(one.run(redis));
   EXPECT_EQ(one.fencing_token(), 1U);
 }
@@ -106,7 +106,7 @@ TEST_F(Fencing, OfANegativeFenceFailsAndLeavesDoubt) {
       return Replies{integer(std::stoll(fence) + 1), integer(-2)};
     };
     auto one = fenced();
-    EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::protocol_error);
+    EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::protocol_error);
     EXPECT_TRUE(one.in_doubt()) << "the lock was taken, and has to be given back";
   }
 }
@@ -114,9 +114,9 @@ TEST_F(Fencing, OfANegativeFenceFailsAndLeavesDoubt) {
 TEST_F(Fencing, OfAMissingFenceFailsAndLeavesDoubt) {
   redis.lose_next_reply = true;
   auto one = fenced();
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.put(keys.fence, string(""));
-  EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::protocol_error);
+  EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::protocol_error);
   EXPECT_TRUE(one.in_doubt());
 }
 
@@ -125,14 +125,14 @@ TEST_F(Fencing, OfARefusedScriptIsNoGrant) {
     return Replies{error("ERR value is not an integer or out of range"), integer(-2)};
   };
   auto one = fenced();
-  EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::server_error);
+  EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::server_error);
   EXPECT_FALSE(one.in_doubt());
 }
 
 TEST_F(Fencing, TakesNoStatusForAToken) {
   redis.instead = [](const Exchange&) { return Replies{status("OK"), integer(-2)}; };
   auto one = fenced();
-  EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::protocol_error);
+  EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::protocol_error);
 }
 
 TEST_F(Fencing, IsNotThereUnlessAskedFor) {

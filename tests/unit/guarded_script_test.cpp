@@ -24,7 +24,7 @@ using ::testing::StartsWith;
 /// A connection that answers all commands alike.
 struct OneAnswer {
   Replies answer;
-  std::optional<Failure> fault{};
+  std::optional<Failure> failure{};
   bool is_closed = false;
   std::vector<Command> sent{};
 
@@ -33,7 +33,7 @@ struct OneAnswer {
   }
   [[nodiscard]] Replies exchange(const Commands& commands) {
     sent.emplace_back(commands.begin(0), commands.end(0));
-    if (fault) throw *fault;
+    if (failure) throw *failure;
     return answer;
   }
 };
@@ -46,11 +46,11 @@ std::string text_of(std::string_view script) {
   return link.sent.front().at(1);
 }
 
-Failure fault_of_run(OneAnswer link) {
+Failure failure_of_run(OneAnswer link) {
   try {
     (void)GuardedScript{"return 1", two_keys, one_argument, "lock:n", "mine"}.run_once(link);
-  } catch (const Failure& fault) {
-    return fault;
+  } catch (const Failure& failure) {
+    return failure;
   }
   ADD_FAILURE() << "nothing was thrown";
   return {errc::not_owned, ""};
@@ -81,28 +81,28 @@ TEST(GuardedScript, OfAnotherHolderHasNoAnswer) {
 }
 
 TEST(GuardedScript, ThatFailsIsTheServersError) {
-  const auto fault = fault_of_run({{error("ERR Error compiling script")}});
-  EXPECT_EQ(fault.code(), errc::server_error);
-  EXPECT_STREQ(fault.what(), "ERR Error compiling script");
-  EXPECT_FALSE(fault.is_transient());
+  const auto failure = failure_of_run({{error("ERR Error compiling script")}});
+  EXPECT_EQ(failure.code(), errc::server_error);
+  EXPECT_STREQ(failure.what(), "ERR Error compiling script");
+  EXPECT_FALSE(failure.is_transient());
 }
 
 TEST(GuardedScript, ThatWasRejectedMayBeSentAgain) {
   EXPECT_TRUE(
-      fault_of_run({{error("LOADING Redis is loading the dataset in memory")}}).is_transient());
+      failure_of_run({{error("LOADING Redis is loading the dataset in memory")}}).is_transient());
 }
 
 TEST(GuardedScript, WhoseAnswerIsLostIsNotSentAgain) {
   for (const auto code : {errc::connection_failed, errc::timed_out}) {
-    const auto fault = fault_of_run({{}, Failure{code, "lost", Failure::Kind::transient}});
-    EXPECT_EQ(fault.code(), code);
-    EXPECT_FALSE(fault.is_transient());
-    EXPECT_STREQ(fault.what(), "lost; the script may have run");
+    const auto failure = failure_of_run({{}, Failure{code, "lost", Failure::Kind::transient}});
+    EXPECT_EQ(failure.code(), code);
+    EXPECT_FALSE(failure.is_transient());
+    EXPECT_STREQ(failure.what(), "lost; the script may have run");
   }
 }
 
 TEST(GuardedScript, ThatWasNotSentMayBeSentElsewhere) {
-  EXPECT_TRUE(fault_of_run({{nil()}, {}, true}).is_transient());
+  EXPECT_TRUE(failure_of_run({{nil()}, {}, true}).is_transient());
 }
 
 }  // namespace

@@ -161,11 +161,11 @@ class OverHiredis : public ::testing::Test {
   }
 
   template <class Function>
-  static Failure fault_of_run(Function&& function) {
+  static Failure failure_of_run(Function&& function) {
     try {
       static_cast<void>(function());
-    } catch (const Failure& fault) {
-      return fault;
+    } catch (const Failure& failure) {
+      return failure;
     }
     return {errc::not_owned, "nothing was thrown"};
   }
@@ -196,11 +196,11 @@ TEST_F(Sending, SendsTheBytesAsTheyAre) {
 TEST_F(Sending, ToAClosedPeerIsATransientFailure) {
   sockets.peer_closes();
   const auto exit = exit_of([&] {
-    const auto owned = fault_of_run([&] {
+    const auto owned = failure_of_run([&] {
       send_owned(*context, "x");
       return 0;
     });
-    const auto borrowed = fault_of_run([&] {
+    const auto borrowed = failure_of_run([&] {
       send_through_hiredis(*context, "x", never);
       return 0;
     });
@@ -214,12 +214,12 @@ TEST_F(Sending, ToAClosedPeerIsATransientFailure) {
 
 TEST_F(Sending, ToAPeerThatNeverReadsTimesOut) {
   set_timeout(SO_SNDTIMEO, 10ms);
-  const auto fault = fault_of_run([&] {
+  const auto failure = failure_of_run([&] {
     send_owned(*context, std::string(1 << 24, 'x'));
     return 0;
   });
-  EXPECT_EQ(fault.code(), errc::timed_out);
-  EXPECT_TRUE(fault.is_transient());
+  EXPECT_EQ(failure.code(), errc::timed_out);
+  EXPECT_TRUE(failure.is_transient());
 }
 
 TEST_F(Receiving, TellsAllKindsOfReplies) {
@@ -271,40 +271,40 @@ TEST_F(Receiving, TakesRepliesThatComeInPiecesOrTogether) {
 TEST_F(Receiving, FromAClosedPeerIsATransientFailure) {
   sockets.peer_says("+O");
   sockets.peer_closes();
-  const auto fault = fault_of_run([&] { return received(); });
-  EXPECT_EQ(fault.code(), errc::connection_failed);
-  EXPECT_TRUE(fault.is_transient());
+  const auto failure = failure_of_run([&] { return received(); });
+  EXPECT_EQ(failure.code(), errc::connection_failed);
+  EXPECT_TRUE(failure.is_transient());
 }
 
 TEST_F(Receiving, AnotherProtocolIsAFinalFailure) {
   sockets.peer_says("HTTP/1.1 400 Bad Request\r\n\r\n");
-  const auto fault = fault_of_run([&] { return received(); });
-  EXPECT_EQ(fault.code(), errc::protocol_error);
-  EXPECT_FALSE(fault.is_transient());
+  const auto failure = failure_of_run([&] { return received(); });
+  EXPECT_EQ(failure.code(), errc::protocol_error);
+  EXPECT_FALSE(failure.is_transient());
 }
 
 TEST_F(Receiving, SilenceTimesOutAtTheDeadlineNotBefore) {
   const auto deadline = Time::clock::now() + 20ms;
-  const auto fault = fault_of_run([&] { return receive(*context, deadline, true); });
+  const auto failure = failure_of_run([&] { return receive(*context, deadline, true); });
   EXPECT_GE(Time::clock::now(), deadline);
-  EXPECT_EQ(fault.code(), errc::timed_out);
-  EXPECT_TRUE(fault.is_transient());
+  EXPECT_EQ(failure.code(), errc::timed_out);
+  EXPECT_TRUE(failure.is_transient());
 }
 
 TEST_F(Receiving, NothingTimesOutByTheSocketToo) {
   set_timeout(SO_RCVTIMEO, 10ms);
   const auto deadline = Time::clock::now() + patience;
-  const auto fault = fault_of_run([&] { return receive(*context, deadline, false); });
-  EXPECT_EQ(fault.code(), errc::timed_out);
-  EXPECT_TRUE(fault.is_transient());
+  const auto failure = failure_of_run([&] { return receive(*context, deadline, false); });
+  EXPECT_EQ(failure.code(), errc::timed_out);
+  EXPECT_TRUE(failure.is_transient());
 }
 
 TEST_F(Receiving, SingleBytesDoNotMoveTheDeadline) {
   sockets.peer_says("+O");
   for (const bool may_wait : {true, false}) {
-    const auto fault =
-        fault_of_run([&] { return receive(*context, Time::clock::now(), may_wait); });
-    EXPECT_EQ(fault.code(), errc::timed_out);
+    const auto failure =
+        failure_of_run([&] { return receive(*context, Time::clock::now(), may_wait); });
+    EXPECT_EQ(failure.code(), errc::timed_out);
   }
 }
 
@@ -358,9 +358,9 @@ TEST(FaultOfHiredis, IsClassifiedByItsError) {
        }) {
     redisContext context{};
     context.err = err;
-    const auto fault = failure_of(context, number);
-    EXPECT_EQ(fault.code(), code) << err;
-    EXPECT_EQ(fault.is_transient(), passing) << err;
+    const auto failure = failure_of(context, number);
+    EXPECT_EQ(failure.code(), code) << err;
+    EXPECT_EQ(failure.is_transient(), passing) << err;
   }
 }
 

@@ -29,11 +29,11 @@ using ::testing::IsEmpty;
 
 /// The Failure that `function` throws. A failed test where it throws none.
 template <class Function>
-Failure fault_of_run(Function&& function) {
+Failure failure_of_run(Function&& function) {
   try {
     static_cast<void>(function());
-  } catch (const Failure& fault) {
-    return fault;
+  } catch (const Failure& failure) {
+    return failure;
   }
   ADD_FAILURE() << "nothing was thrown";
   return {errc::not_owned, "nothing was thrown"};

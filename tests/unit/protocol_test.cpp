@@ -108,11 +108,11 @@ class Answers : public ::testing::Test {
     redis.instead = [replies = std::move(replies)](const Exchange&) { return replies; };
   }
   template <class Function>
-  static Failure fault_of_run(Function&& function) {
+  static Failure failure_of_run(Function&& function) {
     try {
       static_cast<void>(function());
-    } catch (const Failure& fault) {
-      return fault;
+    } catch (const Failure& failure) {
+      return failure;
     }
     return {errc::not_owned, "nothing was thrown"};
   }
@@ -188,20 +188,20 @@ TEST_F(Answers, ThatTheTypeIsWrongFailOnlyReset) {
         "ERR Error running script (call to f_4bcc): @user_script:1: WRONGTYPE Operation against a "
         "key"}) {
     answer({error(words)});
-    EXPECT_EQ(fault_of_run([&] { return reset(redis, redis.keys, "1000"); }).what(), words);
+    EXPECT_EQ(failure_of_run([&] { return reset(redis, redis.keys, "1000"); }).what(), words);
     EXPECT_FALSE(reset_if_string(redis, redis.keys, "1000"));
   }
   answer({error("NOPERM this user has no permissions")});
-  EXPECT_EQ(fault_of_run([&] { return reset_if_string(redis, redis.keys, "1000"); }).code(),
+  EXPECT_EQ(failure_of_run([&] { return reset_if_string(redis, redis.keys, "1000"); }).code(),
             errc::server_error);
 }
 
 TEST_F(Answers, OfAnotherKindAreErrorsNamingTheCommand) {
   const auto words = [&](auto&& function) {
-    const auto fault = fault_of_run(function);
-    EXPECT_EQ(fault.code(), errc::protocol_error) << fault.what();
-    EXPECT_FALSE(fault.is_transient());
-    return std::string(fault.what());
+    const auto failure = failure_of_run(function);
+    EXPECT_EQ(failure.code(), errc::protocol_error) << failure.what();
+    EXPECT_FALSE(failure.is_transient());
+    return std::string(failure.what());
   };
   answer({status("QUEUED")});
   EXPECT_THAT(words([&] { return release(redis, redis.keys, "id", "1"); }), HasSubstr("release"));
@@ -297,20 +297,20 @@ TEST(ServerErrors, AreClassifiedByTheirCode) {
            Row{"ERR the key LOADING is no list", errc::server_error, false},
            Row{"", errc::server_error, false},
        }) {
-    const auto fault = failure_of(error(words));
-    EXPECT_EQ(fault.code(), code) << words;
-    EXPECT_EQ(fault.is_transient(), passing) << words;
-    EXPECT_EQ(fault.what(), words);
+    const auto failure = failure_of(error(words));
+    EXPECT_EQ(failure.code(), code) << words;
+    EXPECT_EQ(failure.is_transient(), passing) << words;
+    EXPECT_EQ(failure.what(), words);
   }
 }
 
 TEST(ServerErrors, OfAClusterSayWhatItNeeds) {
   for (const std::string words :
        {"MOVED 3999 127.0.0.1:6381", "CROSSSLOT Keys in request don't hash to the same slot"}) {
-    const auto fault = failure_of(error(words));
-    EXPECT_EQ(fault.code(), errc::server_error);
-    EXPECT_FALSE(fault.is_transient());
-    EXPECT_THAT(fault.what(), AllOf(StartsWith(words), HasSubstr("redis+cluster://")));
+    const auto failure = failure_of(error(words));
+    EXPECT_EQ(failure.code(), errc::server_error);
+    EXPECT_FALSE(failure.is_transient());
+    EXPECT_THAT(failure.what(), AllOf(StartsWith(words), HasSubstr("redis+cluster://")));
   }
 }
 

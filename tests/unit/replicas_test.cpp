@@ -55,7 +55,7 @@ TEST_F(ReplicaAcks, DuringASlotMigrationDoNotCount) {
     return std::nullopt;
   };
   auto one = acked(1);
-  EXPECT_STREQ(fault_of_run([&] { return one.run(redis); }).what(),
+  EXPECT_STREQ(failure_of_run([&] { return one.run(redis); }).what(),
                "0 of 1 replicas acknowledged it within 1000 ms");
   EXPECT_EQ(redis.holder(), "");
   redis.instead = {};
@@ -71,10 +71,10 @@ TEST_F(ReplicaAcks, ThatAreTooFewGiveTheLockBack) {
   redis.replicas = 2;
   redis.acks = 1;
   auto one = acked(2);
-  const auto fault = fault_of_run([&] { return one.run(redis); });
-  EXPECT_EQ(fault.code(), errc::too_few_replicas);
-  EXPECT_FALSE(fault.is_transient());
-  EXPECT_STREQ(fault.what(), "1 of 2 replicas acknowledged it within 1000 ms");
+  const auto failure = failure_of_run([&] { return one.run(redis); });
+  EXPECT_EQ(failure.code(), errc::too_few_replicas);
+  EXPECT_FALSE(failure.is_transient());
+  EXPECT_STREQ(failure.what(), "1 of 2 replicas acknowledged it within 1000 ms");
   EXPECT_EQ(redis.holder(), "");
   EXPECT_TRUE(redis.has_signal()) << "others may wait";
   EXPECT_FALSE(one.in_doubt()) << "nobody need release it once more";
@@ -111,8 +111,8 @@ TEST_F(ReplicaAcks, ComeAfterTheConfirmation) {
 TEST_F(ReplicaAcks, AreNotAwaitedInTheLeasesLastThird) {
   redis.replicas = 1;
   redis.there = redis.back = 25ms;
-  const auto fault = fault_of_run([&] { return acked(1, 300ms).run(redis); });
-  EXPECT_STREQ(fault.what(), "0 of 1 replicas acknowledged it within 150 ms");
+  const auto failure = failure_of_run([&] { return acked(1, 300ms).run(redis); });
+  EXPECT_STREQ(failure.what(), "0 of 1 replicas acknowledged it within 150 ms");
 }
 
 TEST_F(ReplicaAcks, AreNeverWaitedForWithoutEnd) {
@@ -125,8 +125,8 @@ TEST_F(ReplicaAcks, AreNeverWaitedForWithoutEnd) {
 
 TEST_F(ReplicaAcks, WithoutExpiryHaveTheirFullTimeout) {
   redis.replicas = 1;
-  const auto fault = fault_of_run([&] { return acked(1, no_expiry, 60s).run(redis); });
-  EXPECT_STREQ(fault.what(), "0 of 1 replicas acknowledged it within 60000 ms");
+  const auto failure = failure_of_run([&] { return acked(1, no_expiry, 60s).run(redis); });
+  EXPECT_STREQ(failure.what(), "0 of 1 replicas acknowledged it within 60000 ms");
   EXPECT_EQ(redis.holder(), "");
 }
 
@@ -158,9 +158,9 @@ TEST_F(ReplicaAcks, AfterAReconnectNeedAWriteFirst) {
   redis.acks = 1;
   redis.lose_next_reply = true;
   auto one = acked(2);
-  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).is_transient());
+  EXPECT_TRUE(failure_of_run([&] { return one.run(redis); }).is_transient());
   ASSERT_EQ(redis.holder(), "mine");
-  EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::too_few_replicas);
+  EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::too_few_replicas);
   EXPECT_THAT(sent(), ElementsAre("SET PTTL ", "SET PTTL GET ", "EVALSHA ", "WAIT ", "EVALSHA "));
   EXPECT_TRUE(redis.exchanges[2].calls(extend_script));
   EXPECT_EQ(redis.holder(), "");
@@ -170,7 +170,7 @@ TEST_F(ReplicaAcks, AfterAReconnectAreForTheReportedLease) {
   redis.replicas = redis.acks = 1;
   redis.lose_next_reply = true;
   auto one = acked(1);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.pass(2s);
   EXPECT_EQ(ms(one.run(redis)), 32'000);
 }
@@ -180,8 +180,8 @@ TEST_F(ReplicaAcks, WithoutExpiryNeedAWriteAfterAReconnect) {
   redis.acks = 1;
   redis.lose_next_reply = true;
   auto one = acked(2, no_expiry);
-  fault_of_run([&] { return one.run(redis); });
-  EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::too_few_replicas);
+  failure_of_run([&] { return one.run(redis); });
+  EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::too_few_replicas);
   EXPECT_EQ(redis.count(rewrite_script), 1U);
   EXPECT_EQ(redis.holder(), "");
 }
@@ -190,7 +190,7 @@ TEST_F(ReplicaAcks, AreNotAskedForOnceAnotherHoldsIt) {
   redis.replicas = redis.acks = 1;
   redis.lose_next_reply = true;
   auto one = acked(1, no_expiry, 1s, start);
-  fault_of_run([&] { return one.run(redis); });
+  failure_of_run([&] { return one.run(redis); });
   redis.instead = [&](const Exchange& exchange) -> std::optional<Replies> {
     if (exchange.calls(rewrite_script)) redis.hold("somebody");
     return {};
@@ -206,7 +206,7 @@ TEST_F(ReplicaAcks, ThatGetLostLeaveTheGrantInDoubt) {
     if (exchange.asks("WAIT") && redis.exchanges.size() == 2) redis.lose_next_reply = true;
     return {};
   };
-  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).is_transient());
+  EXPECT_TRUE(failure_of_run([&] { return one.run(redis); }).is_transient());
   EXPECT_TRUE(one.in_doubt());
   EXPECT_TRUE(one.run(redis));
   EXPECT_THAT(sent(), ElementsAre("SET PTTL ", "WAIT ", "SET PTTL GET ", "EVALSHA ", "WAIT "));
@@ -223,10 +223,10 @@ TEST_F(ReplicaAcks, ThatAreRefusedGiveTheLockBack) {
       return {};
     };
     auto one = acked(1);
-    const auto fault = fault_of_run([&] { return one.run(redis); });
-    EXPECT_EQ(fault.code(), code);
-    EXPECT_FALSE(fault.is_transient());
-    EXPECT_STREQ(fault.what(), words);
+    const auto failure = failure_of_run([&] { return one.run(redis); });
+    EXPECT_EQ(failure.code(), code);
+    EXPECT_FALSE(failure.is_transient());
+    EXPECT_STREQ(failure.what(), words);
     EXPECT_EQ(redis.holder(), "");
     EXPECT_FALSE(one.in_doubt());
   }
@@ -242,7 +242,7 @@ TEST_F(ReplicaAcks, ThatAFailoverEndsAreAskedForAgain) {
     return {};
   };
   auto one = acked(1);
-  EXPECT_TRUE(fault_of_run([&] { return one.run(redis); }).is_transient());
+  EXPECT_TRUE(failure_of_run([&] { return one.run(redis); }).is_transient());
   EXPECT_EQ(redis.holder(), "mine");
   EXPECT_TRUE(one.in_doubt());
 }
@@ -254,7 +254,7 @@ TEST_F(ReplicaAcks, TooFewAreReportedThoughReleasingFails) {
     return {};
   };
   auto one = acked(1);
-  EXPECT_EQ(fault_of_run([&] { return one.run(redis); }).code(), errc::too_few_replicas);
+  EXPECT_EQ(failure_of_run([&] { return one.run(redis); }).code(), errc::too_few_replicas);
   EXPECT_TRUE(one.in_doubt()) << "whoever gives up makes sure";
 }
 

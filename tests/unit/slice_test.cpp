@@ -204,9 +204,9 @@ TEST_F(WholeSeconds, ThatAreRefusedTooAreAFault) {
     if (!exchange.waits()) return {};
     return Replies{error("ERR timeout is not an integer or out of range"), nil(), integer(9)};
   };
-  const auto fault = fault_of_run([&] { return acquire(30s); });
-  EXPECT_EQ(fault.code(), errc::server_error);
-  EXPECT_STREQ(fault.what(), "ERR timeout is not an integer or out of range");
+  const auto failure = failure_of_run([&] { return acquire(30s); });
+  EXPECT_EQ(failure.code(), errc::server_error);
+  EXPECT_STREQ(failure.what(), "ERR timeout is not an integer or out of range");
 }
 
 }  // namespace
