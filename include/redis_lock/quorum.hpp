@@ -71,7 +71,7 @@ class REDIS_LOCK_CAPABILITY("mutex") QuorumLock : public BasicLock<detail::Major
   [[nodiscard]] std::vector<NodeStatus> nodes() const;
 
  private:
-  [[nodiscard]] static std::vector<std::shared_ptr<detail::ClientState>> cores_of(
+  [[nodiscard]] static std::vector<std::shared_ptr<detail::ClientState>> states_of(
       const std::vector<Client>& nodes);
 };
 

@@ -63,10 +63,10 @@ namespace detail {
 
 REDIS_LOCK_DEFINITION QuorumLock::QuorumLock(std::vector<Client> nodes, std::string name,
                                              Options options)
-    : BasicLock(std::make_unique<State>(detail::checked_nodes(cores_of(nodes)), name,
+    : BasicLock(std::make_unique<State>(detail::checked_nodes(states_of(nodes)), name,
                                         detail::checked_for_quorum(name, std::move(options)))) {}
 
-REDIS_LOCK_DEFINITION std::vector<std::shared_ptr<detail::ClientState>> QuorumLock::cores_of(
+REDIS_LOCK_DEFINITION std::vector<std::shared_ptr<detail::ClientState>> QuorumLock::states_of(
     const std::vector<Client>& nodes) {
   std::vector<std::shared_ptr<detail::ClientState>> clients;
   clients.reserve(nodes.size());

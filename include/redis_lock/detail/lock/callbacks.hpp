@@ -110,7 +110,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks>, private Pinned
 
   [[nodiscard]] bool is_running(const void* lock) const {
     const auto me = this_thread_number();
-    if (process_ == lock && here_thread_ != me) return true;
+    if (here_ == lock && here_thread_ != me) return true;
     const auto found = strands_.find(lock);
     if (found == strands_.end()) return false;
     const auto thread = found->second->thread;
@@ -240,12 +240,12 @@ class Callbacks : public std::enable_shared_from_this<Callbacks>, private Pinned
   template <class Function>
   void run_here(std::unique_lock<std::mutex>& guard, const void* lock,
                 const Function& task) noexcept {
-    process_ = lock;
+    here_ = lock;
     here_thread_ = this_thread_number();
     guard.unlock();
     task();
     guard.lock();
-    process_ = nullptr;
+    here_ = nullptr;
     settled_.notify_all();
   }
 
@@ -274,7 +274,7 @@ class Callbacks : public std::enable_shared_from_this<Callbacks>, private Pinned
   bool stopping_ = false;
   std::uint64_t leader_ = 0;  // the thread's number; 0: none
   Time leads_since_{};
-  const void* process_ = nullptr;  // the lock object whose callback run_here() runs
+  const void* here_ = nullptr;  // the lock object whose callback run_here() runs
   std::uint64_t here_thread_ = 0;
 };
 
