@@ -65,6 +65,21 @@ TEST_F(DeferredUnlock, SendsTheCommandsOfAnOrdinaryUnlock) {
   EXPECT_EQ(own.calls_of("eval"), 0);
 }
 
+TEST_F(DeferredUnlock, OutlivesTheLastClientInACallback) {
+  auto alive = std::make_shared<bool>(true);
+  const std::weak_ptr<bool> callback = alive;
+  {
+    Client own{test_uri()};
+    auto options = deferred();
+    options.on_error = [own, alive = std::move(alive)](const Error&) {};
+    Lock lock{std::move(own), name, std::move(options)};
+    lock.lock();
+    lock.unlock();
+  }
+  EXPECT_TRUE(eventually([&] { return callback.expired(); })) << "the release was not settled";
+  EXPECT_FALSE(redis.exists(key));
+}
+
 /// A waiter with a connection of its own, which is known to be in BLPOP before a release.
 class DeferredUnlockTurn : public OnRedis {
  protected:

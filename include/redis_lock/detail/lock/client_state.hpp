@@ -31,7 +31,7 @@ class LinePool;
 class QuorumNodes;
 
 /// The state that all copies of a Client share: pool, renewals, counters. For a borrowed context, a wrapper of it.
-class ClientState {
+class ClientState : public std::enable_shared_from_this<ClientState> {
  public:
   explicit ClientState(Endpoint endpoint) : endpoint_(std::move(endpoint)) {
     if (endpoint_.tls) prepare_tls();
@@ -143,7 +143,7 @@ class ClientState {
 
   /// State of one process.
   struct ProcessState : Pinned {
-    explicit ProcessState(const Endpoint& endpoint)
+    ProcessState(const Endpoint& endpoint, ClientState& client)
         : topology(std::make_shared<Topology>(endpoint, counters)),
           pool(endpoint, topology),
           renewals(topology, pool),
@@ -152,7 +152,7 @@ class ClientState {
               Renewer::Work{
                   [this](const Renewer::Leases& batch, Time limit) { return extend(batch, limit); },
                   [this](Slot slot) { return topology->presumed_server_of(slot); },
-                  [this] { return pool.settle_idle(); }})) {}
+                  [this, &client] { return maintain(client); }})) {}
     ~ProcessState() {
       const CancellationPause no_cancellation;
       renewer->stop();
@@ -162,6 +162,13 @@ class ClientState {
       auto outcomes = renewals.extend(batch, limit);
       if (renewals.left_failed_releases()) renewer->maintain_soon();
       return outcomes;
+    }
+
+    /// Settling a deferred release may destroy a callback of its lock, and with it the last Client. Then everything
+    /// here lives until the pool is done.
+    [[nodiscard]] Time maintain(ClientState& client) {
+      const auto alive = client.weak_from_this().lock();
+      return pool.settle_idle();
     }
 
     std::shared_ptr<Counters> counters = std::make_shared<Counters>();
@@ -186,7 +193,8 @@ class ClientState {
   const Endpoint endpoint_;
   redisContext* const borrowed_ = nullptr;
   const unsigned made_in_ = process_generation();
-  ProcessLocal<ProcessState> process_{[this] { return std::make_unique<ProcessState>(endpoint_); }};
+  ProcessLocal<ProcessState> process_{
+      [this] { return std::make_unique<ProcessState>(endpoint_, *this); }};
 };
 
 /// A ClientState over a connection of the caller. Throws std::invalid_argument if it cannot be used.
