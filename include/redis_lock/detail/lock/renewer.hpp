@@ -201,7 +201,7 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
         continue;
       }
       Leases lost;
-      const auto batch = find_due(now, lost);
+      auto batch = find_due(now, lost);
       if (lost.empty()) {
         renew(guard, batch);
       } else {  // first: a callback may release or extend other due leases
@@ -212,6 +212,10 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
         }
         tell_losses(guard, lost, now);
       }
+      guard.unlock();  // a callback of the lock may hold the last Client, which calls stop()
+      batch.clear();
+      lost.clear();
+      guard.lock();
     }
   }
 
