@@ -46,7 +46,7 @@ std::string text_of(std::string_view script) {
   return link.sent.front().at(1);
 }
 
-Failure failure_of_run(OneAnswer link) {
+Failure failure_of_script(OneAnswer link) {
   try {
     (void)GuardedScript{"return 1", two_keys, one_argument, "lock:n", "mine"}.run_once(link);
   } catch (const Failure& failure) {
@@ -81,20 +81,20 @@ TEST(GuardedScript, OfAnotherHolderHasNoAnswer) {
 }
 
 TEST(GuardedScript, ThatFailsIsTheServersError) {
-  const auto failure = failure_of_run({{error("ERR Error compiling script")}});
+  const auto failure = failure_of_script({{error("ERR Error compiling script")}});
   EXPECT_EQ(failure.code(), errc::server_error);
   EXPECT_STREQ(failure.what(), "ERR Error compiling script");
   EXPECT_FALSE(failure.is_transient());
 }
 
 TEST(GuardedScript, ThatWasRejectedMayBeSentAgain) {
-  EXPECT_TRUE(
-      failure_of_run({{error("LOADING Redis is loading the dataset in memory")}}).is_transient());
+  EXPECT_TRUE(failure_of_script({{error("LOADING Redis is loading the dataset in memory")}})
+                  .is_transient());
 }
 
 TEST(GuardedScript, WhoseAnswerIsLostIsNotSentAgain) {
   for (const auto code : {errc::connection_failed, errc::timed_out}) {
-    const auto failure = failure_of_run({{}, Failure{code, "lost", Failure::Kind::transient}});
+    const auto failure = failure_of_script({{}, Failure{code, "lost", Failure::Kind::transient}});
     EXPECT_EQ(failure.code(), code);
     EXPECT_FALSE(failure.is_transient());
     EXPECT_STREQ(failure.what(), "lost; the script may have run");
@@ -102,7 +102,7 @@ TEST(GuardedScript, WhoseAnswerIsLostIsNotSentAgain) {
 }
 
 TEST(GuardedScript, ThatWasNotSentMayBeSentElsewhere) {
-  EXPECT_TRUE(failure_of_run({{nil()}, {}, true}).is_transient());
+  EXPECT_TRUE(failure_of_script({{nil()}, {}, true}).is_transient());
 }
 
 }  // namespace
