@@ -20,6 +20,7 @@
 #include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/line_pool.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 
 namespace redis_lock::detail {
@@ -108,13 +109,13 @@ class FanOut {
 
   /// Sends one question to one server that has a line.
   void ask(Server& server, std::string_view bytes, std::size_t replies, Time now, Request request,
-           const LateRelease& release = {}) {
+           std::unique_ptr<OwedReply> receiver = nullptr) {
     server.replies.clear();
     server.failure.reset();
     server.from = server.to = 0;
     server.sent = now;
     try {
-      server.from = server.line->send(bytes, replies, now, request, release);
+      server.from = server.line->send(bytes, replies, now, request, std::move(receiver));
       server.to = server.from + replies;
     } catch (const Failure& failure) {
       fail(server, failure);

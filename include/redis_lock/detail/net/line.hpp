@@ -22,33 +22,10 @@
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
-#include <redis_lock/detail/protocol/protocol.hpp>
 
 namespace redis_lock::detail {
-
-/// A release that may have to be sent again, when the thread that wanted it may be gone.
-struct PendingRelease {
-  Keys keys;
-  std::string id, signal_expire, kept_for{};
-
-  /// Adds the release as EVAL. It runs even if the server does not know the script: no thread need wait for the
-  /// reply.
-  void add_to(Commands& commands) const {
-    add_call(commands, release_call(keys, id, signal_expire, kept_for), false);
-  }
-  [[nodiscard]] std::string encode() const {
-    Commands commands;
-    add_to(commands);
-    return commands.encode();
-  }
-};
-/// A release with the end of its lease, after which it is not needed.
-struct LateRelease {
-  std::shared_ptr<const PendingRelease> release;
-  Time lease_end;
-};
-using LateReleases = std::vector<LateRelease>;
 
 /// A connection that never waits. What is sent goes out as far as the socket takes it. Replies are read as they
 /// come, in order. A reply that no thread waits for is read by the next user of the line. For one thread at a time.
@@ -87,15 +64,15 @@ class Line {
   [[nodiscard]] int descriptor() const noexcept { return context_.fd; }
   [[nodiscard]] Connection& connection() noexcept { return *connection_; }
 
-  /// Sends the commands of one request, and returns the number of their first reply. `release` describes them if they
-  /// are a release. Throws Failure.
+  /// Sends the commands of one request, and returns the number of their first reply. If they are one call that must
+  /// run in any case, `receiver` is its receiver. Throws Failure.
   Number send(std::string_view bytes, std::size_t replies, Time now, Request request,
-              LateRelease release = {}) {
+              std::unique_ptr<OwedReply> receiver = nullptr) {
     const CancellationPause no_cancellation;  // keeps bytes and their count together
     const auto first = sent_;
     is_sound_ = false;
     sent_ += replies;
-    batches_.push_back({sent_, now, request, false, std::move(release)});
+    batches_.push_back({sent_, now, request, false, std::move(receiver)});
     if (is_plain(context_)) {
       unsent_.append(bytes);
     } else if (::redisAppendFormattedCommand(&context_, bytes.data(), bytes.size()) != REDIS_OK) {
@@ -161,7 +138,9 @@ class Line {
       }
       received_->store(number + 1, std::memory_order_release);
       note(answer.reply);
-      if (batches_.front().end == number + 1) batches_.erase(batches_.begin());
+      auto& batch = batches_.front();
+      if (batch.receiver) batch.receiver->settle(answer.reply);
+      if (batch.end == number + 1) batches_.erase(batches_.begin());
       if (number < from) continue;
       is_sound_ = true;
       return answer;
@@ -177,13 +156,13 @@ class Line {
     }
   }
 
-  /// Returns the releases that may not have run on a line that has failed.
-  [[nodiscard]] LateReleases unanswered() {
-    LateReleases releases;
+  /// Returns the calls that a failed line has not answered.
+  [[nodiscard]] OwedReplies take_unanswered() {
+    OwedReplies calls;
     for (auto& batch : batches_) {
-      if (batch.release.release) releases.push_back(batch.release);
+      if (batch.receiver) calls.push_back(std::move(batch.receiver));
     }
-    return releases;
+    return calls;
   }
 
   [[nodiscard]] bool owes() const noexcept { return received() < sent_; }
@@ -206,8 +185,8 @@ class Line {
     Number end;  // the number behind its last reply
     Time sent;
     Request request;
-    bool is_refused;  // by one of its replies
-    LateRelease release;
+    bool is_refused;                      // by one of its replies
+    std::unique_ptr<OwedReply> receiver;  // null if no call must be repeated
   };
 
   /// Records the reply in health_, also if no thread waits for it.

@@ -25,6 +25,8 @@
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/owed_reply.hpp>
+#include <redis_lock/detail/net/repeat_queue.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
@@ -39,7 +41,7 @@ namespace redis_lock::detail {
 }
 
 /// The open lines to one server, for callers that ask several servers at once. They do not wait for one that is away:
-/// a thread connects and probes it. It lives while a line is wanted, or a release must be sent again. Safe to
+/// a thread connects and probes it. It lives while a line is wanted, or a call must be repeated. Safe to
 /// share between threads.
 class LinePool {
  public:
@@ -154,10 +156,12 @@ class LinePool {
     if (away_ && !health_.fails(Request::connect)) health_.failed(Request::connect, no_line());
   }
 
-  /// Frees the lock if this id still holds it: when there is a new connection, unless the lease is over.
-  void release_later(LateRelease release) {
+  /// Runs a call when there is a new connection, unless it is not needed any more by then.
+  void call_later(std::unique_ptr<OwedReply> owed) {
+    OwedReplies calls;
+    calls.push_back(std::move(owed));
+    repeats_.add(std::move(calls), never);
     const std::lock_guard guard{mutex_};
-    add_late(std::move(release));
     start();
   }
 
@@ -194,9 +198,9 @@ class LinePool {
   /// A line that fails within this time is not trusted. Longer than the longest pause between two attempts to
   /// connect.
   static constexpr std::chrono::seconds soon{1};
-  static constexpr std::size_t most_late = 256;  // the oldest release goes if there are more
+  static constexpr std::size_t most_repeats = 256;
 
-  /// Needs mutex_, like all below but run() and open_line(). Keeps a line that owes replies, perhaps to a release.
+  /// Needs mutex_, like all below but run() and open_line(). Keeps a line that owes replies, perhaps to a call that must run.
   void take_superfluous(Time now, std::vector<std::unique_ptr<Line>>& superfluous) {
     // The line used last is taken next, so the first is the one that has been idle for longest.
     for (auto idle = idle_.begin(); idle != idle_.end();) {
@@ -228,15 +232,10 @@ class LinePool {
     return nullptr;
   }
 
-  void add_late(LateRelease release) {
-    late_.push_back(std::move(release));
-    if (late_.size() > most_late) late_.erase(late_.begin());
-  }
-
-  /// Counts a line that has failed, and keeps its unanswered releases, to send them again.
+  /// Counts a line that has failed, and leaves its unanswered calls to the next connection.
   void retire(Line& line) {
     ++broken_;
-    for (auto& release : line.unanswered()) add_late(std::move(release));
+    repeats_.add(line.take_unanswered(), never);
   }
 
   /// Reads what no thread waits for. If the line fails, closes it and returns false.
@@ -265,7 +264,7 @@ class LinePool {
     start();
   }
 
-  [[nodiscard]] bool has_work() const { return wanted_ || !late_.empty(); }
+  [[nodiscard]] bool has_work() const { return wanted_ || !repeats_.is_empty(); }
 
   void start() {
     if (running_ || stopping_ || !has_work()) return;
@@ -302,7 +301,7 @@ class LinePool {
   /// Returns whether the silent line has caught up.
   [[nodiscard]] bool has_spoken() { return silent_ && settle(silent_) && !silent_->owes(); }
 
-  /// `was_wanted`: false if it was only opened to send releases again. Each release would add a line otherwise.
+  /// `was_wanted`: false if it was only opened to repeat calls. Each call would add a line otherwise.
   void add(std::unique_ptr<Line> line, bool was_wanted = true) {
     if (was_wanted || idle_.empty()) idle_.push_back({std::move(line), Time::clock::now()});
     if (silent_) retire(*silent_);
@@ -314,18 +313,16 @@ class LinePool {
   }
 
   void open(std::unique_lock<std::mutex>& guard) {
-    const auto now = Time::clock::now();
-    late_.erase(std::remove_if(late_.begin(), late_.end(),
-                               [now](const LateRelease& late) { return late.lease_end < now; }),
-                late_.end());
-    if (!has_work()) return;
     const bool was_wanted = std::exchange(wanted_, false);
-    auto late = std::exchange(late_, {});
+    auto calls = repeats_.take_all();
     std::unique_ptr<Line> line;
     std::optional<Failure> failure;
     guard.unlock();
+    calls.remove_if([now = Time::clock::now()](const RepeatQueue::Call& call) {
+      return call.owed->needed_until() < now;
+    });
     try {
-      line = open_line(late);
+      if (was_wanted || !calls.empty()) line = open_line(calls);
     } catch (const Failure& thrown) {
       failure = thrown;
     } catch (const std::exception& thrown) {  // no memory, or no OpenSSL
@@ -340,9 +337,8 @@ class LinePool {
       add(std::move(line), was_wanted);
       return;
     }
-    late_.insert(late_.begin(), std::make_move_iterator(late.begin()),
-                 std::make_move_iterator(late.end()));
-    fail(*failure);
+    repeats_.put_back(std::move(calls));
+    if (failure) fail(*failure);
   }
 
   /// Records why there is no line.
@@ -358,23 +354,29 @@ class LinePool {
     next_attempt_ = Time::clock::now() + backoff_.next();
   }
 
-  /// Connects, probes the server (a frozen one, too, lets clients connect) and sends releases again.
-  [[nodiscard]] std::unique_ptr<Line> open_line(const LateReleases& late) {
+  /// Connects, probes the server (a frozen one, too, lets clients connect) and repeats the calls.
+  [[nodiscard]] std::unique_ptr<Line> open_line(RepeatQueue::Calls& calls) {
     auto connection = open_connection(endpoint_, resolver_);
     Commands commands;
     commands.add({"PING"});
-    for (const auto& [release, lease_end] : late) release->add_to(commands);
+    for (const auto& call : calls) add_call(commands, call.owed->call(), false);
     const auto replies = connection->exchange(commands);
     const auto& alive = replies.front();
     if (!alive.is_error("NOPERM")) expect(alive, alive.kind == Reply::Kind::status, "PING");
+    auto line = std::make_unique<Line>(std::move(connection), &health_);
     for (auto reply = std::next(replies.begin()); reply != replies.end(); ++reply) {
+      auto& owed = *calls.front().owed;
       if (is_refusal(*reply)) {
-        health_.failed(Request::release, failure_of(*reply));
+        const auto failure = failure_of(*reply);
+        health_.failed(Request::release, failure);
+        owed.fail(failure);
       } else {
         health_.worked(Request::release);
+        owed.succeed();
       }
+      calls.pop_front();
     }
-    return std::make_unique<Line>(std::move(connection), &health_);
+    return line;
   }
 
   const Endpoint& endpoint_;
@@ -382,12 +384,12 @@ class LinePool {
   const std::shared_ptr<Counters> counters_;
   const milliseconds idle_limit_;
   NodeHealth health_;
+  RepeatQueue repeats_{most_repeats};
   std::mutex mutex_;     // guards all below
   unsigned broken_ = 0;  // lines that failed and are not replaced yet
   std::condition_variable wake_;
   std::vector<Idle> idle_;
   std::unique_ptr<Line> silent_;                        // a reply on it is overdue
-  LateReleases late_;                                   // to be sent on the next connection
   std::vector<std::shared_ptr<Notification>> waiting_;  // to ring after the next attempt
   std::optional<Reason> reason_;                        // why the server is away
   Backoff backoff_;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/reply.hpp>
@@ -24,6 +25,8 @@ class OwedReply {
   /// Returns the key, by which a cluster finds the server to call.
   [[nodiscard]] virtual const std::string& key() const noexcept = 0;
   [[nodiscard]] virtual ScriptCall call() const = 0;
+  /// Returns the time after which the call need not be repeated.
+  [[nodiscard]] virtual Time needed_until() const noexcept { return never; }
   /// Receives the reply to the first attempt.
   virtual void settle(const Reply& reply) noexcept = 0;
   /// Reports that a repeated call was answered: it has run, now or before.

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <exception>
 #include <iterator>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -17,6 +16,7 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
+#include <redis_lock/detail/net/repeat_queue.hpp>
 #include <redis_lock/detail/net/topology.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
@@ -164,7 +164,7 @@ class Pool {
   }
 
   /// Returns whether releases have failed that settle_idle() must repeat.
-  [[nodiscard]] bool has_failed() const noexcept { return has_failed_; }
+  [[nodiscard]] bool has_failed() const noexcept { return !repeats_.is_empty(); }
 
   /// Reads all owed replies, and waits for those to come. Retries those that failed once. Throws nothing.
   void settle_all() {
@@ -179,7 +179,7 @@ class Pool {
       } catch (const std::exception&) {  // no memory
       }
     }
-    for (auto& failed : failed_) failed.give_up_at = Time::min();
+    repeats_.allow_one_more_failure();
     while (repeat_failed()) {
     }
   }
@@ -200,12 +200,6 @@ class Pool {
   struct Idle {
     std::unique_ptr<Connection> connection;
     Time since;
-  };
-
-  /// A release that failed when no thread waited for it.
-  struct Failed {
-    std::unique_ptr<OwedReply> owed;
-    Time give_up_at;
   };
 
   /// Takes the latest used connection to the server that has the slot.
@@ -273,48 +267,23 @@ class Pool {
   }
 
   void repeat_later(OwedReplies all, milliseconds retry_for) {
-    const auto give_up_at = after(Time::clock::now(), retry_for);
-    std::list<Failed> failed;  // no mutex: a destroyed reply may call back
-    for (auto& owed : all) failed.push_back({std::move(owed), give_up_at});
-    const std::lock_guard guard{mutex_};
-    failed_.splice(failed_.end(), failed);
-    has_failed_ = !failed_.empty();
+    repeats_.add(std::move(all), after(Time::clock::now(), retry_for));
   }
 
-  /// Retries the releases that failed, up to the first that fails again. Returns whether any are left.
+  /// Repeats the calls that failed, up to the first that fails again. Returns whether any are left.
   bool repeat_failed() {
-    for (;;) {
-      std::list<Failed> one;
-      {
-        const std::lock_guard guard{mutex_};
-        if (failed_.empty()) return false;
-        one.splice(one.begin(), failed_, failed_.begin());
-        has_failed_ = !failed_.empty();
-      }
-      auto& next = one.front();
-      std::unique_ptr<Connection> connection;
-      bool is_final = false;
+    return repeats_.repeat([this](const OwedReply& owed) {
+      const auto limit = after(Time::clock::now(), patience);
+      const auto connection = topology_->connect(topology_->slot_of(owed.key()), limit);
       try {
-        const auto limit = after(Time::clock::now(), patience);
-        connection = topology_->connect(topology_->slot_of(next.owed->key()), limit);
         LimitedLink link{*connection, limit};
-        const auto replies = evaluate(link, {next.owed->call()});
+        const auto replies = evaluate(link, {owed.call()});
         (void)integer_of_repeatable(replies.front(), "the repeated script");
-        next.owed->succeed();
-        continue;
-      } catch (const Failure& failure) {
-        if (connection) topology_->suspect(connection->server());
-        is_final = !failure.is_transient() || Time::clock::now() >= next.give_up_at;
-        if (is_final) next.owed->fail(failure);
-      } catch (const std::exception&) {  // no memory
-        is_final = Time::clock::now() >= next.give_up_at;
+      } catch (const Failure&) {
+        topology_->suspect(connection->server());
+        throw;
       }
-      if (is_final) continue;
-      const std::lock_guard guard{mutex_};
-      failed_.splice(failed_.end(), one);
-      has_failed_ = true;
-      return true;
-    }
+    });
   }
 
   /// Closes a connection that failed. Repeats the releases that it has not answered once. The rest is for
@@ -352,11 +321,11 @@ class Pool {
   const Endpoint& endpoint_;
   const std::shared_ptr<Topology> topology_;
   const milliseconds longest_idle_;
-  std::mutex mutex_;  // guards idle_, failed_ and is_planned_
+  RepeatQueue repeats_;
+  std::mutex mutex_;  // guards idle_ and is_planned_
   std::vector<Idle> idle_;
-  std::list<Failed> failed_;
   bool is_planned_ = false;  // settle_idle() will be called, or take_plan() reports it
-  std::atomic<bool> has_failed_{false}, has_plan_{false};
+  std::atomic<bool> has_plan_{false};
 };
 
 }  // namespace redis_lock::detail

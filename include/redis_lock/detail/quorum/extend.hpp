@@ -16,6 +16,7 @@
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
+#include <redis_lock/detail/quorum/node_release.hpp>
 
 namespace redis_lock::detail {
 
@@ -42,7 +43,7 @@ struct QuorumLease : Lease {
     }
   };
   std::vector<Share> shares;  // for each server
-  std::shared_ptr<const PendingRelease> release;
+  std::shared_ptr<const NodeRelease::Arguments> release;
   milliseconds duration{};  // that servers are asked for
 };
 

@@ -87,8 +87,9 @@ class Majority {
   /// Makes sure that the lease ends, although no thread waits for that.
   void abandon(QuorumLease& lease) noexcept {
     try {
+      const auto lease_end = after(Time::clock::now(), lease.duration);
       for (auto* const pool : nodes_->pools())
-        pool->release_later({lease.release, after(Time::clock::now(), lease.duration)});
+        pool->call_later(std::make_unique<NodeRelease>(lease.release, lease_end));
     } catch (const std::exception&) {  // no memory: the leases free the lock
     }
   }

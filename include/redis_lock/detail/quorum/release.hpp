@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
+#include <redis_lock/detail/quorum/node_release.hpp>
 #include <redis_lock/detail/quorum/nodes.hpp>
 
 namespace redis_lock::detail {
@@ -30,7 +32,7 @@ class QuorumRelease {
     if (lease.kept_for.empty()) return;
     auto release = *lease.release;
     release.kept_for = lease.kept_for;
-    lease.release = std::make_shared<const PendingRelease>(std::move(release));
+    lease.release = std::make_shared<const NodeRelease::Arguments>(std::move(release));
   }
 
   /// Returns whether it was held until now. It must not be renewed any more. Throws Failure if that cannot be found
@@ -59,6 +61,10 @@ class QuorumRelease {
     bool gone = false;                 // if not_ours: there is no key
     std::optional<Failure> refusal{};  // final: not to be sent again
   };
+
+  [[nodiscard]] std::unique_ptr<NodeRelease> make_release() const {
+    return std::make_unique<NodeRelease>(lease_.release, lease_end_);
+  }
 
   [[nodiscard]] bool is_due(std::size_t i) const {
     const auto& outcome = releases_[i];
@@ -126,7 +132,7 @@ class QuorumRelease {
       const auto& share = lease_.shares[i];
       if (server.line->serial() != share.line && !share.is_done()) continue;
       if (first_ == fan_out.size()) first_ = i;
-      fan_out.ask(server, bytes, 1, now, Request::release, {lease_.release, lease_end_});
+      fan_out.ask(server, bytes, 1, now, Request::release, make_release());
     }
   }
 
@@ -154,8 +160,7 @@ class QuorumRelease {
   void leave_rest() {
     const auto pools = nodes_.pools();
     for (std::size_t i = 0; i < releases_.size(); ++i) {
-      if (is_due(i) && !releases_[i].is_queued)
-        pools[i]->release_later({lease_.release, lease_end_});
+      if (is_due(i) && !releases_[i].is_queued) pools[i]->call_later(make_release());
     }
   }
 

@@ -21,6 +21,7 @@
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
+#include <redis_lock/detail/quorum/node_release.hpp>
 #include <redis_lock/detail/quorum/nodes.hpp>
 #include <redis_lock/detail/quorum/view.hpp>
 
@@ -59,8 +60,8 @@ class QuorumVote {
   void begin() {
     ballots.assign(fan_out.size(), {});
     lease_.id = fixed_id_.empty() ? ids_.next() : std::string(fixed_id_);
-    lease_.release = std::make_shared<const PendingRelease>(
-        PendingRelease{keys_, lease_.id, std::string(signal_expire_)});
+    lease_.release = std::make_shared<const NodeRelease::Arguments>(
+        NodeRelease::Arguments{keys_, lease_.id, std::string(signal_expire_)});
     lease_.shares.assign(fan_out.size(), {});
     arbiter = nobody;
   }
@@ -192,17 +193,18 @@ class QuorumVote {
   void give_back() {
     std::string bytes;
     const auto now = Time::clock::now();
-    const LateRelease release{lease_.release, after(now, lease_.duration)};
+    const auto lease_end = after(now, lease_.duration);
     for (std::size_t i = ballots.size(); i-- > 0;) {
       auto& ballot = ballots[i];
       if (!ballot.asked || ballot.refused) continue;
       ballot = {};
       auto& server = fan_out.servers()[i];
+      auto release = std::make_unique<NodeRelease>(lease_.release, lease_end);
       if (!server.line) {
-        server.pool->release_later(release);
+        server.pool->call_later(std::move(release));
       } else {
         if (bytes.empty()) bytes = lease_.release->encode();
-        fan_out.ask(server, bytes, 1, now, Request::release, release);
+        fan_out.ask(server, bytes, 1, now, Request::release, std::move(release));
         nodes_.maintain_soon();
       }
     }
