@@ -147,7 +147,7 @@ TEST_F(Idle, ConnectionsOfDeferredReleasesCloseAfterTheirAnswer) {
 TEST_F(Idle, LinesAreClosedAfterAWhile) {
   const auto endpoint = server.endpoint();
   detail::LinePool pool{endpoint, counters, longest_idle};
-  std::vector<std::unique_ptr<detail::Line>> lines;
+  std::vector<std::unique_ptr<detail::Connection>> lines;
   for (int i = 0; i < 5; ++i) {
     EXPECT_TRUE(eventually([&] {
       if (auto line = pool.take(0, nullptr).line) lines.push_back(std::move(line));

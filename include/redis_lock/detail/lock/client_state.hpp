@@ -103,7 +103,7 @@ class ClientState {
     const auto database = std::to_string(endpoint_.database);
     auto commands = greeting(endpoint_, database);
     add_call(commands, release_call(keys, id, signal_expire, kept_for), false);
-    (void)connection->exchange_within(commands, std::min(endpoint_.command_timeout, patience));
+    (void)connection->exchange_by(commands, after(Time::clock::now(), patience));
   } catch (const std::exception&) {  // the failure that led here is reported
   }
 

@@ -23,6 +23,7 @@
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
 #include <redis_lock/detail/protocol/known_errors.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 
@@ -113,6 +114,31 @@ class Socket {
     }
   }
   throw Failure{errc::connection_failed, "the host has no address", Failure::Kind::transient};
+}
+
+/// Returns the commands that begin a connection to this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. They
+/// refer to the text `database`.
+[[nodiscard]] inline Commands greeting(const Endpoint& endpoint, const std::string& database) {
+  Commands commands;
+  if (!endpoint.username.empty()) {
+    commands.add({"AUTH", endpoint.username, endpoint.password});
+  } else if (!endpoint.password.empty()) {
+    commands.add({"AUTH", endpoint.password});
+  }
+  if (endpoint.database != 0) commands.add({"SELECT", database});
+  if (!endpoint.client_name.empty()) commands.add({"CLIENT", "SETNAME", endpoint.client_name});
+  return commands;
+}
+
+/// Removes secrets from an error: servers quote the arguments of a command that they do not know.
+[[nodiscard]] inline std::string without_secrets(std::string text, const Endpoint& endpoint) {
+  for (const auto& secret : {endpoint.password, endpoint.username}) {
+    if (secret.empty()) continue;
+    for (auto at = text.find(secret); at != text.npos; at = text.find(secret, at + 3)) {
+      text.replace(at, secret.size(), "***");
+    }
+  }
+  return text;
 }
 
 }  // namespace redis_lock::detail

@@ -17,7 +17,7 @@
 
 #include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/net/line.hpp>
+#include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/line_pool.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
@@ -32,15 +32,17 @@ class FanOut {
   /// One of the servers, in the order in which they were given.
   struct Server {
     LinePool* pool = nullptr;
-    std::unique_ptr<Line> line;
+    std::unique_ptr<Connection> connection;
     std::optional<Failure> failure;  // why it did not answer
     Replies replies;
-    Line::Number from = 0, to = 0;  // numbers of the replies to the latest question
+    Connection::Number from = 0, to = 0;  // numbers of the replies to the latest question
     Time sent{};
     bool late = false;      // a reply is overdue
     bool was_used = false;  // the line was, before this
 
-    [[nodiscard]] bool is_pending() const noexcept { return line && replies.size() < to - from; }
+    [[nodiscard]] bool is_pending() const noexcept {
+      return connection && replies.size() < to - from;
+    }
     [[nodiscard]] bool has_answered() const noexcept {
       return !failure && to != from && replies.size() == to - from;
     }
@@ -95,7 +97,7 @@ class FanOut {
       const auto limit = std::min(deadline, enough_at);
       if (now >= limit || is_cancelled()) {
         for (auto& server : servers_) {
-          if (!server.line) server.pool->give_up_waiting();
+          if (!server.connection) server.pool->give_up_waiting();
         }
         return;
       }
@@ -115,7 +117,7 @@ class FanOut {
     server.from = server.to = 0;
     server.sent = now;
     try {
-      server.from = server.line->send(bytes, replies, now, request, std::move(receiver));
+      server.from = server.connection->send(bytes, replies, now, request, std::move(receiver));
       server.to = server.from + replies;
     } catch (const Failure& failure) {
       fail(server, failure);
@@ -132,8 +134,8 @@ class FanOut {
       polled_.clear();
       for (auto& server : servers_) {
         if (!server.is_pending()) continue;
-        const int events = server.line->has_unsent() ? POLLIN | POLLOUT : POLLIN;
-        polled_.push_back({server.line->descriptor(), static_cast<short>(events), 0});
+        const int events = server.connection->has_unsent() ? POLLIN | POLLOUT : POLLIN;
+        polled_.push_back({server.connection->descriptor(), static_cast<short>(events), 0});
       }
       if (polled_.empty()) return;
       const auto now = Time::clock::now();
@@ -150,16 +152,16 @@ class FanOut {
 
   /// Gives the line of this server back.
   void leave(Server& server) {
-    if (!server.line) return;
-    server.line->connection().set_cancellation(nullptr);
-    server.pool->give_back(std::exchange(server.line, nullptr), server.late);
+    if (!server.connection) return;
+    server.connection->set_cancellation(nullptr);
+    server.pool->give_back(std::exchange(server.connection, nullptr), server.late);
   }
 
   void fail(Server& server, const Failure& failure) {
     was_stale_ = was_stale_ || server.was_used;
     server.failure = failure;
-    server.line->connection().set_cancellation(nullptr);
-    server.pool->discard(std::exchange(server.line, nullptr), failure);
+    server.connection->set_cancellation(nullptr);
+    server.pool->discard(std::exchange(server.connection, nullptr), failure);
   }
 
   void pause(Time::duration time) const {
@@ -193,12 +195,12 @@ class FanOut {
 
   [[nodiscard]] Availability take_connection(Server& server, std::uint64_t preferred,
                                              const std::shared_ptr<Notification>& notification) {
-    if (server.line) return Availability::open;
+    if (server.connection) return Availability::open;
     auto taken = server.pool->take(preferred, notification);
-    server.line = std::move(taken.line);
-    if (server.line) {
+    server.connection = std::move(taken.line);
+    if (server.connection) {
       server.late = false;
-      server.was_used = server.line->was_used();
+      server.was_used = server.connection->was_used();
       return Availability::open;
     }
     switch (taken.state) {
@@ -219,12 +221,12 @@ class FanOut {
       if (!server.is_pending()) continue;
       if ((polled++)->revents == 0) continue;
       try {
-        if (server.line->has_unsent()) server.line->flush();
-        server.line->receive();
+        if (server.connection->has_unsent()) server.connection->flush();
+        server.connection->receive();
         while (server.is_pending()) {
-          auto answer = server.line->next(server.from);
+          auto answer = server.connection->next(server.from);
           if (!answer) break;
-          server.replies.push_back(std::move(answer->reply));
+          server.replies.push_back(std::move(*answer));
         }
       } catch (const Failure& failure) {
         fail(server, failure);

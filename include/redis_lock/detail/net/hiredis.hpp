@@ -162,7 +162,7 @@ void call_hiredis(redisContext& context, const Call& call) {
 }
 
 /// Sends the bytes through hiredis, which may have its own way of writing (TLS).
-inline void send_through_hiredis(redisContext& context, const std::string& bytes, Time deadline) {
+inline void send_through_hiredis(redisContext& context, std::string_view bytes, Time deadline) {
   if (::redisAppendFormattedCommand(&context, bytes.data(), bytes.size()) != REDIS_OK) {
     throw failure_of(context, 0);
   }
@@ -170,21 +170,6 @@ inline void send_through_hiredis(redisContext& context, const std::string& bytes
     call_hiredis(context, [&] { return ::redisBufferWrite(&context, &done); });
     if (done != 0) return;
     wait_for(context, POLLOUT, deadline);
-  }
-}
-
-/// Sends the bytes on a plain socket of the library. MSG_NOSIGNAL saves the two system calls of SigpipeBlock.
-inline void send_owned(const redisContext& context, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const auto sent = ::send(context.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent >= 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(sent));
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      throw Failure{errc::timed_out, "the server does not read", Failure::Kind::transient};
-    } else if (errno != EINTR) {
-      throw Failure{errc::connection_failed, std::generic_category().message(errno),
-                    Failure::Kind::transient};
-    }
   }
 }
 
@@ -273,6 +258,57 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
   auto words = to_reply(*reply);
   if (!is_parting(words)) return std::nullopt;
   return words;
+}
+
+/// Sends the bytes on a socket of the library, and returns those that it has no room for. If it `waits`, sends all, or
+/// throws what the server said before it hung up. On a plain socket, MSG_NOSIGNAL saves the two system calls of
+/// SigpipeBlock.
+inline std::string_view send_owned(redisContext& context, std::string_view bytes,
+                                   Time deadline = never, bool waits = true) {
+  if (!is_plain(context)) {
+    send_through_hiredis(context, bytes, deadline);
+    return {};
+  }
+  while (!bytes.empty()) {
+    const auto sent = ::send(context.fd, bytes.data(), bytes.size(),
+                             waits ? MSG_NOSIGNAL : MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+      continue;
+    }
+    const int error = errno;
+    const bool is_full = error == EAGAIN || error == EWOULDBLOCK;
+    if (error == EINTR) continue;
+    if (is_full && !waits) return bytes;
+    const auto words = waits ? last_words(context) : std::nullopt;
+    if (words) throw failure_of(*words);
+    if (is_full)
+      throw Failure{errc::timed_out, "the server does not read", Failure::Kind::transient};
+    throw Failure{errc::connection_failed, std::generic_category().message(error),
+                  Failure::Kind::transient};
+  }
+  return bytes;
+}
+
+/// Reads what has come, without waiting on a plain socket.
+inline void receive_some(redisContext& context) {
+  if (!is_plain(context)) {
+    call_hiredis(context, [&] { return ::redisBufferRead(&context); });
+    return;
+  }
+  std::array<char, 4096> bytes;
+  const auto count = ::recv(context.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (count > 0) {
+    if (::redisReaderFeed(context.reader, bytes.data(), static_cast<std::size_t>(count)) !=
+        REDIS_OK)
+      throw Failure{errc::protocol_error, context.reader->errstr};
+  } else if (count == 0) {
+    throw Failure{errc::connection_failed, "Server closed the connection",
+                  Failure::Kind::transient};
+  } else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+    throw Failure{errc::connection_failed, std::generic_category().message(errno),
+                  Failure::Kind::transient};
+  }
 }
 
 /// Returns whether the peer has closed this idle connection, or sent something unasked.

@@ -22,8 +22,6 @@
 #include <redis_lock/detail/base/thread.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/net/connection.hpp>
-#include <redis_lock/detail/net/hiredis.hpp>
-#include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/net/repeat_queue.hpp>
@@ -33,12 +31,6 @@
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
-
-/// Opens the connection of a Line: the one place that does. Blocks. Throws Failure.
-[[nodiscard]] inline std::unique_ptr<Connection> open_connection(const Endpoint& endpoint,
-                                                                 Resolver& resolver) {
-  return std::make_unique<Connection>(endpoint, resolver, never);
-}
 
 /// The open lines to one server, for callers that ask several servers at once. They do not wait for one that is away:
 /// a thread connects and probes it. It lives while a line is wanted, or a call must be repeated. Safe to
@@ -73,7 +65,7 @@ class LinePool {
     resting   // the server has failed; a pause between two attempts
   };
   struct Taken {
-    std::unique_ptr<Line> line;
+    std::unique_ptr<Connection> line;
     State state = State::opening;
   };
 
@@ -94,9 +86,9 @@ class LinePool {
   }
 
   /// Takes a line back. If it is `silent` (a reply is overdue), none is handed out until the server has answered.
-  void give_back(std::unique_ptr<Line> line, bool silent) {
+  void give_back(std::unique_ptr<Connection> line, bool silent) {
     const auto now = Time::clock::now();
-    std::vector<std::unique_ptr<Line>> superfluous;  // closed after the mutex is released
+    std::vector<std::unique_ptr<Connection>> superfluous;  // closed after the mutex is released
     const std::lock_guard guard{mutex_};
     if (!line->is_sound()) return retire(*line);
     if (silent || is_overdue(*line, now)) {
@@ -104,20 +96,19 @@ class LinePool {
       return;
     }
     backoff_ = {};
-    line->has_proved_itself = true;
+    line->suspect_until = Time::min();
     idle_.push_back({std::move(line), now});
     take_superfluous(now, superfluous);
   }
 
   /// Takes a line that has failed, and closes the idle ones, which may have failed, too. If the server hung up soon
   /// after opening, before any user was done with it, the next one is opened after a pause. That doubles each time.
-  void discard(std::unique_ptr<Line> line, const Failure& failure) {
+  void discard(std::unique_ptr<Connection> line, const Failure& failure) {
     health_.failed(line->asked(), failure);
     std::vector<Idle> closed;
     const std::lock_guard guard{mutex_};
     const auto now = Time::clock::now();
-    if (!line->has_proved_itself && now - line->opened() < soon)
-      next_attempt_ = now + backoff_.next();
+    if (now < line->suspect_until) next_attempt_ = now + backoff_.next();
     closed.swap(idle_);
     for (auto& idle : closed) retire(*idle.line);
     retire(*line);
@@ -130,7 +121,7 @@ class LinePool {
     const auto now = Time::clock::now();
     bool again = false;
     std::vector<Idle> kept;
-    std::vector<std::unique_ptr<Line>> superfluous;  // closed after the mutex is released
+    std::vector<std::unique_ptr<Connection>> superfluous;  // closed after the mutex is released
     const std::lock_guard guard{mutex_};
     for (auto& idle : std::exchange(idle_, {})) {
       if (!idle.line->owes() || settle(idle.line)) {
@@ -182,7 +173,7 @@ class LinePool {
   }
 
   struct Idle {
-    std::unique_ptr<Line> line;
+    std::unique_ptr<Connection> line;
     Time since;
   };
   /// A Failure in parts, because copies of an exception share their text.
@@ -201,7 +192,7 @@ class LinePool {
   static constexpr std::size_t most_repeats = 256;
 
   /// Needs mutex_, like all below but run() and open_line(). Keeps a line that owes replies, perhaps to a call that must run.
-  void take_superfluous(Time now, std::vector<std::unique_ptr<Line>>& superfluous) {
+  void take_superfluous(Time now, std::vector<std::unique_ptr<Connection>>& superfluous) {
     // The line used last is taken next, so the first is the one that has been idle for longest.
     for (auto idle = idle_.begin(); idle != idle_.end();) {
       if (idle_.size() <= endpoint_.max_idle && now - idle->since < idle_limit_) return;
@@ -212,7 +203,7 @@ class LinePool {
   }
 
   /// Returns null if the line that was there is not good any more.
-  [[nodiscard]] std::unique_ptr<Line> pop(std::uint64_t preferred) {
+  [[nodiscard]] std::unique_ptr<Connection> pop(std::uint64_t preferred) {
     const auto now = Time::clock::now();
     auto found = std::find_if(idle_.begin(), idle_.end(), [preferred](const Idle& idle) {
       return idle.line->serial() == preferred;
@@ -224,7 +215,7 @@ class LinePool {
     if (!settle(idle.line)) return nullptr;
     if (is_overdue(*idle.line, now)) {
       silence(std::move(idle.line));
-    } else if (idle.line->owes() || !is_stale(idle.line->connection().context())) {
+    } else if (idle.line->owes() || !idle.line->stale()) {
       return std::move(idle.line);
     } else {
       ++broken_;
@@ -233,15 +224,15 @@ class LinePool {
   }
 
   /// Counts a line that has failed, and leaves its unanswered calls to the next connection.
-  void retire(Line& line) {
+  void retire(Connection& line) {
     ++broken_;
     repeats_.add(line.take_unanswered(), never);
   }
 
   /// Reads what no thread waits for. If the line fails, closes it and returns false.
-  [[nodiscard]] bool settle(std::unique_ptr<Line>& line) {
+  [[nodiscard]] bool settle(std::unique_ptr<Connection>& line) {
     try {
-      line->settle();
+      line->receive_owed();
       return true;
     } catch (const std::exception&) {  // it has failed, or there is no memory
       const auto failed = std::exchange(line, nullptr);
@@ -250,12 +241,12 @@ class LinePool {
     }
   }
 
-  [[nodiscard]] bool is_overdue(const Line& line, Time now) const {
+  [[nodiscard]] bool is_overdue(const Connection& line, Time now) const {
     const auto since = line.silent_since();
     return since != never && now - since > endpoint_.command_timeout;
   }
 
-  void silence(std::unique_ptr<Line> line) {
+  void silence(std::unique_ptr<Connection> line) {
     if (silent_) retire(*silent_);
     silent_ = std::move(line);
     away_ = wanted_ = true;
@@ -302,7 +293,7 @@ class LinePool {
   [[nodiscard]] bool has_spoken() { return silent_ && settle(silent_) && !silent_->owes(); }
 
   /// `was_wanted`: false if it was only opened to repeat calls. Each call would add a line otherwise.
-  void add(std::unique_ptr<Line> line, bool was_wanted = true) {
+  void add(std::unique_ptr<Connection> line, bool was_wanted = true) {
     if (was_wanted || idle_.empty()) idle_.push_back({std::move(line), Time::clock::now()});
     if (silent_) retire(*silent_);
     silent_.reset();
@@ -315,7 +306,7 @@ class LinePool {
   void open(std::unique_lock<std::mutex>& guard) {
     const bool was_wanted = std::exchange(wanted_, false);
     auto calls = repeats_.take_all();
-    std::unique_ptr<Line> line;
+    std::unique_ptr<Connection> line;
     std::optional<Failure> failure;
     guard.unlock();
     calls.remove_if([now = Time::clock::now()](const RepeatQueue::Call& call) {
@@ -355,15 +346,16 @@ class LinePool {
   }
 
   /// Connects, probes the server (a frozen one, too, lets clients connect) and repeats the calls.
-  [[nodiscard]] std::unique_ptr<Line> open_line(RepeatQueue::Calls& calls) {
-    auto connection = open_connection(endpoint_, resolver_);
+  [[nodiscard]] std::unique_ptr<Connection> open_line(RepeatQueue::Calls& calls) {
+    auto connection = std::make_unique<Connection>(endpoint_, resolver_, never);
     Commands commands;
     commands.add({"PING"});
     for (const auto& call : calls) add_call(commands, call.owed->call(), false);
     const auto replies = connection->exchange(commands);
     const auto& alive = replies.front();
     if (!alive.is_error("NOPERM")) expect(alive, alive.kind == Reply::Kind::status, "PING");
-    auto line = std::make_unique<Line>(std::move(connection), &health_);
+    connection->health = &health_;
+    connection->suspect_until = Time::clock::now() + soon;
     for (auto reply = std::next(replies.begin()); reply != replies.end(); ++reply) {
       auto& owed = *calls.front().owed;
       if (is_refusal(*reply)) {
@@ -376,7 +368,7 @@ class LinePool {
       }
       calls.pop_front();
     }
-    return line;
+    return connection;
   }
 
   const Endpoint& endpoint_;
@@ -389,7 +381,7 @@ class LinePool {
   unsigned broken_ = 0;  // lines that failed and are not replaced yet
   std::condition_variable wake_;
   std::vector<Idle> idle_;
-  std::unique_ptr<Line> silent_;                        // a reply on it is overdue
+  std::unique_ptr<Connection> silent_;                  // a reply on it is overdue
   std::vector<std::shared_ptr<Notification>> waiting_;  // to ring after the next attempt
   std::optional<Reason> reason_;                        // why the server is away
   Backoff backoff_;

@@ -6,10 +6,11 @@
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/failure.hpp>
-#include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/reply.hpp>
 
 namespace redis_lock::detail {
+
+struct ScriptCall;
 
 /// A call whose reply a later exchange reads, and the receiver of that reply. One of settle(), succeed() and fail()
 /// is called, unless there is no memory.

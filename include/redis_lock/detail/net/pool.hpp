@@ -79,7 +79,7 @@ class Pool {
         const bool out_of_time = is_new && now >= give_up_at;
         const auto told = connection ? topology_->named(*connection, failure) : failure;
         if (!failure.is_transient() || silent || cancelled || out_of_time) {
-          if (connection && !connection->usable()) give_up(connection->take_deferred(), failure);
+          if (connection && !connection->usable()) give_up(connection->take_unanswered(), failure);
           if (!failure.is_transient()) {
             keep(std::move(connection));
           } else if (connection) {
@@ -108,7 +108,7 @@ class Pool {
   /// Takes back what lend() gave. Leaves releases that a broken connection has not answered to settle_idle().
   void give_back(std::unique_ptr<Connection> connection) {
     if (connection->usable()) return keep(std::move(connection));
-    repeat_later(connection->take_deferred(), endpoint_.retry_for);
+    repeat_later(connection->take_unanswered(), endpoint_.retry_for);
     topology_->count_broken();
   }
 
@@ -140,7 +140,7 @@ class Pool {
       const std::lock_guard guard{mutex_};
       for (auto idle = idle_.begin(); idle != idle_.end();) {
         const auto age = now - idle->since;
-        const bool deferred = idle->connection->has_deferred();
+        const bool deferred = idle->connection->owes();
         const bool ready = deferred && age > settle_after &&
                            (age > endpoint_.command_timeout || idle->connection->stale());
         left = left || (deferred && !ready);
@@ -223,7 +223,7 @@ class Pool {
       }
       // A check costs a system call. A connection that was used just now is good; if not, that shows soon.
       const bool used_just_now = Time::clock::now() - latest.since < std::chrono::seconds{1};
-      if (used_just_now || latest.connection->has_deferred() || !latest.connection->stale()) {
+      if (used_just_now || latest.connection->owes() || !latest.connection->stale()) {
         return std::move(latest.connection);
       }
       topology_->count_broken();
@@ -250,19 +250,19 @@ class Pool {
     // The connection used last is taken next, so the first is the one that has been idle for longest.
     for (auto idle = idle_.begin(); idle != idle_.end();) {
       if (idle_.size() <= endpoint_.max_idle && now - idle->since < longest_idle_) return;
-      const bool closes = !idle->connection->has_deferred();
+      const bool closes = !idle->connection->owes();
       if (closes) superfluous.push_back(std::move(idle->connection));
       idle = closes ? idle_.erase(idle) : std::next(idle);
     }
   }
 
   void settle(std::unique_ptr<Connection> connection, milliseconds limit, milliseconds retry_for) {
-    if (!connection->has_deferred()) return;
+    if (!connection->owes()) return;
     try {
-      connection->settle_deferred(limit);
+      connection->settle_by(after(Time::clock::now(), limit));
     } catch (const std::exception&) {  // what is not answered is repeated
     }
-    repeat_later(connection->take_deferred(), retry_for);
+    repeat_later(connection->take_unanswered(), retry_for);
     keep(std::move(connection));
   }
 
@@ -290,7 +290,7 @@ class Pool {
   /// settle_idle(), because a caller that wants something else must not wait for them.
   void close(std::unique_ptr<Connection> connection, milliseconds retry_for) try {
     if (!connection) return;
-    auto unanswered = connection->take_deferred();
+    auto unanswered = connection->take_unanswered();
     connection.reset();
     topology_->count_broken();
     if (unanswered.empty()) return;
@@ -301,7 +301,7 @@ class Pool {
 
   /// Closes a connection in whatever state it is. Leaves the releases that it has not answered to settle_idle().
   void abandon(std::unique_ptr<Connection> connection) noexcept try {
-    if (connection) repeat_later(connection->take_deferred(), endpoint_.retry_for);
+    if (connection) repeat_later(connection->take_unanswered(), endpoint_.retry_for);
   } catch (const std::exception&) {  // no memory: their leases free the locks
   }
 

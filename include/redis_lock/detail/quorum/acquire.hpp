@@ -275,7 +275,7 @@ class QuorumAcquisition {
       auto& server = vote_.fan_out.servers()[i];
       const auto& mark = marks_[i];
       if (mark && now < mark->until && !server.failure) server.failure = mark->failure;
-      if (!server.line || server.failure) continue;
+      if (!server.connection || server.failure) continue;
       ++open;
       if (!refused[i]) continue;
       const auto& node = view.nodes[i];

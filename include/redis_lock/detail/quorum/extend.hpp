@@ -11,8 +11,8 @@
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
+#include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
-#include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
@@ -30,16 +30,16 @@ namespace redis_lock::detail {
 struct QuorumLease : Lease {
   /// State of one server.
   struct Share {
-    bool asked = false;      // the id may hold the lock there
-    std::uint64_t line = 0;  // the line on which it was asked: Line::serial()
-    Line::Number reply = 0;  // the number of the reply on that line
-    Line::Progress progress;
+    bool asked = false;            // the id may hold the lock there
+    std::uint64_t connection = 0;  // serial() of the connection on which it was asked
+    Connection::Number reply = 0;  // the number of the reply on that connection
+    Connection::Received received;
     /// The shortest lease of an extension in doubt on this server; max(): none.
     milliseconds shortest_in_doubt = milliseconds::max();
 
-    /// Returns whether the server has done what it was asked. If not, what is sent on another line may run before.
+    /// Returns whether the server has done what it was asked. If not, what is sent on another connection may run before.
     [[nodiscard]] bool is_done() const noexcept {
-      return !progress || progress->load(std::memory_order_acquire) > reply;
+      return !received || received->load(std::memory_order_acquire) > reply;
     }
   };
   std::vector<Share> shares;  // for each server
@@ -81,12 +81,12 @@ class QuorumExtension {
     }
   };
 
-  /// Asks all servers that have a line. An extension whose reply is late is in doubt.
+  /// Asks all servers that have a connection. An extension whose reply is late is in doubt.
   void run(FanOut& fan_out, Time deadline) {
     const auto bytes = encode([](std::size_t) { return true; }, true);
     const auto now = Time::clock::now();
     for (auto& server : fan_out.servers()) {
-      if (server.line) fan_out.ask(server, bytes, calls_.size(), now, Request::extend);
+      if (server.connection) fan_out.ask(server, bytes, calls_.size(), now, Request::extend);
     }
     Time enough_at = never;
     const auto wait_until = [&] {
@@ -139,7 +139,7 @@ class QuorumExtension {
     std::string bytes;
     for (auto& server : fan_out.servers()) {
       const auto is_unknown = [](const Reply& reply) { return reply.is_error("NOSCRIPT"); };
-      if (!server.line || !server.has_answered() ||
+      if (!server.connection || !server.has_answered() ||
           std::none_of(server.replies.begin(), server.replies.end(), is_unknown)) {
         continue;
       }

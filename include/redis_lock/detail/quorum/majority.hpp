@@ -179,7 +179,7 @@ class Majority {
     fan_out.connect(Time::clock::now() + timeout());
     const auto now = Time::clock::now();
     for (auto& server : fan_out.servers()) {
-      if (server.line) fan_out.ask(server, bytes, 1, now, request);
+      if (server.connection) fan_out.ask(server, bytes, 1, now, request);
     }
     fan_out.collect(now + timeout(), wait_until);
     status.was_stale = fan_out.was_stale();

@@ -20,7 +20,6 @@
 #include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
-#include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/line_pool.hpp>
 #include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/net/server_text.hpp>
@@ -49,7 +48,7 @@ namespace redis_lock::detail {
   std::string text;
   for (std::size_t i = 0; i < fan_out.size(); ++i) {
     const auto& server = fan_out.servers()[i];
-    if (server.line && !server.failure) continue;
+    if (server.connection && !server.failure) continue;
     const auto failure = server.failure ? *server.failure : server.pool->failure();
     ++failed;
     if (!failure.is_transient()) ++final;

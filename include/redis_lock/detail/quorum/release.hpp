@@ -94,10 +94,10 @@ class QuorumRelease {
 
   bool attempt(QuorumNodes::Status& status) {
     FanOut fan_out{nodes_.pools()};
-    std::vector<std::uint64_t> lines;
-    for (const auto& share : lease_.shares) lines.push_back(share.line);
+    std::vector<std::uint64_t> preferred;
+    for (const auto& share : lease_.shares) preferred.push_back(share.connection);
     const auto timeout = nodes_.timeout(lease_.duration);
-    fan_out.connect(Time::clock::now() + timeout, lines);
+    fan_out.connect(Time::clock::now() + timeout, preferred);
     const auto start = Time::clock::now();
     first_ = fan_out.size();
     send(fan_out);
@@ -128,9 +128,9 @@ class QuorumRelease {
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
       auto& server = fan_out.servers()[i];
       if (releases_[i].refusal) server.failure = releases_[i].refusal;
-      if (!server.line || !is_due(i)) continue;
+      if (!server.connection || !is_due(i)) continue;
       const auto& share = lease_.shares[i];
-      if (server.line->serial() != share.line && !share.is_done()) continue;
+      if (server.connection->serial() != share.connection && !share.is_done()) continue;
       if (first_ == fan_out.size()) first_ = i;
       fan_out.ask(server, bytes, 1, now, Request::release, make_release());
     }

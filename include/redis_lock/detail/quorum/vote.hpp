@@ -15,7 +15,6 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/random_id.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
-#include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/protocol/attempt.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
@@ -100,14 +99,14 @@ class QuorumVote {
     std::optional<Failure> failure;  // the server cannot be waited on
   };
 
-  /// Makes one attempt after a wait on one server, and gives the lines of the others back.
+  /// Makes one attempt after a wait on one server, and gives the connections of the others back.
   [[nodiscard]] Waited wait_on(std::size_t i, milliseconds slice, Cancellation* cancellation) {
     for (std::size_t other = 0; other < fan_out.size(); ++other) {
       if (other != i) fan_out.leave(fan_out.servers()[other]);
     }
     auto& server = fan_out.servers()[i];
-    if (!server.line) return {true, std::nullopt};
-    auto& connection = server.line->connection();
+    if (!server.connection) return {true, std::nullopt};
+    auto& connection = *server.connection;
     if (connection.whole_seconds) {
       const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
       if (whole == milliseconds::zero()) fan_out.pause(std::min(slice, waits::between_tries));
@@ -126,14 +125,14 @@ class QuorumVote {
     for (;;) {
       fan_out.collect(deadline, [&nudge] { return nudge.at; });
       if (!server.is_pending() || fan_out.is_cancelled() || server.late) break;
-      if (server.line->has_unsent()) {
+      if (server.connection->has_unsent()) {
         nudge = {};
       } else {
-        nudge.send(connection.context(), Time::clock::now(), deadline);
+        connection.send_nudge(nudge, Time::clock::now(), deadline);
       }
     }
     fan_out.is_watched = false;
-    if (server.line) connection.set_cancellation(nullptr);
+    if (server.connection) connection.set_cancellation(nullptr);
     if (!server.has_answered()) return {true, server.failure};
     count(i);
     if (!attempt.waits()) return {true, server.failure};
@@ -167,7 +166,7 @@ class QuorumVote {
     std::vector<std::size_t> asked;
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
       auto& server = fan_out.servers()[i];
-      if (!server.line || (looking == Looking::arbiter && i != arbiter)) continue;
+      if (!server.connection || (looking == Looking::arbiter && i != arbiter)) continue;
       if (looking == Looking::likely &&
           (ballots[i].is_passed_over || asked.size() == fan_out.majority())) {
         continue;
@@ -200,7 +199,7 @@ class QuorumVote {
       ballot = {};
       auto& server = fan_out.servers()[i];
       auto release = std::make_unique<NodeRelease>(lease_.release, lease_end);
-      if (!server.line) {
+      if (!server.connection) {
         server.pool->call_later(std::move(release));
       } else {
         if (bytes.empty()) bytes = lease_.release->encode();
@@ -219,7 +218,8 @@ class QuorumVote {
   /// Returns whether enough servers are there for a majority.
   [[nodiscard]] bool has_enough() {
     std::size_t there = 0;
-    for (const auto& server : fan_out.servers()) there += server.line && !server.failure ? 1U : 0U;
+    for (const auto& server : fan_out.servers())
+      there += server.connection && !server.failure ? 1U : 0U;
     return there >= fan_out.majority();
   }
 
@@ -250,10 +250,11 @@ class QuorumVote {
     ballots[i].asked = share.asked = true;
     ballots[i].refused = false;
     ballots[i].attempt = attempt;
-    share.line = server.line->serial();
-    share.progress = server.line->progress();
+    share.connection = server.connection->serial();
+    share.received = server.connection->received();
     fan_out.ask(server, question.bytes, question.replies, now, request);
-    share.reply = server.to == 0 ? 0 : server.to - 1;  // 0: it was not sent, and the line is closed
+    share.reply =
+        server.to == 0 ? 0 : server.to - 1;  // 0: it was not sent, and the connection is closed
   }
 
   /// Asks the servers that remain. What is left of the holder's lease matters to an acquisition that may have to
@@ -263,7 +264,7 @@ class QuorumVote {
     std::array<Question, 4> questions;  // made when they are needed
     bool has_arbiter = false;
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
-      if (!fan_out.servers()[i].line || (ballots[i].asked && !ballots[i].refused)) continue;
+      if (!fan_out.servers()[i].connection || (ballots[i].asked && !ballots[i].refused)) continue;
       if (arbiter == nobody) arbiter = i;
       const bool is_suspect = passed_over_[i].has_value();
       Attempt attempt;
