@@ -10,6 +10,7 @@
 
 #include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 
 namespace redis_lock::detail {
 
@@ -79,12 +80,8 @@ class Gate {
   };
 
   /// A guard that removes a waiter from the queue if its thread is cancelled while it waits (pthread_cancel(3)).
-  struct Withdrawal {
+  struct Withdrawal : Pinned {
     Withdrawal(Gate& of, Waiter& who) : gate(&of), waiter(who) {}
-    Withdrawal(const Withdrawal&) = delete;
-    Withdrawal(Withdrawal&&) = delete;
-    Withdrawal& operator=(const Withdrawal&) = delete;
-    Withdrawal& operator=(Withdrawal&&) = delete;
     ~Withdrawal() {
       if (gate) gate->withdraw(waiter);
     }
@@ -146,12 +143,8 @@ class Gate {
 };
 
 /// A guard that leaves the gate at the end of a scope. Set `gate` to null to stay inside.
-struct LeaveGate {
+struct LeaveGate : Pinned {
   explicit LeaveGate(Gate* entered) : gate(entered) {}
-  LeaveGate(const LeaveGate&) = delete;
-  LeaveGate(LeaveGate&&) = delete;
-  LeaveGate& operator=(const LeaveGate&) = delete;
-  LeaveGate& operator=(LeaveGate&&) = delete;
   ~LeaveGate() {
     if (gate) gate->leave();
   }

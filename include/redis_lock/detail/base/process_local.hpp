@@ -7,6 +7,8 @@
 #include <memory>
 #include <utility>
 
+#include <redis_lock/detail/base/pinned.hpp>
+
 namespace redis_lock::detail {
 
 /// Number of forks between the first process and this one. It changes in the child before fork() returns there.
@@ -23,7 +25,7 @@ struct ForkCounter {
 /// does not exist in the child may hold. The first access in a child makes fresh state. Inherited state is never
 /// touched again and stays allocated, because nothing in it can be destroyed.
 template <class State>
-class ProcessLocal {
+class ProcessLocal : Pinned {
  public:
   explicit ProcessLocal(std::function<std::unique_ptr<State>()> make)
       : make_(std::move(make)),
@@ -36,10 +38,6 @@ class ProcessLocal {
       keep(here);
     }
   }
-  ProcessLocal(const ProcessLocal&) = delete;
-  ProcessLocal(ProcessLocal&&) = delete;
-  ProcessLocal& operator=(const ProcessLocal&) = delete;
-  ProcessLocal& operator=(ProcessLocal&&) = delete;
 
   /// Returns the state of this process. Several threads may call it at once, but no signal handler may.
   [[nodiscard]] State& operator*() {

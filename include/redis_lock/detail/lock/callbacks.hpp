@@ -19,6 +19,7 @@
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/failure.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/thread.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 
@@ -28,7 +29,7 @@ namespace redis_lock::detail {
 /// of one lock object run in the order of post(), one at a time. One thread, the leader, runs those of all lock
 /// objects. If it has been in one callback for `patience` while others wait, another thread takes the lead. post()
 /// starts threads, and they end when they have been idle: without callbacks there is none.
-class Callbacks : public std::enable_shared_from_this<Callbacks> {
+class Callbacks : public std::enable_shared_from_this<Callbacks>, private Pinned {
  public:
   using Task = std::function<void()>;
   enum class Urgency : unsigned char {
@@ -41,10 +42,6 @@ class Callbacks : public std::enable_shared_from_this<Callbacks> {
   ~Callbacks() {
     if (ended_.joinable()) ended_.detach();
   }
-  Callbacks(const Callbacks&) = delete;
-  Callbacks(Callbacks&&) = delete;
-  Callbacks& operator=(const Callbacks&) = delete;
-  Callbacks& operator=(Callbacks&&) = delete;
 
   /// Marks the calling thread as the renewal thread, which no callback may delay.
   void serve_this_thread() noexcept { served_ = this_thread_number(); }

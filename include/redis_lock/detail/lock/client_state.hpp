@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -8,14 +7,15 @@
 #include <utility>
 #include <vector>
 
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/process_local.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/deferred_release.hpp>
 #include <redis_lock/detail/lock/observer.hpp>
 #include <redis_lock/detail/lock/renewal_connections.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
+#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/connection.hpp>
-#include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/net/server_text.hpp>
 #include <redis_lock/detail/net/tls.hpp>
 #include <redis_lock/detail/net/topology.hpp>
@@ -26,10 +26,10 @@
 
 namespace redis_lock::detail {
 
-class LinePool;
+class Prober;
 class QuorumNodes;
 
-/// The state that all copies of a Client share: pool, renewals, counters. Or a wrapper of a borrowed context.
+/// The state that all copies of a Client share: connections, renewals, counters. Or a wrapper of a borrowed context.
 class ClientState {
  public:
   explicit ClientState(Endpoint endpoint) : endpoint_(std::move(endpoint)) {
@@ -54,7 +54,7 @@ class ClientState {
   auto perform(const CallLimits& limits, Work&& work) {
     if (!borrowed_) {
       const MaintainLater maintain{*process_};
-      return process_->pool.perform(limits, std::forward<Work>(work));
+      return process_->calls.perform(limits, std::forward<Work>(work));
     }
     if (made_in_ != process_generation()) {
       throw Failure{errc::connection_failed, "the borrowed context belongs to the parent process"};
@@ -116,7 +116,7 @@ class ClientState {
     } catch (const Failure&) {
       return false;
     }
-    const bool is_sent = process_->pool.defer(keys.lock, [&] {
+    const bool is_sent = process_->calls.defer(keys.lock, [&] {
       return std::make_unique<DeferredRelease>(keys, signal_expire, lease,
                                                process_->renewer->callbacks());
     });
@@ -132,7 +132,7 @@ class ClientState {
   /// State that QuorumLocks with this server among their nodes share. The first of them makes it.
   struct Quorums {
     std::mutex mutex;  // guards the rest
-    std::shared_ptr<LinePool> lines;
+    std::shared_ptr<Prober> prober;
     std::vector<std::weak_ptr<QuorumNodes>> known;  // those whose first node is this server
   };
   [[nodiscard]] Quorums& quorums() { return process_->quorums; }
@@ -141,26 +141,22 @@ class ClientState {
   static constexpr milliseconds patience{200};
 
   /// State of one process.
-  struct ProcessState {
+  struct ProcessState : Pinned {
     explicit ProcessState(const Endpoint& endpoint)
         : topology(std::make_shared<Topology>(endpoint, counters)),
-          pool(endpoint, topology),
-          renewals(topology, pool),
+          calls(endpoint, topology),
+          renewals(topology, calls),
           renewer(std::make_shared<Renewer>(
               endpoint.command_timeout,
               Renewer::Work{
                   [this](const Renewer::Leases& batch, Time limit) { return extend(batch, limit); },
                   [this](Slot slot) { return topology->presumed_server_of(slot); },
-                  [this] { return pool.settle_idle(); }})) {}
+                  [this] { return calls.settle_idle(); }})) {}
     ~ProcessState() {
       const CancellationPause no_cancellation;
       renewer->stop();
-      pool.settle_all();
+      calls.settle_all();
     }
-    ProcessState(const ProcessState&) = delete;
-    ProcessState(ProcessState&&) = delete;
-    ProcessState& operator=(const ProcessState&) = delete;
-    ProcessState& operator=(ProcessState&&) = delete;
 
     [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) {
       auto outcomes = renewals.extend(batch, limit);
@@ -170,7 +166,7 @@ class ClientState {
 
     std::shared_ptr<Counters> counters = std::make_shared<Counters>();
     std::shared_ptr<Topology> topology;
-    Pool pool;
+    Calls calls;
     RenewalConnections renewals;  // used by the renewal thread alone
     Quorums quorums;
     std::shared_ptr<Renewer> renewer;
@@ -178,16 +174,12 @@ class ClientState {
   };
 
   /// A guard that leaves failed releases and idle connections of an operation to the renewal thread.
-  struct MaintainLater {
+  struct MaintainLater : Pinned {
     ProcessState& process;
     explicit MaintainLater(ProcessState& of) : process(of) {}
-    MaintainLater(const MaintainLater&) = delete;
-    MaintainLater(MaintainLater&&) = delete;
-    MaintainLater& operator=(const MaintainLater&) = delete;
-    MaintainLater& operator=(MaintainLater&&) = delete;
     ~MaintainLater() {
-      if (process.pool.has_failed()) process.renewer->maintain_soon();
-      if (const auto time = process.pool.take_plan()) process.renewer->maintain_by(*time);
+      if (process.calls.has_failed()) process.renewer->maintain_soon();
+      if (const auto time = process.calls.take_plan()) process.renewer->maintain_by(*time);
     }
   };
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/thread.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/callbacks.hpp>
@@ -34,7 +35,7 @@ using Renewals = std::vector<Renewal>;
 
 /// A thread with a schedule of leases. It has those that are due extended, and reports those that are lost. The first
 /// lock that needs it starts it. Callbacks run on other threads: see Callbacks.
-class Renewer : public std::enable_shared_from_this<Renewer> {
+class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
  public:
   using Leases = std::vector<std::shared_ptr<Lease>>;
 
@@ -51,10 +52,6 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
   Renewer(milliseconds command_timeout, Work work)
       : command_timeout_(command_timeout), work_(std::move(work)) {}
   ~Renewer() = default;
-  Renewer(const Renewer&) = delete;
-  Renewer(Renewer&&) = delete;
-  Renewer& operator=(const Renewer&) = delete;
-  Renewer& operator=(Renewer&&) = delete;
 
   /// Makes sure that the thread runs. Throws a Failure of errc::no_thread if it cannot be started.
   void start() {
@@ -353,17 +350,13 @@ class Renewer : public std::enable_shared_from_this<Renewer> {
 
 /// A pause of one lock's renewals. An extension and a renewal must not cross, because the one that Redis sees last
 /// counts.
-class PauseRenewal {
+class PauseRenewal : Pinned {
  public:
   /// `renewer` may be null: then there is nothing to pause.
   PauseRenewal(Renewer* renewer, std::shared_ptr<Lease> lease)
       : renewer_(renewer), lease_(std::move(lease)) {
     if (renewer_) renewer_->pause(*lease_);
   }
-  PauseRenewal(const PauseRenewal&) = delete;
-  PauseRenewal(PauseRenewal&&) = delete;
-  PauseRenewal& operator=(const PauseRenewal&) = delete;
-  PauseRenewal& operator=(PauseRenewal&&) = delete;
   ~PauseRenewal() {
     if (renewer_) renewer_->resume(lease_);
   }

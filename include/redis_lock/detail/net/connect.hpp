@@ -12,13 +12,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 #include <new>
 #include <string>
-#include <system_error>
-#include <utility>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
@@ -30,7 +28,7 @@
 namespace redis_lock::detail {
 
 /// A socket that the library owns, and that exec() closes from its creation on.
-class Socket {
+class Socket : Pinned {
  public:
   explicit Socket(int family) : descriptor_(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     if (descriptor_ < 0) fail(errno);
@@ -39,10 +37,6 @@ class Socket {
     const CancellationPause no_cancellation;
     if (descriptor_ >= 0) ::close(descriptor_);
   }
-  Socket(const Socket&) = delete;
-  Socket(Socket&&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  Socket& operator=(Socket&&) = delete;
 
   /// Connects, and blocks meanwhile. Throws Failure if that fails, or is not done before `deadline`.
   void connect(const SocketAddress& to, Time deadline) const {
@@ -78,10 +72,7 @@ class Socket {
   }
 
  private:
-  [[noreturn]] static void fail(int error) {
-    throw Failure{errc::connection_failed, std::generic_category().message(error),
-                  Failure::Kind::transient};
-  }
+  [[noreturn]] static void fail(int error) { throw failure_of_socket(error); }
 
   int descriptor_;
 };

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -86,10 +84,6 @@ class Connection : public Pipeline {
     if (!usable() && !context_->err) poison(*context_);
     set_timeouts(timeouts_);
   }
-  Connection(const Connection&) = delete;
-  Connection(Connection&&) = delete;
-  Connection& operator=(const Connection&) = delete;
-  Connection& operator=(Connection&&) = delete;
 
   /// Sends all commands in one write and reads their replies, behind those that it still owes. They are due
   /// command_timeout after `wait`, the time that the server was asked to wait; or at `by`, unless that is `never`. If
@@ -188,11 +182,7 @@ class Connection : public Pipeline {
   /// Returns whether a cancellation is noticed only when the server replies.
   [[nodiscard]] bool cancelled_late() const noexcept { return cancellation_ && !owned_; }
   void pause(milliseconds time) const {
-    if (cancellation_) {
-      cancellation_->sleep_until(after(Time::clock::now(), time));
-    } else {
-      std::this_thread::sleep_for(time);
-    }
+    sleep_until(after(Time::clock::now(), time), cancellation_);
   }
 
   /// True once the server has refused a fractional BLPOP timeout, as servers before Redis 6.0 do.
@@ -311,15 +301,6 @@ class Connection : public Pipeline {
   bool answered_ = false;
 };
 
-/// A connection whose replies are all due by `limit`.
-struct LimitedLink {
-  Connection& connection;
-  Time limit;
-  [[nodiscard]] Replies exchange(const Commands& commands) const {
-    return connection.exchange(commands, milliseconds::zero(), limit);
-  }
-};
-
 inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
   const auto database = std::to_string(endpoint.database);
   const auto commands = greeting(endpoint, database);
@@ -334,8 +315,7 @@ inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
   for (const auto& reply : replies) expect(reply, reply.is_ok(), "the greeting");
   answered_ = false;
 } catch (const Failure& failure) {
-  throw Failure{failure.code(), without_secrets(failure.what(), endpoint),
-                failure.is_transient() ? Failure::Kind::transient : Failure::Kind::final};
+  throw failure.with(without_secrets(failure.what(), endpoint));
 }
 
 }  // namespace redis_lock::detail

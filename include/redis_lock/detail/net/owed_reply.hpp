@@ -6,6 +6,7 @@
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/failure.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/reply.hpp>
 
 namespace redis_lock::detail {
@@ -14,14 +15,9 @@ struct ScriptCall;
 
 /// A call whose reply a later exchange reads, and the receiver of that reply. One of settle(), succeed() and fail()
 /// is called, unless there is no memory.
-class OwedReply {
+class OwedReply : Pinned {
  public:
-  OwedReply() = default;
   virtual ~OwedReply() = default;
-  OwedReply(const OwedReply&) = delete;
-  OwedReply(OwedReply&&) = delete;
-  OwedReply& operator=(const OwedReply&) = delete;
-  OwedReply& operator=(OwedReply&&) = delete;
 
   /// Returns the key, by which a cluster finds the server to call.
   [[nodiscard]] virtual const std::string& key() const noexcept = 0;

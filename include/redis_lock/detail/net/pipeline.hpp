@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
@@ -23,17 +24,12 @@ namespace redis_lock::detail {
 
 /// Commands that were sent on one connection, the replies that it owes, and their receivers. None of its members waits
 /// for a plain socket. For one thread at a time.
-class Pipeline {
+class Pipeline : Pinned {
  public:
   /// Number of a reply, counted from 0 over the life of the connection.
   using Number = std::uint64_t;
   /// Number of replies received, for threads that no longer have the connection; the highest number once it is closed.
   using Received = std::shared_ptr<const std::atomic<Number>>;
-
-  Pipeline(const Pipeline&) = delete;
-  Pipeline(Pipeline&&) = delete;
-  Pipeline& operator=(const Pipeline&) = delete;
-  Pipeline& operator=(Pipeline&&) = delete;
 
   /// Sends the commands of one request, as far as the socket takes them, and returns the number of their first reply.
   /// If they are one call that must run in any case, `receiver` is its receiver. Throws Failure.
@@ -87,9 +83,13 @@ class Pipeline {
             ? failure_of(reply)
             : Failure{errc::protocol_error, "the server said more than it was asked"};
       }
-      const auto number = count(reply);
+      publish(++received_);
+      auto& batch = batches_.front();
+      if (health) note(batch, reply);
+      if (batch.receiver) batch.receiver->settle(reply);
+      if (batch.end == received_) batches_.erase(batches_.begin());
       is_sound_ = true;
-      if (number >= from) return reply;
+      if (received_ > from) return reply;
     }
   }
 
@@ -166,17 +166,6 @@ class Pipeline {
     batches_.push_back({first + count, now, request, std::move(receiver)});
     sent_ += count;
     return first;
-  }
-
-  /// Records the next reply, and hands it to its receiver. Returns its number.
-  Number count(const Reply& reply) {
-    const auto number = received_;
-    publish(++received_);
-    auto& batch = batches_.front();
-    if (health) note(batch, reply);
-    if (batch.receiver) batch.receiver->settle(reply);
-    if (batch.end == received_) batches_.erase(batches_.begin());
-    return number;
   }
 
   /// Records that all replies have been received. Hands none to a receiver.

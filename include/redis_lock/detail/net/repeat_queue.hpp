@@ -52,12 +52,6 @@ class RepeatQueue {
     return all;
   }
 
-  /// Makes the next failure of each call final.
-  void allow_one_more_failure() noexcept {
-    const std::lock_guard guard{mutex_};
-    for (auto& call : calls_) call.give_up_at = Time::min();
-  }
-
   /// Calls `run(OwedReply&)` for one call after another, up to the first that fails again and may be repeated once
   /// more. Returns whether any are left. `run` blocks, and throws Failure.
   template <class Run>

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/event.hpp>
@@ -14,7 +15,7 @@ namespace redis_lock::detail {
 /// A script that runs only while the lock is held under one id. The lock's key is the last of KEYS and the id the
 /// last of ARGV; both are removed before the script sees them. It is sent as EVAL, because its digest is not known;
 /// the server compiles it once. Refers to its arguments, which must outlive it.
-class GuardedScript {
+class GuardedScript : Pinned {
  public:
   GuardedScript(std::string_view script, const std::vector<std::string>& keys,
                 const std::vector<std::string>& arguments, std::string_view lock,
@@ -29,11 +30,6 @@ class GuardedScript {
     for (const auto& argument : arguments) command_.append(argument);
     command_.append(id);
   }
-  GuardedScript(const GuardedScript&) = delete;
-  GuardedScript(GuardedScript&&) = delete;
-  GuardedScript& operator=(const GuardedScript&) = delete;
-  GuardedScript& operator=(GuardedScript&&) = delete;
-  ~GuardedScript() = default;
 
   /// Returns the script's result; nothing if the lock was not held under the id, and then sets `lost` to the reason.
   /// Once the script may have run, throws a final Failure, so that the script is not sent again.

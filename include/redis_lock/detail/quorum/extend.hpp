@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
@@ -14,9 +15,9 @@
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
-#include <redis_lock/detail/quorum/node_release.hpp>
 
 namespace redis_lock::detail {
 
@@ -25,6 +26,34 @@ namespace redis_lock::detail {
 [[nodiscard]] constexpr milliseconds validity(milliseconds duration) {
   return std::max(duration - duration / 100 - milliseconds{2}, milliseconds::zero());
 }
+
+/// A release that was sent to one node of a QuorumLock, and must run there even if no thread waits for the reply. It
+/// has nothing to report: NodeHealth records what the node refuses.
+class NodeRelease final : public OwedReply {
+ public:
+  /// What the releases on all nodes have in common.
+  struct Arguments {
+    Keys keys;
+    std::string id, signal_expire, kept_for{};
+  };
+
+  NodeRelease(std::shared_ptr<const Arguments> arguments, Time lease_end)
+      : arguments_(std::move(arguments)), lease_end_(lease_end) {}
+
+  [[nodiscard]] const std::string& key() const noexcept override { return arguments_->keys.lock; }
+  [[nodiscard]] ScriptCall call() const override {
+    const auto& [keys, id, signal_expire, kept_for] = *arguments_;
+    return release_call(keys, id, signal_expire, kept_for);
+  }
+  [[nodiscard]] Time needed_until() const noexcept override { return lease_end_; }
+  void settle(const Reply&) noexcept override {}
+  void succeed() noexcept override {}
+  void fail(const Failure&) noexcept override {}
+
+ private:
+  const std::shared_ptr<const Arguments> arguments_;
+  const Time lease_end_;
+};
 
 /// One acquisition of a QuorumLock. Lease::expire is its validity(), not the lease that servers are asked for.
 struct QuorumLease : Lease {

@@ -5,17 +5,15 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
-#include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
-#include <redis_lock/detail/quorum/node_release.hpp>
 #include <redis_lock/detail/quorum/nodes.hpp>
 
 namespace redis_lock::detail {
@@ -93,7 +91,7 @@ class QuorumRelease {
   }
 
   bool attempt(QuorumNodes::Status& status) {
-    FanOut fan_out{nodes_.pools()};
+    FanOut fan_out{nodes_.probers()};
     std::vector<std::uint64_t> preferred;
     for (const auto& share : lease_.shares) preferred.push_back(share.connection);
     const auto timeout = nodes_.timeout(lease_.duration);
@@ -124,7 +122,6 @@ class QuorumRelease {
 
   void send(FanOut& fan_out) {
     const auto now = Time::clock::now();
-    const auto bytes = lease_.release->encode();
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
       auto& server = fan_out.servers()[i];
       if (releases_[i].refusal) server.failure = releases_[i].refusal;
@@ -132,7 +129,7 @@ class QuorumRelease {
       const auto& share = lease_.shares[i];
       if (server.connection->serial() != share.connection && !share.is_done()) continue;
       if (first_ == fan_out.size()) first_ = i;
-      fan_out.ask(server, bytes, 1, now, Request::release, make_release());
+      fan_out.call(server, make_release(), now, Request::release);
     }
   }
 
@@ -158,9 +155,9 @@ class QuorumRelease {
   }
 
   void leave_rest() {
-    const auto pools = nodes_.pools();
+    const auto probers = nodes_.probers();
     for (std::size_t i = 0; i < releases_.size(); ++i) {
-      if (is_due(i) && !releases_[i].is_queued) pools[i]->call_later(make_release());
+      if (is_due(i) && !releases_[i].is_queued) probers[i]->call_later(make_release());
     }
   }
 

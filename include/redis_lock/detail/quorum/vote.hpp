@@ -20,7 +20,6 @@
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
-#include <redis_lock/detail/quorum/node_release.hpp>
 #include <redis_lock/detail/quorum/nodes.hpp>
 #include <redis_lock/detail/quorum/view.hpp>
 
@@ -43,7 +42,7 @@ class QuorumVote {
   QuorumVote(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
              std::string_view signal_expire, QuorumLease& lease, IdSource& ids,
              QuorumView::PassedOver& passed_over, Cancellation* cancellation)
-      : fan_out(nodes.pools(), cancellation),
+      : fan_out(nodes.probers(), cancellation),
         timeout(nodes.timeout(lease.duration)),
         nodes_(nodes),
         keys_(keys),
@@ -190,7 +189,6 @@ class QuorumVote {
 
   /// Releases what was granted or may have been, without waiting for the replies.
   void give_back() {
-    std::string bytes;
     const auto now = Time::clock::now();
     const auto lease_end = after(now, lease_.duration);
     for (std::size_t i = ballots.size(); i-- > 0;) {
@@ -200,10 +198,9 @@ class QuorumVote {
       auto& server = fan_out.servers()[i];
       auto release = std::make_unique<NodeRelease>(lease_.release, lease_end);
       if (!server.connection) {
-        server.pool->call_later(std::move(release));
+        server.prober->call_later(std::move(release));
       } else {
-        if (bytes.empty()) bytes = lease_.release->encode();
-        fan_out.ask(server, bytes, 1, now, Request::release, std::move(release));
+        fan_out.call(server, std::move(release), now, Request::release);
         nodes_.maintain_soon();
       }
     }
