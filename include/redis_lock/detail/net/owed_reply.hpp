@@ -13,8 +13,8 @@ namespace redis_lock::detail {
 
 struct ScriptCall;
 
-/// A call whose reply a later exchange reads, and the receiver of that reply. One of settle(), succeed() and fail()
-/// is called, unless there is no memory.
+/// A call whose reply is read later, and the receiver of that reply. One of settle(), succeed() and fail() is called,
+/// unless there is no memory.
 class OwedReply : Pinned {
  public:
   virtual ~OwedReply() = default;

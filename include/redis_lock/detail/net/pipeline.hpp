@@ -69,7 +69,7 @@ class Pipeline : Pinned {
     receive_some(*context_);
   }
 
-  /// Returns the next reply that was read, if its number is at least `from`. The asker of earlier ones has gone.
+  /// Returns the next reply that was read, if its number is at least `from`. No thread waits for earlier ones.
   [[nodiscard]] std::optional<Reply> next(Number from) {
     for (;;) {
       void* parsed = nullptr;
@@ -93,7 +93,7 @@ class Pipeline : Pinned {
     }
   }
 
-  /// Reads what has come of the replies whose askers have gone.
+  /// Reads what has come of the replies that no thread waits for.
   void receive_owed() {
     for (auto before = sent_; owes() && before != received_;) {
       before = received_;
@@ -151,7 +151,7 @@ class Pipeline : Pinned {
     Number end;  // the number behind its last reply
     Time sent;
     Request request;
-    std::unique_ptr<OwedReply> receiver;  // of its only reply; null if the asker alone reads it
+    std::unique_ptr<OwedReply> receiver;  // of its only reply; null if only the caller reads it
     bool is_refused = false;              // by one of its replies
   };
 

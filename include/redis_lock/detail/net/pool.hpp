@@ -70,8 +70,9 @@ class Pool {
   }
   /// Takes a new connection, which will be used at once.
   void add(std::unique_ptr<Connection> connection) {
+    Idle idle{std::move(connection), Time::clock::now()};
     const std::lock_guard guard{mutex_};
-    insert({std::move(connection), Time::clock::now()});
+    insert(std::move(idle));
   }
 
   /// Closes what is superfluous. Returns when to do it again; `never` if nothing is idle.
@@ -90,8 +91,9 @@ class Pool {
   }
 
  private:
-  /// Needs mutex_, like the next.
-  void insert(Idle idle) {
+  /// Needs mutex_, like the next. If there is no memory, leaves the connection to the caller, who closes it without
+  /// mutex_: receivers may call back.
+  void insert(Idle&& idle) {
     const auto before = std::find_if(idle_.rbegin(), idle_.rend(),
                                      [&](const Idle& other) { return other.since <= idle.since; });
     idle_.insert(before.base(), std::move(idle));

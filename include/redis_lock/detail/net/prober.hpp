@@ -109,8 +109,8 @@ class Prober : Pinned {
     for (auto& each : idle) retire(std::move(each.connection));
   }
 
-  /// Reads the replies whose askers have gone, finds connections that have failed, and closes those that were idle for
-  /// too long. Returns when to do it again.
+  /// Reads the replies that no thread waits for. Finds connections that have failed, and closes those that were idle
+  /// for too long. Returns when to do it again.
   [[nodiscard]] Time maintain() {
     const auto now = Time::clock::now();
     bool again = false;
@@ -159,7 +159,7 @@ class Prober : Pinned {
   [[nodiscard]] const NodeHealth& health() const noexcept { return health_; }
 
  private:
-  /// How often maintain() looks while there are replies whose askers have gone.
+  /// How often maintain() looks while there are replies that no thread waits for.
   static constexpr milliseconds between_looks{100};
   /// A connection that was used within this time counts as good; if it is not, that shows soon.
   static constexpr milliseconds just_now{500};
@@ -200,7 +200,7 @@ class Prober : Pinned {
   } catch (const std::exception&) {  // no memory: the calls are given up
   }
 
-  /// Reads what has come of the replies whose askers have gone. If the connection fails, retires it and returns false.
+  /// Reads what has come of the replies that no thread waits for. If the connection fails, retires it: false.
   [[nodiscard]] bool receive_owed(std::unique_ptr<Connection>& connection) {
     if (!connection->owes()) return true;
     try {
@@ -270,7 +270,7 @@ class Prober : Pinned {
       for (const auto& notification : std::exchange(waiting_, {})) notification->notify();
       if (!silent) continue;
       guard.unlock();
-      retire(std::move(silent));  // another one has fallen silent meanwhile
+      retire(std::move(silent));  // another one has become silent meanwhile
       guard.lock();
     }
     running_ = false;

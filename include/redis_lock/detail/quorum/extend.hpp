@@ -66,7 +66,7 @@ struct QuorumLease : Lease {
     /// The shortest lease of an extension in doubt on this server; max(): none.
     milliseconds shortest_in_doubt = milliseconds::max();
 
-    /// Returns whether the server has done what it was asked. If not, what is sent on another connection may run before.
+    /// Returns whether the server has done what it was asked. If not, commands on another connection may run first.
     [[nodiscard]] bool is_done() const noexcept {
       return !received || received->load(std::memory_order_acquire) > reply;
     }
