@@ -20,9 +20,10 @@
 #include <redis_lock/detail/lock/deferred_release.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/lock/observer.hpp>
+#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/drive.hpp>
-#include <redis_lock/detail/net/pool.hpp>
+#include <redis_lock/detail/net/topology.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/redis_lock.hpp>
 
@@ -205,24 +206,24 @@ void defer(ScriptedServer&, std::string_view) {
   std::uint64_t sent = 0, failed = 0;
   auto options = Options::without_renewal();
   options.on_error = [&](const Error&) { ++failed; };
-  const auto account = std::make_shared<const Observer>(counters, "n", options);
+  const auto observer = std::make_shared<const Observer>(counters, "n", options);
   {
-    Pool pool{endpoint, std::make_shared<Servers>(endpoint, counters)};
+    Calls calls{endpoint, std::make_shared<Topology>(endpoint, counters)};
     const auto work = [&](Connection& connection) { return owner(connection, keys.lock); };
     for (int i = 0; i < 3; ++i) {
-      attempt([&] { (void)pool.perform({0ms}, work); });
+      attempt([&] { (void)calls.perform({0ms}, work); });
       for (int j = 0; j < 2; ++j) {
-        const auto hold = std::make_shared<Lease>();
-        hold->id = id;
-        hold->account = account;
-        hold->since = Time::clock::now();
+        const auto lease = std::make_shared<Lease>();
+        lease->id = id;
+        lease->observer = observer;
+        lease->since = Time::clock::now();
         const auto release = [&] {
-          return std::make_unique<DeferredRelease>(keys, "1000", hold, nullptr);
+          return std::make_unique<DeferredRelease>(keys, "1000", lease, nullptr);
         };
-        if (pool.defer(keys.lock, release)) ++sent;
+        if (calls.defer(keys.lock, release)) ++sent;
       }
     }
-    pool.settle_all();
+    calls.settle_all();
   }
   const auto stats = counters->snapshot();
   check(failed == stats.lost + stats.abandoned, "no release fails twice");

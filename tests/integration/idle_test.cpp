@@ -8,8 +8,8 @@
 
 #include <redis_lock/detail/base/counters.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
-#include <redis_lock/detail/net/line_pool.hpp>
-#include <redis_lock/detail/net/pool.hpp>
+#include <redis_lock/detail/net/calls.hpp>
+#include <redis_lock/detail/net/prober.hpp>
 #include <redis_lock/detail/net/topology.hpp>
 
 #include "integration.hpp"
@@ -34,10 +34,10 @@ class Idle : public ::testing::Test {
   }
 
   /// Does one operation inside of another, so that each needs a connection of its own.
-  static void use(detail::Pool& pool, int how_many) {
+  static void use(detail::Calls& calls, int how_many) {
     if (how_many == 0) return;
-    (void)pool.perform(detail::CallLimits{1s}, [&](detail::Connection& connection) {
-      use(pool, how_many - 1);
+    (void)calls.perform(detail::CallLimits{1s}, [&](detail::Connection& connection) {
+      use(calls, how_many - 1);
       return detail::ask(connection, detail::Commands{}.add({"GET", "lock:a"}));
     });
   }
@@ -78,19 +78,19 @@ TEST_F(Idle, ConnectionsBeyondTheBoundCloseAfterABurst) {
 TEST_F(Idle, ConnectionsAreClosedByTheBackgroundThread) {
   const auto endpoint = server.endpoint();
   const auto servers = std::make_shared<detail::Topology>(endpoint, counters);
-  detail::Pool pool{endpoint, servers, longest_idle};
+  detail::Calls calls{endpoint, servers, longest_idle};
   const auto renewer = std::make_shared<detail::Renewer>(
       endpoint.command_timeout,
-      detail::Renewer::Work{nullptr, nullptr, [&] { return pool.settle_idle(); }});
+      detail::Renewer::Work{nullptr, nullptr, [&] { return calls.settle_idle(); }});
   renewer->start();
   for (int burst = 0; burst < 2; ++burst) {
     const auto start = detail::Time::clock::now();
-    use(pool, 20);
+    use(calls, 20);
     EXPECT_EQ(connections(), 20 + watcher);
-    const auto plan = pool.take_plan();
+    const auto plan = calls.take_plan();
     ASSERT_TRUE(plan);
     EXPECT_GE(*plan, start + longest_idle);
-    EXPECT_FALSE(pool.take_plan()) << "once is enough";
+    EXPECT_FALSE(calls.take_plan()) << "once is enough";
     renewer->maintain_by(*plan);
     EXPECT_TRUE(are_connected(watcher)) << connections();
     EXPECT_GE(detail::Time::clock::now(), start + longest_idle);
@@ -100,11 +100,12 @@ TEST_F(Idle, ConnectionsAreClosedByTheBackgroundThread) {
 
 TEST_F(Idle, ConnectionsAreClosedWithTheNextOperation) {
   const auto endpoint = server.endpoint();
-  detail::Pool pool{endpoint, std::make_shared<detail::Topology>(endpoint, counters), longest_idle};
-  use(pool, 20);
+  detail::Calls calls{endpoint, std::make_shared<detail::Topology>(endpoint, counters),
+                      longest_idle};
+  use(calls, 20);
   EXPECT_EQ(connections(), 20 + watcher);
   std::this_thread::sleep_for(longest_idle);
-  use(pool, 1);
+  use(calls, 1);
   EXPECT_TRUE(are_connected(1 + watcher)) << connections();
 }
 
@@ -143,28 +144,28 @@ TEST_F(Idle, ConnectionsOfDeferredReleasesCloseAfterTheirAnswer) {
   EXPECT_EQ(complaints, "");
 }
 
-/// The lines to one node of a QuorumLock.
-TEST_F(Idle, LinesAreClosedAfterAWhile) {
+/// The connections to one node of a QuorumLock.
+TEST_F(Idle, ConnectionsToANodeAreClosedAfterAWhile) {
   const auto endpoint = server.endpoint();
-  detail::LinePool pool{endpoint, counters, longest_idle};
-  std::vector<std::unique_ptr<detail::Line>> lines;
+  detail::Prober prober{endpoint, counters, longest_idle};
+  std::vector<std::unique_ptr<detail::Connection>> connections;
   for (int i = 0; i < 5; ++i) {
     EXPECT_TRUE(eventually([&] {
-      if (auto line = pool.take(0, nullptr).line) lines.push_back(std::move(line));
-      return static_cast<int>(lines.size()) == i + 1;
+      if (auto taken = prober.take(0, nullptr).connection) connections.push_back(std::move(taken));
+      return static_cast<int>(connections.size()) == i + 1;
     }));
   }
-  for (auto& line : lines) pool.give_back(std::move(line), false);
+  for (auto& each : connections) prober.give_back(std::move(each), false);
   EXPECT_TRUE(are_connected(5 + watcher));
-  const auto next = pool.maintain();
+  const auto next = prober.maintain();
   EXPECT_GT(next, detail::Time::clock::now());
   EXPECT_LE(next, detail::Time::clock::now() + longest_idle);
-  EXPECT_TRUE(eventually([&] { return pool.maintain() == detail::never; }));
+  EXPECT_TRUE(eventually([&] { return prober.maintain() == detail::never; }));
   EXPECT_GE(detail::Time::clock::now(), next);
   EXPECT_TRUE(are_connected(watcher));
 }
 
-TEST(IdleLines, BeyondTheBoundCloseAfterABurst) {
+TEST(IdleNodeConnections, BeyondTheBoundCloseAfterABurst) {
   QuorumServers nodes{3};
   const auto clients = nodes.clients([](Endpoint& endpoint) { endpoint.max_idle = 1; });
   QuorumLock holder{clients, "a"};

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 
 #include <redis_lock/detail/base/deadline.hpp>
 
@@ -43,5 +44,11 @@ class Cancellation {
   std::atomic<bool> requested_{false};
   int socket_ = -1;  // -1: none; guarded by mutex_
 };
+
+/// Sleeps until `time`, or until the cancellation is requested, if there is one.
+inline void sleep_until(Time time, Cancellation* cancellation) {
+  if (cancellation) return cancellation->sleep_until(time);
+  std::this_thread::sleep_until(time);
+}
 
 }  // namespace redis_lock::detail

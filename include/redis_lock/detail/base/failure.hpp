@@ -18,6 +18,8 @@ class Failure : public std::runtime_error {
       : std::runtime_error(text), code_(code), kind_(kind) {}
 
   [[nodiscard]] errc code() const noexcept { return code_; }
+  /// Returns this failure with another text.
+  [[nodiscard]] Failure with(const std::string& text) const { return {code_, text, kind_}; }
   [[nodiscard]] bool is_transient() const noexcept { return kind_ == Kind::transient; }
 
  private:

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -15,8 +14,8 @@
 #include <redis_lock/detail/lock/observer.hpp>
 #include <redis_lock/detail/lock/renewal_connections.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
+#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/connection.hpp>
-#include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/net/server_text.hpp>
 #include <redis_lock/detail/net/tls.hpp>
 #include <redis_lock/detail/net/topology.hpp>
@@ -27,10 +26,10 @@
 
 namespace redis_lock::detail {
 
-class LinePool;
+class Prober;
 class QuorumNodes;
 
-/// The state that all copies of a Client share: pool, renewals, counters. For a borrowed context, a wrapper of it.
+/// The state that all copies of a Client share: connections, renewals, counters. For a borrowed context, a wrapper of it.
 class ClientState : public std::enable_shared_from_this<ClientState> {
  public:
   explicit ClientState(Endpoint endpoint) : endpoint_(std::move(endpoint)) {
@@ -55,7 +54,7 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
   auto perform(const CallLimits& limits, Work&& work) {
     if (!borrowed_) {
       const MaintainLater maintain{*process_};
-      return process_->pool.perform(limits, std::forward<Work>(work));
+      return process_->calls.perform(limits, std::forward<Work>(work));
     }
     if (made_in_ != process_generation()) {
       throw Failure{errc::connection_failed, "the borrowed context belongs to the parent process"};
@@ -104,7 +103,7 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
     const auto database = std::to_string(endpoint_.database);
     auto commands = greeting(endpoint_, database);
     add_call(commands, release_call(keys, id, signal_expire, kept_for), false);
-    (void)connection->exchange_within(commands, std::min(endpoint_.command_timeout, patience));
+    (void)connection->exchange_by(commands, after(Time::clock::now(), patience));
   } catch (const std::exception&) {  // the failure that led here is reported
   }
 
@@ -117,7 +116,7 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
     } catch (const Failure&) {
       return false;
     }
-    const bool is_sent = process_->pool.defer(keys.lock, [&] {
+    const bool is_sent = process_->calls.defer(keys.lock, [&] {
       return std::make_unique<DeferredRelease>(keys, signal_expire, lease,
                                                process_->renewer->callbacks());
     });
@@ -133,7 +132,7 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
   /// State that QuorumLocks with this server among their nodes share. The first of them makes it.
   struct Quorums {
     std::mutex mutex;  // guards the rest
-    std::shared_ptr<LinePool> lines;
+    std::shared_ptr<Prober> prober;
     std::vector<std::weak_ptr<QuorumNodes>> known;  // those whose first node is this server
   };
   [[nodiscard]] Quorums& quorums() { return process_->quorums; }
@@ -145,8 +144,8 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
   struct ProcessState : Pinned {
     ProcessState(const Endpoint& endpoint, ClientState& client)
         : topology(std::make_shared<Topology>(endpoint, counters)),
-          pool(endpoint, topology),
-          renewals(topology, pool),
+          calls(endpoint, topology),
+          renewals(topology, calls),
           renewer(std::make_shared<Renewer>(
               endpoint.command_timeout,
               Renewer::Work{
@@ -156,7 +155,7 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
     ~ProcessState() {
       const CancellationPause no_cancellation;
       renewer->stop();
-      pool.settle_all();
+      calls.settle_all();
     }
     [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) {
       auto outcomes = renewals.extend(batch, limit);
@@ -165,15 +164,15 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
     }
 
     /// Settling a deferred release may destroy a callback of its lock, and with it the last Client. Then everything
-    /// here lives until the pool is done.
+    /// here lives until that is done.
     [[nodiscard]] Time maintain(ClientState& client) {
       const auto alive = client.weak_from_this().lock();
-      return pool.settle_idle();
+      return calls.settle_idle();
     }
 
     std::shared_ptr<Counters> counters = std::make_shared<Counters>();
     std::shared_ptr<Topology> topology;
-    Pool pool;
+    Calls calls;
     RenewalConnections renewals;  // used by the renewal thread alone
     Quorums quorums;
     std::shared_ptr<Renewer> renewer;
@@ -185,8 +184,8 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
     ProcessState& process;
     explicit MaintainLater(ProcessState& of) : process(of) {}
     ~MaintainLater() {
-      if (process.pool.has_failed()) process.renewer->maintain_soon();
-      if (const auto time = process.pool.take_plan()) process.renewer->maintain_by(*time);
+      if (process.calls.has_failed()) process.renewer->maintain_soon();
+      if (const auto time = process.calls.take_plan()) process.renewer->maintain_by(*time);
     }
   };
 

@@ -28,10 +28,6 @@ class DeferredRelease final : public OwedReply {
         lease_(std::move(lease)),
         callbacks_(std::move(callbacks)) {}
   ~DeferredRelease() override { end(Event::Kind::abandoned, nullptr); }
-  DeferredRelease(const DeferredRelease&) = delete;
-  DeferredRelease(DeferredRelease&&) = delete;
-  DeferredRelease& operator=(const DeferredRelease&) = delete;
-  DeferredRelease& operator=(DeferredRelease&&) = delete;
 
   [[nodiscard]] const std::string& key() const noexcept override { return keys_.lock; }
   [[nodiscard]] ScriptCall call() const override {

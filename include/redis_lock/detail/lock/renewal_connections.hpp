@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -10,8 +9,8 @@
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
+#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/connection.hpp>
-#include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/net/topology.hpp>
 #include <redis_lock/detail/protocol/known_errors.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
@@ -22,11 +21,11 @@
 namespace redis_lock::detail {
 
 /// The connections of a renewal thread: one to each server. If none can be opened, a renewal borrows an idle
-/// connection of the pool, and gives it back at once. For one thread.
+/// connection of the Client, and gives it back at once. For one thread.
 class RenewalConnections {
  public:
-  RenewalConnections(std::shared_ptr<Topology> topology, Pool& pool)
-      : topology_(std::move(topology)), pool_(pool) {}
+  RenewalConnections(std::shared_ptr<Topology> topology, Calls& calls)
+      : topology_(std::move(topology)), calls_(calls), pool_(0) {}
 
   /// Extends the leases in one write to the server that they are on.
   [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) {
@@ -51,8 +50,8 @@ class RenewalConnections {
     return renewals;
   }
 
-  /// Returns whether the pool must repeat releases: a borrowed connection may have failed with some.
-  [[nodiscard]] bool left_failed_releases() const noexcept { return pool_.has_failed(); }
+  /// Returns whether releases must be repeated: a borrowed connection may have failed with some.
+  [[nodiscard]] bool left_failed_releases() const noexcept { return calls_.has_failed(); }
 
  private:
   struct Answer {
@@ -66,7 +65,7 @@ class RenewalConnections {
     auto answer = extend_on_own(slot, calls, limit);
     auto& replies = answer.replies;
     if (!std::all_of(replies.begin(), replies.end(), got_no_answer)) return answer;
-    auto lent = pool_.lend(topology_->presumed_server_of(slot));
+    auto lent = calls_.lend(topology_->presumed_server_of(slot));
     if (!lent) return answer;
     auto on_lent = extend_on(*lent, calls, limit);
     replies = std::move(on_lent.replies);
@@ -74,7 +73,7 @@ class RenewalConnections {
     if (std::any_of(replies.begin(), replies.end(), got_no_answer))
       topology_->suspect(lent->server());
     lent->independent_replies = false;
-    pool_.give_back(std::move(lent));
+    calls_.give_back(std::move(lent));
     return answer;
   }
 
@@ -88,7 +87,7 @@ class RenewalConnections {
     try {
       connection = take_connection(topology_->server_of(slot));
       if (!connection) {
-        const auto now = Time::clock::now();  // the pool's connection has the rest
+        const auto now = Time::clock::now();  // a borrowed connection has the rest
         limit = now + left_until(limit, now) / 2;
         connection = topology_->connect(slot, limit);
       }
@@ -101,7 +100,7 @@ class RenewalConnections {
     const auto& replies = answer.replies;
     const auto failed = [](const Reply& reply) { return reply.is_error() || reply.is_nil(); };
     if (std::none_of(replies.begin(), replies.end(), failed)) {
-      connections_.push_back(std::move(connection));
+      pool_.add(std::move(connection));
     } else {  // there may have been a failover: look for the server anew
       give_up(*connection);
     }
@@ -113,8 +112,7 @@ class RenewalConnections {
                                         const std::vector<ScriptCall>& calls, Time limit) {
     try {
       connection.independent_replies = true;
-      LimitedLink link{connection, limit};
-      return {detail::evaluate(link, calls)};
+      return {detail::evaluate(connection, calls, milliseconds::zero(), limit)};
     } catch (const Failure& failure) {
       return {Replies(calls.size()), failure};
     } catch (const std::exception& error) {
@@ -129,22 +127,17 @@ class RenewalConnections {
 
   [[nodiscard]] std::unique_ptr<Connection> take_connection(const Address& server) {
     // Connections to servers that are gone, or not in use any more, are closed here in time.
-    const auto is_stale = [](const auto& connection) { return connection->stale(); };
-    const auto stale = std::remove_if(connections_.begin(), connections_.end(), is_stale);
-    for (auto one = stale; one != connections_.end(); ++one) topology_->count_broken();
-    connections_.erase(stale, connections_.end());
-    const auto found =
-        std::find_if(connections_.begin(), connections_.end(),
-                     [&](const auto& connection) { return connection->server() == server; });
-    if (found == connections_.end()) return nullptr;
-    auto connection = std::move(*found);
-    connections_.erase(found);
-    return connection;
+    const auto is_stale = [](const Pool::Idle& idle) { return idle.connection->stale(); };
+    for (auto& stale : pool_.take_all(is_stale)) {
+      stale.connection.reset();
+      topology_->count_broken();
+    }
+    return pool_.take([&](const Connection& idle) { return idle.server() == server; }).connection;
   }
 
   const std::shared_ptr<Topology> topology_;
-  Pool& pool_;
-  std::vector<std::unique_ptr<Connection>> connections_;
+  Calls& calls_;
+  Pool pool_;  // its own
 };
 
 }  // namespace redis_lock::detail

@@ -12,24 +12,23 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 #include <new>
 #include <string>
-#include <system_error>
-#include <utility>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
 #include <redis_lock/detail/protocol/known_errors.hpp>
+#include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 
 namespace redis_lock::detail {
 
 /// A socket that the library owns, and that exec() closes from its creation on.
-class Socket {
+class Socket : Pinned {
  public:
   explicit Socket(int family) : descriptor_(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     if (descriptor_ < 0) fail(errno);
@@ -38,10 +37,6 @@ class Socket {
     const CancellationPause no_cancellation;
     if (descriptor_ >= 0) ::close(descriptor_);
   }
-  Socket(const Socket&) = delete;
-  Socket(Socket&&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  Socket& operator=(Socket&&) = delete;
 
   /// Connects, and blocks meanwhile. Throws Failure if that fails, or is not done before `deadline`.
   void connect(const SocketAddress& to, Time deadline) const {
@@ -77,10 +72,7 @@ class Socket {
   }
 
  private:
-  [[noreturn]] static void fail(int error) {
-    throw Failure{errc::connection_failed, std::generic_category().message(error),
-                  Failure::Kind::transient};
-  }
+  [[noreturn]] static void fail(int error) { throw failure_of_socket(error); }
 
   int descriptor_;
 };
@@ -113,6 +105,31 @@ class Socket {
     }
   }
   throw Failure{errc::connection_failed, "the host has no address", Failure::Kind::transient};
+}
+
+/// Returns the commands that begin a connection to this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. They
+/// refer to the text `database`.
+[[nodiscard]] inline Commands greeting(const Endpoint& endpoint, const std::string& database) {
+  Commands commands;
+  if (!endpoint.username.empty()) {
+    commands.add({"AUTH", endpoint.username, endpoint.password});
+  } else if (!endpoint.password.empty()) {
+    commands.add({"AUTH", endpoint.password});
+  }
+  if (endpoint.database != 0) commands.add({"SELECT", database});
+  if (!endpoint.client_name.empty()) commands.add({"CLIENT", "SETNAME", endpoint.client_name});
+  return commands;
+}
+
+/// Removes secrets from an error: servers quote the arguments of a command that they do not know.
+[[nodiscard]] inline std::string without_secrets(std::string text, const Endpoint& endpoint) {
+  for (const auto& secret : {endpoint.password, endpoint.username}) {
+    if (secret.empty()) continue;
+    for (auto at = text.find(secret); at != text.npos; at = text.find(secret, at + 3)) {
+      text.replace(at, secret.size(), "***");
+    }
+  }
+  return text;
 }
 
 }  // namespace redis_lock::detail

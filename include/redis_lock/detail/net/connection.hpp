@@ -2,11 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 #include <memory>
-#include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,9 +14,11 @@
 #include <redis_lock/detail/net/connect.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
+#include <redis_lock/detail/net/pipeline.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
 #include <redis_lock/detail/net/tls.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
@@ -36,9 +35,9 @@ class Redirector {
   ~Redirector() = default;
 };
 
-/// One connection to Redis: commands in, their replies out. After a failure it owes replies that no thread will read,
-/// so it is not usable() any more. For one thread at a time.
-class Connection {
+/// One connection to Redis: commands in, their replies out. exchange() blocks; the members of Pipeline do not. After a
+/// failure it owes replies that no thread will read, so it is not usable() any more. For one thread at a time.
+class Connection : public Pipeline {
  public:
   enum class Greeting { now, with_first_commands };
 
@@ -58,7 +57,8 @@ class Connection {
   }
 
   /// Works over a borrowed connection, which is never closed or reconnected.
-  explicit Connection(redisContext* borrowed) : context_(borrowed) {
+  explicit Connection(redisContext* borrowed) {
+    context_ = borrowed;
     if (context_->err) {
       throw Failure{errc::connection_failed,
                     "the borrowed context has failed before: " + std::string(context_->errstr)};
@@ -84,39 +84,33 @@ class Connection {
     if (!usable() && !context_->err) poison(*context_);
     set_timeouts(timeouts_);
   }
-  Connection(const Connection&) = delete;
-  Connection(Connection&&) = delete;
-  Connection& operator=(const Connection&) = delete;
-  Connection& operator=(Connection&&) = delete;
 
-  /// Sends all commands in one write and reads their replies. They are due command_timeout after `wait`, the time
-  /// that the server was asked to wait. Throws Failure; error replies are returned.
-  [[nodiscard]] Replies exchange(const Commands& commands,
-                                 milliseconds wait = milliseconds::zero()) {
-    const bool may_wait = wait > milliseconds::zero();
-    if (!may_wait) return exchange_within(commands, command_timeout_, false);
-    // The server begins to count a little later, in whole milliseconds.
-    return exchange_within(commands, command_timeout_ + wait, true, wait + milliseconds{1});
-  }
-
-  /// Sends all commands in one write and reads their replies, which are due within `limit` in any case. If the server
-  /// has not replied after `nudge_after`, nudges it.
-  [[nodiscard]] Replies exchange_within(const Commands& commands, milliseconds limit,
-                                        bool may_wait = true,
-                                        std::optional<milliseconds> nudge_after = {}) {
+  /// Sends all commands in one write and reads their replies, behind those that it still owes. They are due
+  /// command_timeout after `wait`, the time that the server was asked to wait; or at `by`, unless that is `never`. If
+  /// the server is late after `wait`, nudges it. Throws Failure; error replies are returned.
+  [[nodiscard]] Replies exchange(const Commands& commands, milliseconds wait = milliseconds::zero(),
+                                 Time by = never) {
+    if (!owes_to_receivers_only()) {
+      throw Failure{errc::protocol_error, "replies to earlier commands are still to come"};
+    }
     const auto now = Time::clock::now();
-    const auto deadline = after(now, limit);
-    owes_replies_ = true;
+    const auto deadline = by == never ? after(now, command_timeout_ + wait) : by;
+    const bool may_wait = wait > milliseconds::zero() || by != never;
+    const auto owed = batches().size();
     const auto marker = owned_ || is_in_step_ ? std::string{} : fresh_marker(now);
-    transmit(commands, marker);
-    if (!marker.empty()) find_marker(marker, commands.size(), deadline);
-    auto late = receive_all(deferred_.size(), deadline, may_wait);
-    Nudge nudge;
-    if (nudge_after) nudge.at = after(now, *nudge_after);
+    expect_replies(commands.size(), now);
+    if (owned_) {
+      send_owned(*context_, commands.encode(), deadline);
+    } else {
+      send_borrowed(commands, marker, deadline);
+    }
+    Replies late;
+    if (owed > 0) late = receive_all(owed, deadline, may_wait);
+    Nudge nudge;  // the server begins to count a little later, in whole milliseconds
+    if (wait > milliseconds::zero()) nudge.at = after(now, wait + milliseconds{1});
     auto replies = receive_all(commands.size(), deadline, may_wait, nudge);
-    if (!deferred_.empty()) repeat_unknown_calls(late, deadline);
-    owes_replies_ = false;
-    settle(late);
+    if (owed > 0) hand_over(late, deadline);
+    count_all();
     if (redirector_ &&
         redirector_->redirect(server_, commands, replies, deadline, independent_replies))
       asked_elsewhere = true;
@@ -127,39 +121,31 @@ class Connection {
 
   /// Sends all commands in one write and reads their replies within command_timeout, but not past `deadline`.
   [[nodiscard]] Replies exchange_by(const Commands& commands, Time deadline) {
-    const auto left = left_until(deadline, Time::clock::now());
-    return exchange_within(commands, std::min(command_timeout_, left));
+    return exchange(commands, milliseconds::zero(),
+                    std::min(deadline, after(Time::clock::now(), command_timeout_)));
   }
 
   /// Finds failures that can be known before a command that must not be sent twice. Throws Failure.
   void make_sure() {
-    if (has_deferred()) settle_deferred(command_timeout_);
+    if (owes()) settle_by(after(Time::clock::now(), command_timeout_));
     if (owned_ && stale()) {
       throw Failure{errc::connection_failed, "the server closed the connection",
                     Failure::Kind::transient};
     }
   }
 
-  /// Sends a call. The next exchange reads its reply.
-  void defer(std::unique_ptr<OwedReply> reply) {
-    deferred_.push_back(std::move(reply));
+  /// Sends the call of `receiver`. The next exchange reads its reply.
+  void defer(std::unique_ptr<OwedReply> receiver) {
     Commands commands;
-    add_call(commands, deferred_.back()->call(), std::exchange(has_sent_script_, true));
-    owes_replies_ = true;
-    transmit(commands);
-    owes_replies_ = false;
+    add_call(commands, receiver->call(), std::exchange(has_sent_script_, true));
+    is_sound_ = false;
+    expect_replies(1, Time::clock::now(), Request::connect, std::move(receiver));
+    send_owned(*context_, commands.encode(), after(Time::clock::now(), command_timeout_));
+    is_sound_ = true;
   }
-  [[nodiscard]] bool has_deferred() const noexcept { return !deferred_.empty(); }
-  [[nodiscard]] bool may_defer() const noexcept { return deferred_.size() < most_deferred; }
-  void settle_deferred(milliseconds limit) { (void)exchange_within(Commands{}, limit); }
-  /// Returns the calls that a failed connection has not answered, and those that were refused for now.
-  [[nodiscard]] OwedReplies take_deferred() {
-    auto all = std::exchange(refused_, {});
-    if (all.empty()) return std::exchange(deferred_, {});
-    std::move(deferred_.begin(), deferred_.end(), std::back_inserter(all));
-    deferred_.clear();
-    return all;
-  }
+  [[nodiscard]] bool may_defer() const noexcept { return batches().size() < most_deferred; }
+  /// Reads the replies that it owes.
+  void settle_by(Time deadline) { (void)exchange(Commands{}, milliseconds::zero(), deadline); }
 
   /// Records that the connection leads to `server`, one of several.
   void belong_to(Address server, Redirector* redirector) {
@@ -173,8 +159,8 @@ class Connection {
 
   /// Returns whether another operation may use the connection.
   [[nodiscard]] bool usable() const noexcept {
-    return !is_out_of_step_ && !owes_replies_ && refused_.empty() && context_->err == 0 &&
-           !has_more(*context_);
+    return !is_out_of_step_ && is_sound() && owes_to_receivers_only() && refused_.empty() &&
+           context_->err == 0 && !has_more(*context_);
   }
   [[nodiscard]] bool stale() const noexcept { return is_stale(*context_); }
   /// Returns whether the server has done what it was asked since the last call of expect_answer().
@@ -196,15 +182,8 @@ class Connection {
   /// Returns whether a cancellation is noticed only when the server replies.
   [[nodiscard]] bool cancelled_late() const noexcept { return cancellation_ && !owned_; }
   void pause(milliseconds time) const {
-    if (cancellation_) {
-      cancellation_->sleep_until(after(Time::clock::now(), time));
-    } else {
-      std::this_thread::sleep_for(time);
-    }
+    sleep_until(after(Time::clock::now(), time), cancellation_);
   }
-
-  /// Returns the context, for a Line, which reads without waiting. Do not call exchange() any more afterwards.
-  [[nodiscard]] redisContext& context() noexcept { return *context_; }
 
   /// True once the server has refused a fractional BLPOP timeout, as servers before Redis 6.0 do.
   bool whole_seconds = false;
@@ -226,21 +205,11 @@ class Connection {
     }
   }
 
-  void transmit(const Commands& commands, std::string_view marker = {}) {
-    if (commands.empty()) return;
-    if (owned_ && is_plain(*context_)) {
-      try {
-        send_owned(*context_, commands.encode());
-      } catch (const Failure&) {
-        const auto words = last_words(*context_);
-        if (words) throw failure_of(*words);
-        throw;
-      }
-    } else {
-      const auto deadline = after(Time::clock::now(), command_timeout_);
-      auto bytes = marker.empty() ? std::string{} : Commands{}.add({"ECHO", marker}).encode();
-      send_through_hiredis(*context_, bytes.append(commands.encode()), deadline);
-    }
+  /// Sends the commands on a borrowed connection, and makes sure that the next replies are theirs.
+  void send_borrowed(const Commands& commands, const std::string& marker, Time deadline) {
+    auto bytes = marker.empty() ? std::string{} : Commands{}.add({"ECHO", marker}).encode();
+    send_through_hiredis(*context_, bytes.append(commands.encode()), deadline);
+    if (!marker.empty()) find_marker(marker, commands.size(), deadline);
   }
 
   /// Returns a text that no reply to the owner of a borrowed context has.
@@ -254,7 +223,7 @@ class Connection {
   /// the connection is shut down. If replies to the owner come first, reads on until nothing is owed, so that what
   /// has run can be undone.
   void find_marker(const std::string& marker, std::size_t count, Time deadline) {
-    const auto first = receive(*context_, deadline, false);
+    const auto first = detail::receive(*context_, deadline, false);
     if (first.kind == Reply::Kind::string && first.text == marker) {
       is_in_step_ = true;
       return;
@@ -266,9 +235,9 @@ class Connection {
     const bool is_refused =
         first.is_error() && first.text.find("'echo'") != first.text.npos;  // NOPERM, or subscribed
     for (auto reply = first; !is_refused && reply.text != marker;)
-      reply = receive(*context_, deadline, false);
-    while (count-- > 0) (void)receive(*context_, deadline, false);
-    owes_replies_ = false;
+      reply = detail::receive(*context_, deadline, false);
+    while (count-- > 0) (void)detail::receive(*context_, deadline, false);
+    count_all();
     is_in_step_ = true;
     if (is_refused) throw failure_of(first);
     throw Failure{errc::protocol_error, "the borrowed context has replies of its owner under way"};
@@ -281,7 +250,7 @@ class Connection {
     replies.reserve(count);
     while (replies.size() < count) {
       try {
-        replies.push_back(receive(*context_, deadline, may_wait, std::exchange(nudge, {})));
+        replies.push_back(detail::receive(*context_, deadline, may_wait, std::exchange(nudge, {})));
       } catch (const Failure&) {
         const bool is_told =
             !replies.empty() && (is_transient_error(replies.back()) || is_parting(replies.back()));
@@ -292,82 +261,45 @@ class Connection {
     return replies;
   }
 
-  void settle(const Replies& late) {
-    auto settled = std::exchange(deferred_, {});
-    for (std::size_t i = 0; i < settled.size(); ++i) {
-      const bool elsewhere = redirector_ && late[i].is_error();
-      if (elsewhere || is_transient_error(late[i])) {
-        refused_.push_back(std::move(settled[i]));
-      } else {
-        settled[i]->settle(late[i]);
-      }
-    }
-  }
-
-  void repeat_unknown_calls(Replies& replies, Time deadline) {
+  /// Hands over the replies that were owed. Calls whose script the server does not know are repeated first: what the
+  /// caller does next may depend on them.
+  void hand_over(Replies& late, Time deadline) {
     struct Link {
       Connection& connection;
       Time deadline;
       [[nodiscard]] Replies exchange(const Commands& commands) const {
-        connection.transmit(commands);
+        send_owned(*connection.context_, commands.encode(), deadline);
         return connection.receive_all(commands.size(), deadline, true);
       }
     };
     Link link{*this, deadline};
     std::vector<ScriptCall> calls;
-    for (const auto& owed : deferred_) calls.push_back(owed->call());
-    repeat_unknown(link, calls, replies);
+    for (std::size_t i = 0; i < late.size(); ++i) calls.push_back(batches()[i].receiver->call());
+    repeat_unknown(link, calls, late);
+    OwedReplies receivers = take_unanswered();
+    count_all();
+    for (std::size_t i = 0; i < receivers.size(); ++i) {
+      const bool elsewhere = redirector_ && late[i].is_error();
+      if (elsewhere || is_transient_error(late[i])) {
+        refused_.push_back(std::move(receivers[i]));
+      } else {
+        receivers[i]->settle(late[i]);
+      }
+    }
   }
 
   void greet(const Endpoint& endpoint, Time deadline);
 
   milliseconds command_timeout_ = Endpoint{}.command_timeout;
   Context owned_;
-  redisContext* context_ = nullptr;
   std::array<timeval, 2> timeouts_{};
-  OwedReplies deferred_, refused_;  // replies to come; refused for now
   Address server_;
   Redirector* redirector_ = nullptr;
   bool has_sent_script_ = false;  // the first goes as EVAL: what follows finds the lock free
   Cancellation* cancellation_ = nullptr;
-  bool owes_replies_ = false;
   bool is_in_step_ = false, is_out_of_step_ = false;  // of a borrowed context
   bool answered_ = false;
 };
-
-/// A connection whose replies are all due by `limit`.
-struct LimitedLink {
-  Connection& connection;
-  Time limit;
-  [[nodiscard]] Replies exchange(const Commands& commands) const {
-    return connection.exchange_within(commands, left_until(limit, Time::clock::now()));
-  }
-};
-
-/// Returns the commands that begin a connection to this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. They
-/// refer to the text `database`.
-[[nodiscard]] inline Commands greeting(const Endpoint& endpoint, const std::string& database) {
-  Commands commands;
-  if (!endpoint.username.empty()) {
-    commands.add({"AUTH", endpoint.username, endpoint.password});
-  } else if (!endpoint.password.empty()) {
-    commands.add({"AUTH", endpoint.password});
-  }
-  if (endpoint.database != 0) commands.add({"SELECT", database});
-  if (!endpoint.client_name.empty()) commands.add({"CLIENT", "SETNAME", endpoint.client_name});
-  return commands;
-}
-
-/// Removes secrets from an error: servers quote the arguments of a command that they do not know.
-[[nodiscard]] inline std::string without_secrets(std::string text, const Endpoint& endpoint) {
-  for (const auto& secret : {endpoint.password, endpoint.username}) {
-    if (secret.empty()) continue;
-    for (auto at = text.find(secret); at != text.npos; at = text.find(secret, at + 3)) {
-      text.replace(at, secret.size(), "***");
-    }
-  }
-  return text;
-}
 
 inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
   const auto database = std::to_string(endpoint.database);
@@ -383,8 +315,7 @@ inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
   for (const auto& reply : replies) expect(reply, reply.is_ok(), "the greeting");
   answered_ = false;
 } catch (const Failure& failure) {
-  throw Failure{failure.code(), without_secrets(failure.what(), endpoint),
-                failure.is_transient() ? Failure::Kind::transient : Failure::Kind::final};
+  throw failure.with(without_secrets(failure.what(), endpoint));
 }
 
 }  // namespace redis_lock::detail

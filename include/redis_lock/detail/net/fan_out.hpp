@@ -9,68 +9,67 @@
 #include <limits>
 #include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/net/line.hpp>
-#include <redis_lock/detail/net/line_pool.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
+#include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/owed_reply.hpp>
+#include <redis_lock/detail/net/prober.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
 
 namespace redis_lock::detail {
 
 /// Several servers that one thread asks at once: one write to each in a row, then one poll() over all of them. Late
 /// replies are not waited for longer than the caller wants.
-class FanOut {
+class FanOut : Pinned {
  public:
   /// One of the servers, in the order in which they were given.
   struct Server {
-    LinePool* pool = nullptr;
-    std::unique_ptr<Line> line;
+    Prober* prober = nullptr;
+    std::unique_ptr<Connection> connection;
     std::optional<Failure> failure;  // why it did not answer
     Replies replies;
-    Line::Number from = 0, to = 0;  // numbers of the replies to the latest question
+    Connection::Number from = 0, to = 0;  // numbers of the replies to the latest question
     Time sent{};
     bool late = false;      // a reply is overdue
-    bool was_used = false;  // the line was, before this
+    bool was_used = false;  // the connection was, before this
 
-    [[nodiscard]] bool is_pending() const noexcept { return line && replies.size() < to - from; }
+    [[nodiscard]] bool is_pending() const noexcept {
+      return connection && replies.size() < to - from;
+    }
     [[nodiscard]] bool has_answered() const noexcept {
       return !failure && to != from && replies.size() == to - from;
     }
   };
 
-  explicit FanOut(const std::vector<LinePool*>& pools, Cancellation* cancellation = nullptr)
-      : cancellation_(cancellation), servers_(pools.size()) {
-    for (std::size_t i = 0; i < pools.size(); ++i) servers_[i].pool = pools[i];
+  explicit FanOut(const std::vector<Prober*>& probers, Cancellation* cancellation = nullptr)
+      : cancellation_(cancellation), servers_(probers.size()) {
+    for (std::size_t i = 0; i < probers.size(); ++i) servers_[i].prober = probers[i];
   }
   ~FanOut() {
     for (auto& server : servers_) {
       try {
         leave(server);
-      } catch (const std::exception&) {  // no memory: the line is closed
+      } catch (const std::exception&) {  // no memory: the connection is closed
       }
     }
   }
-  FanOut(const FanOut&) = delete;
-  FanOut(FanOut&&) = delete;
-  FanOut& operator=(const FanOut&) = delete;
-  FanOut& operator=(FanOut&&) = delete;
 
   [[nodiscard]] std::vector<Server>& servers() noexcept { return servers_; }
   [[nodiscard]] std::size_t size() const noexcept { return servers_.size(); }
   [[nodiscard]] std::size_t majority() const noexcept { return servers_.size() / 2 + 1; }
 
-  /// Returns whether a line has failed that was used before. A new one may do better.
+  /// Returns whether a connection has failed that was used before. A new one may do better.
   [[nodiscard]] bool was_stale() const noexcept { return was_stale_; }
 
-  /// Takes a line for each server that is there. Once a majority has one, gives the rest a moment. Blocks until
-  /// `deadline` at most. `preferred`: the line to take for each server, if it is free.
+  /// Takes a connection for each server that is there. Once a majority has one, gives the rest a moment. Blocks until
+  /// `deadline` at most. `preferred`: the serial() of the one to take from each server, if it is free.
   void connect(Time deadline, const std::vector<std::uint64_t>& preferred = {}) {
     std::shared_ptr<Notification> notification;
     Time start = never, enough_at = never;
@@ -79,10 +78,10 @@ class FanOut {
       for (std::size_t i = 0; i < size(); ++i) {
         switch (
             take_connection(servers_[i], i < preferred.size() ? preferred[i] : 0, notification)) {
-          case Availability::open: ++open; break;
-          case Availability::opening: ++opening; break;
-          case Availability::away: ++away; break;
-          case Availability::resting: break;
+          case Prober::State::open: ++open; break;
+          case Prober::State::opening: ++opening; break;
+          case Prober::State::away: ++away; break;
+          case Prober::State::resting: break;
         }
       }
       const bool enough = open >= majority();
@@ -94,31 +93,38 @@ class FanOut {
       const auto limit = std::min(deadline, enough_at);
       if (now >= limit || is_cancelled()) {
         for (auto& server : servers_) {
-          if (!server.line) server.pool->give_up_waiting();
+          if (!server.connection) server.prober->give_up_waiting();
         }
         return;
       }
       if (!notification) {
         notification = std::make_shared<Notification>();
-        continue;  // leave it with the pools first
+        continue;  // leave it with the probers first
       }
       notification->wait_until(next_look(limit, now));
     }
   }
 
-  /// Sends one question to one server that has a line.
+  /// Sends one question to one server that has a connection.
   void ask(Server& server, std::string_view bytes, std::size_t replies, Time now, Request request,
-           const LateRelease& release = {}) {
+           std::unique_ptr<OwedReply> receiver = nullptr) {
     server.replies.clear();
     server.failure.reset();
     server.from = server.to = 0;
     server.sent = now;
     try {
-      server.from = server.line->send(bytes, replies, now, request, release);
+      server.from = server.connection->send(bytes, replies, now, request, std::move(receiver));
       server.to = server.from + replies;
     } catch (const Failure& failure) {
       fail(server, failure);
     }
+  }
+
+  /// Sends one call that must run in any case. As EVAL, it runs even if the server does not know the script.
+  void call(Server& server, std::unique_ptr<OwedReply> receiver, Time now, Request request) {
+    Commands commands;
+    add_call(commands, receiver->call(), false);
+    ask(server, commands.encode(), 1, now, request, std::move(receiver));
   }
 
   /// Reads replies until none are to come, or until the time that `wait_until()` returns, which is called before each
@@ -131,8 +137,8 @@ class FanOut {
       polled_.clear();
       for (auto& server : servers_) {
         if (!server.is_pending()) continue;
-        const int events = server.line->has_unsent() ? POLLIN | POLLOUT : POLLIN;
-        polled_.push_back({server.line->descriptor(), static_cast<short>(events), 0});
+        const int events = server.connection->has_unsent() ? POLLIN | POLLOUT : POLLIN;
+        polled_.push_back({server.connection->descriptor(), static_cast<short>(events), 0});
       }
       if (polled_.empty()) return;
       const auto now = Time::clock::now();
@@ -147,28 +153,21 @@ class FanOut {
     }
   }
 
-  /// Gives the line of this server back.
+  /// Gives the connection of this server back.
   void leave(Server& server) {
-    if (!server.line) return;
-    server.line->connection().set_cancellation(nullptr);
-    server.pool->give_back(std::exchange(server.line, nullptr), server.late);
+    if (!server.connection) return;
+    server.connection->set_cancellation(nullptr);
+    server.prober->give_back(std::exchange(server.connection, nullptr), server.late);
   }
 
   void fail(Server& server, const Failure& failure) {
     was_stale_ = was_stale_ || server.was_used;
     server.failure = failure;
-    server.line->connection().set_cancellation(nullptr);
-    server.pool->discard(std::exchange(server.line, nullptr), failure);
+    server.connection->set_cancellation(nullptr);
+    server.prober->discard(std::exchange(server.connection, nullptr), failure);
   }
 
-  void pause(Time::duration time) const {
-    const auto until = Time::clock::now() + time;
-    if (cancellation_) {
-      cancellation_->sleep_until(until);
-    } else {
-      std::this_thread::sleep_until(until);
-    }
-  }
+  void pause(Time::duration time) const { sleep_until(Time::clock::now() + time, cancellation_); }
 
   /// True if a cancellation ends the wait on a socket, so that nothing need check for it periodically.
   bool is_watched = false;
@@ -184,28 +183,18 @@ class FanOut {
   }
 
  private:
-  enum class Availability { open, opening, away, resting };
-
   /// How long the other servers have at least, once there is a majority.
   static constexpr milliseconds moment{20};
   static constexpr milliseconds between_looks{20};
 
-  [[nodiscard]] Availability take_connection(Server& server, std::uint64_t preferred,
-                                             const std::shared_ptr<Notification>& notification) {
-    if (server.line) return Availability::open;
-    auto taken = server.pool->take(preferred, notification);
-    server.line = std::move(taken.line);
-    if (server.line) {
-      server.late = false;
-      server.was_used = server.line->was_used();
-      return Availability::open;
-    }
-    switch (taken.state) {
-      case LinePool::State::opening: return Availability::opening;
-      case LinePool::State::away: return Availability::away;
-      case LinePool::State::resting: break;
-    }
-    return Availability::resting;
+  [[nodiscard]] static Prober::State take_connection(
+      Server& server, std::uint64_t preferred, const std::shared_ptr<Notification>& notification) {
+    if (server.connection) return Prober::State::open;
+    auto taken = server.prober->take(preferred, notification);
+    server.connection = std::move(taken.connection);
+    server.late = false;
+    server.was_used = server.connection && server.connection->was_used();
+    return taken.state;
   }
 
   [[nodiscard]] Time next_look(Time limit, Time now) const {
@@ -218,12 +207,12 @@ class FanOut {
       if (!server.is_pending()) continue;
       if ((polled++)->revents == 0) continue;
       try {
-        if (server.line->has_unsent()) server.line->flush();
-        server.line->receive();
+        if (server.connection->has_unsent()) server.connection->flush();
+        server.connection->receive();
         while (server.is_pending()) {
-          auto answer = server.line->next(server.from);
+          auto answer = server.connection->next(server.from);
           if (!answer) break;
-          server.replies.push_back(std::move(answer->reply));
+          server.replies.push_back(std::move(*answer));
         }
       } catch (const Failure& failure) {
         fail(server, failure);

@@ -22,6 +22,7 @@
 #include <system_error>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/net/openssl_error.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
@@ -46,7 +47,7 @@ using HiredisReply = std::unique_ptr<redisReply, ReplyFreer>;
 /// A block of SIGPIPE on this thread for the time of a write. hiredis writes without MSG_NOSIGNAL, so a write to a
 /// connection that the peer has closed raises the signal. The mask is put back as it was, and no handler of the
 /// application is called.
-class SigpipeBlock {
+class SigpipeBlock : Pinned {
  public:
   SigpipeBlock() {
     sigemptyset(&sigpipe_);
@@ -59,10 +60,6 @@ class SigpipeBlock {
     }
   }
   ~SigpipeBlock() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SigpipeBlock(const SigpipeBlock&) = delete;
-  SigpipeBlock(SigpipeBlock&&) = delete;
-  SigpipeBlock& operator=(const SigpipeBlock&) = delete;
-  SigpipeBlock& operator=(SigpipeBlock&&) = delete;
 
   /// Takes back the signal that a write raised. Call it after a write that failed.
   void take_back() const {
@@ -162,7 +159,7 @@ void call_hiredis(redisContext& context, const Call& call) {
 }
 
 /// Sends the bytes through hiredis, which may have its own way of writing (TLS).
-inline void send_through_hiredis(redisContext& context, const std::string& bytes, Time deadline) {
+inline void send_through_hiredis(redisContext& context, std::string_view bytes, Time deadline) {
   if (::redisAppendFormattedCommand(&context, bytes.data(), bytes.size()) != REDIS_OK) {
     throw failure_of(context, 0);
   }
@@ -170,21 +167,6 @@ inline void send_through_hiredis(redisContext& context, const std::string& bytes
     call_hiredis(context, [&] { return ::redisBufferWrite(&context, &done); });
     if (done != 0) return;
     wait_for(context, POLLOUT, deadline);
-  }
-}
-
-/// Sends the bytes on a plain socket of the library. MSG_NOSIGNAL saves the two system calls of SigpipeBlock.
-inline void send_owned(const redisContext& context, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const auto sent = ::send(context.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent >= 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(sent));
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      throw Failure{errc::timed_out, "the server does not read", Failure::Kind::transient};
-    } else if (errno != EINTR) {
-      throw Failure{errc::connection_failed, std::generic_category().message(errno),
-                    Failure::Kind::transient};
-    }
   }
 }
 
@@ -259,20 +241,72 @@ inline void wait_for_reply(redisContext& context, Time deadline, Nudge& nudge) {
   }
 }
 
+/// Reads what has come on a plain socket, without waiting. Returns what recv() returns.
+inline ssize_t feed(redisContext& context) {
+  std::array<char, 4096> bytes;
+  const auto count = ::recv(context.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+  const bool has_come = count > 0;
+  if (has_come &&
+      ::redisReaderFeed(context.reader, bytes.data(), static_cast<std::size_t>(count)) != REDIS_OK)
+    throw Failure{errc::protocol_error, context.reader->errstr};
+  return count;
+}
+
+/// Returns the failure of a system call on a socket.
+[[nodiscard]] inline Failure failure_of_socket(int error) {
+  return {errc::connection_failed, std::generic_category().message(error),
+          Failure::Kind::transient};
+}
+
 /// Returns the error that the server sent before it hung up, if any. It can be read although sending has failed.
 [[nodiscard]] inline std::optional<Reply> last_words(redisContext& context) {
-  std::array<char, 1024> bytes;
-  const auto count = ::recv(context.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
-  if (count <= 0 || ::redisReaderFeed(context.reader, bytes.data(),
-                                      static_cast<std::size_t>(count)) != REDIS_OK) {
-    return std::nullopt;
-  }
   void* parsed = nullptr;
-  if (::redisGetReplyFromReader(&context, &parsed) != REDIS_OK || !parsed) return std::nullopt;
+  if (feed(context) <= 0 || ::redisGetReplyFromReader(&context, &parsed) != REDIS_OK || !parsed)
+    return std::nullopt;
   const HiredisReply reply{static_cast<redisReply*>(parsed)};
   auto words = to_reply(*reply);
   if (!is_parting(words)) return std::nullopt;
   return words;
+}
+
+/// Sends the bytes on a socket of the library, and returns those that it has no room for. If it `waits`, sends all, or
+/// throws what the server said before it hung up. On a plain socket, MSG_NOSIGNAL saves the two system calls of
+/// SigpipeBlock.
+inline std::string_view send_owned(redisContext& context, std::string_view bytes,
+                                   Time deadline = never, bool waits = true) {
+  if (!is_plain(context)) {
+    send_through_hiredis(context, bytes, deadline);
+    return {};
+  }
+  while (!bytes.empty()) {
+    const auto sent = ::send(context.fd, bytes.data(), bytes.size(),
+                             waits ? MSG_NOSIGNAL : MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+      continue;
+    }
+    const int error = errno;
+    const bool is_full = error == EAGAIN || error == EWOULDBLOCK;
+    if (error == EINTR) continue;
+    if (is_full && !waits) return bytes;
+    if (const auto words = waits ? last_words(context) : std::nullopt) throw failure_of(*words);
+    if (is_full)
+      throw Failure{errc::timed_out, "the server does not read", Failure::Kind::transient};
+    throw failure_of_socket(error);
+  }
+  return bytes;
+}
+
+/// Reads what has come, without waiting on a plain socket.
+inline void receive_some(redisContext& context) {
+  if (!is_plain(context)) return call_hiredis(context, [&] { return ::redisBufferRead(&context); });
+  const auto count = feed(context);
+  if (count == 0) {
+    throw Failure{errc::connection_failed, "Server closed the connection",
+                  Failure::Kind::transient};
+  }
+  if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+    throw failure_of_socket(errno);
 }
 
 /// Returns whether the peer has closed this idle connection, or sent something unasked.

@@ -8,7 +8,6 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/protocol/message.hpp>

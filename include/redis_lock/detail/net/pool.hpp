@@ -2,361 +2,118 @@
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
+#include <cstddef>
 #include <iterator>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include <redis_lock/detail/base/backoff.hpp>
-#include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/net/connection.hpp>
-#include <redis_lock/detail/net/owed_reply.hpp>
-#include <redis_lock/detail/net/topology.hpp>
-#include <redis_lock/detail/protocol/protocol.hpp>
-#include <redis_lock/detail/protocol/slot_map.hpp>
-#include <redis_lock/endpoint.hpp>
 
 namespace redis_lock::detail {
 
-/// Limits of one operation: how long it may go on, and what may end it.
-struct CallLimits {
-  milliseconds retry_for;     // for reconnecting after the connection was lost
-  Deadline deadline = never;  // reconnecting does not go on past this
-  Cancellation* cancellation = nullptr;
-  Slot slot = 0;  // of the keys, on a cluster
-};
-
-/// The idle connections to the servers of one endpoint. Safe to share between threads.
+/// The idle connections of one Client. Keeps those that owe replies until they have received them. Safe to share
+/// between threads.
 class Pool {
  public:
-  /// `longest_idle`: how long a connection may be unused before it is closed.
-  Pool(const Endpoint& endpoint, std::shared_ptr<Topology> topology,
-       milliseconds longest_idle = std::chrono::minutes{1})
-      : endpoint_(endpoint), topology_(std::move(topology)), longest_idle_(longest_idle) {}
+  struct Idle {
+    std::unique_ptr<Connection> connection;  // null: there is none
+    Time since{};
+  };
+  /// How long a connection may be unused before it is closed.
+  static constexpr milliseconds usual_longest_idle{60'000};
 
-  /// Runs `work(Connection&)` on an idle or a new connection. After a transient Failure runs it again on a new one,
-  /// until it returns or the limits are reached. Gives up at once if a server accepts a new connection but does not
-  /// answer, unless another server may take its place.
-  template <class Work>
-  auto perform(const CallLimits& limits, Work&& work) {
-    Retries retries;
-    std::optional<Time> connect_by;
-    std::optional<Failure> before;
-    auto connection = take_idle(limits.slot);
-    for (;;) {
-      const bool is_new = !connection;
-      const auto started = is_new ? Time::clock::now() : Time{};
-      try {
-        if (is_new) {
-          if (!connect_by) connect_by = std::max(limits.deadline.at(), started + least_to_connect);
-          connection = topology_->connect(limits.slot, *connect_by);
-        }
-        // NOLINTNEXTLINE(bugprone-use-after-move): what was moved from is null, and then a new one
-        connection->expect_answer();
-        connection->set_cancellation(limits.cancellation);
-        auto result = work(*connection);
-        keep(std::move(connection));
-        return result;
-      } catch (const Failure& failure) {
-        const bool answered = connection && connection->answered();
-        const auto now = Time::clock::now();
-        retries.failed(connection ? connection->progress : Progress::none, now);
-        const bool silent =
-            failure.code() == errc::timed_out && is_new && !answered && !topology_->fail_over();
-        const bool cancelled = limits.cancellation && limits.cancellation->requested();
-        if (connection && failure.is_transient() && !cancelled)
-          topology_->suspect(connection->server());
-        // What failed on an old connection gets one new connection in any case.
-        const auto give_up_at =
-            std::min(limits.deadline.at(), retries.give_up_at(limits.retry_for));
-        if (is_new) connect_by = give_up_at;
-        const bool out_of_time = is_new && now >= give_up_at;
-        const auto told = connection ? topology_->named(*connection, failure) : failure;
-        if (!failure.is_transient() || silent || cancelled || out_of_time) {
-          if (connection && !connection->usable()) give_up(connection->take_deferred(), failure);
-          if (!failure.is_transient()) {
-            keep(std::move(connection));
-          } else if (connection) {
-            topology_->count_broken();
-          }
-          // The deadline cut off the last attempt: report the earlier, more specific error.
-          const bool is_cut = !connection || failure.code() == errc::timed_out;
-          if (out_of_time && is_cut && before) throw *before;
-          throw told;
-        }
-        before = told;
-      } catch (...) {  // no memory, or the thread is cancelled
-        abandon(std::move(connection));
-        throw;
-      }
-      close(std::move(connection), limits.retry_for);
-      if (is_new) pause_until(after(started, retries.next_pause()), limits);
-    }
-  }
+  explicit Pool(std::size_t max_idle, milliseconds longest_idle = usual_longest_idle)
+      : max_idle_(max_idle), longest_idle_(longest_idle) {}
 
-  /// Lends an idle connection to this server, for a renewal that cannot open its own. Null if there is none.
-  /// give_back() ends the loan.
-  [[nodiscard]] std::unique_ptr<Connection> lend(const Address& server) {
-    return take_idle_to(server);
-  }
-  /// Takes back what lend() gave. Leaves releases that a broken connection has not answered to settle_idle().
-  void give_back(std::unique_ptr<Connection> connection) {
-    if (connection->usable()) return keep(std::move(connection));
-    repeat_later(connection->take_deferred(), endpoint_.retry_for);
-    topology_->count_broken();
-  }
-
-  /// Sends the call that `make()` makes on an idle connection, without waiting for the reply. Returns false if there
-  /// is no such connection, or too many replies are to come on it.
-  template <class Make>
-  [[nodiscard]] bool defer(const std::string& key, const Make& make) {
-    auto connection = take_idle(topology_->slot_of(key));
-    if (!connection || !connection->may_defer()) {
-      keep(std::move(connection));
-      return false;
-    }
-    try {
-      connection->defer(make());
-      keep(std::move(connection));
-    } catch (const Failure&) {
-      close(std::move(connection), endpoint_.retry_for);
-    }
-    return true;
-  }
-
-  /// Reads the replies of deferred releases on connections that were idle for a while, if they have come or are
-  /// overdue. Repeats those that failed. Closes connections that were idle for too long. Returns when to do it again.
-  [[nodiscard]] Time settle_idle() {
-    std::vector<std::unique_ptr<Connection>> due, superfluous;
-    bool left = false;
-    {
-      const auto now = Time::clock::now();
-      const std::lock_guard guard{mutex_};
-      for (auto idle = idle_.begin(); idle != idle_.end();) {
-        const auto age = now - idle->since;
-        const bool deferred = idle->connection->has_deferred();
-        const bool ready = deferred && age > settle_after &&
-                           (age > endpoint_.command_timeout || idle->connection->stale());
-        left = left || (deferred && !ready);
-        if (ready) due.push_back(std::move(idle->connection));
-        idle = ready ? idle_.erase(idle) : std::next(idle);
-      }
-      take_superfluous(now, superfluous);
-    }
-    for (auto& connection : due) settle(std::move(connection), moment, endpoint_.retry_for);
-    if (repeat_failed() || left) return Time::clock::now() + between_settlings;
+  [[nodiscard]] bool is_empty() const {
     const std::lock_guard guard{mutex_};
+    return idle_.empty();
+  }
+
+  /// Takes the latest used of the connections that `fits(const Connection&)` accepts; if there is none, `or_any`.
+  template <class Fits>
+  [[nodiscard]] Idle take(const Fits& fits, bool or_any = false) {
+    const std::lock_guard guard{mutex_};
+    auto found = std::find_if(idle_.rbegin(), idle_.rend(),
+                              [&](const Idle& idle) { return fits(*idle.connection); });
+    if (found == idle_.rend() && or_any) found = idle_.rbegin();
+    if (found == idle_.rend()) return {};
+    auto idle = std::move(*found);
+    idle_.erase(std::next(found).base());
+    return idle;
+  }
+
+  /// Takes all connections that `is_due(const Idle&)` accepts.
+  template <class IsDue>
+  [[nodiscard]] std::vector<Idle> take_all(const IsDue& is_due) {
+    std::vector<Idle> due;
+    const std::lock_guard guard{mutex_};
+    for (auto idle = idle_.begin(); idle != idle_.end();) {
+      const bool takes = is_due(*idle);
+      if (takes) due.push_back(std::move(*idle));
+      idle = takes ? idle_.erase(idle) : std::next(idle);
+    }
+    return due;
+  }
+
+  /// Takes a connection back that was used until `idle.since`, and closes what is superfluous.
+  void keep(Idle idle) {
+    std::vector<Idle> superfluous;  // closed after the mutex is released
+    const std::lock_guard guard{mutex_};
+    insert(std::move(idle));
+    take_superfluous(idle_.back().since, superfluous);
+    if (!idle_.empty() && !std::exchange(is_planned_, true)) has_plan_ = true;
+  }
+  /// Takes a new connection, which will be used at once.
+  void add(std::unique_ptr<Connection> connection) {
+    Idle idle{std::move(connection), Time::clock::now()};
+    const std::lock_guard guard{mutex_};
+    insert(std::move(idle));
+  }
+
+  /// Closes what is superfluous. Returns when to do it again; `never` if nothing is idle.
+  [[nodiscard]] Time close_superfluous() {
+    std::vector<Idle> superfluous;
+    const std::lock_guard guard{mutex_};
+    take_superfluous(Time::clock::now(), superfluous);
     is_planned_ = !idle_.empty();
     return is_planned_ ? idle_.front().since + longest_idle_ : never;
   }
-
-  /// Returns when settle_idle() must close a connection that became idle since the last call; nothing if none did.
+  /// Returns when to call close_superfluous(), if it does not know of the present connections.
   [[nodiscard]] std::optional<Time> take_plan() {
     if (!has_plan_.load(std::memory_order_relaxed) || !has_plan_.exchange(false))
       return std::nullopt;
     return after(Time::clock::now(), longest_idle_);
   }
 
-  /// Returns whether releases have failed that settle_idle() must repeat.
-  [[nodiscard]] bool has_failed() const noexcept { return has_failed_; }
-
-  /// Reads all owed replies, and waits for those to come. Retries those that failed once. Throws nothing.
-  void settle_all() {
-    std::vector<Idle> all;
-    {
-      const std::lock_guard guard{mutex_};
-      all.swap(idle_);
-    }
-    for (auto& idle : all) {
-      try {
-        settle(std::move(idle.connection), endpoint_.command_timeout, milliseconds::zero());
-      } catch (const std::exception&) {  // no memory
-      }
-    }
-    for (auto& failed : failed_) failed.give_up_at = Time::min();
-    while (repeat_failed()) {
-    }
-  }
-
  private:
-  /// Time that the first new connection of an operation has, even if its deadline is nearer.
-  static constexpr milliseconds least_to_connect{100};
-
-  /// How long a connection with a deferred release must be idle before it is settled.
-  static constexpr milliseconds settle_after{50};
-  /// Time between two checks of replies to come and releases that failed.
-  static constexpr milliseconds between_settlings{100};
-  /// How long one repetition of a failed release may take: renewals wait meanwhile.
-  static constexpr milliseconds patience{200};
-  /// Time to read a reply that is there, or overdue.
-  static constexpr milliseconds moment{20};
-
-  struct Idle {
-    std::unique_ptr<Connection> connection;
-    Time since;
-  };
-
-  /// A release that failed when no thread waited for it.
-  struct Failed {
-    std::unique_ptr<OwedReply> owed;
-    Time give_up_at;
-  };
-
-  /// Takes the latest used connection to the server that has the slot.
-  [[nodiscard]] std::unique_ptr<Connection> take_idle(Slot slot) {
-    return take_idle_to(topology_->server_of(slot));
-  }
-  [[nodiscard]] std::unique_ptr<Connection> take_idle_to(const Address& server) {
-    for (;;) {
-      Idle latest;
-      {
-        const std::lock_guard guard{mutex_};
-        auto found = idle_.rbegin();
-        if (topology_->fail_over()) {
-          found = std::find_if(found, idle_.rend(), [&](const Idle& idle) {
-            return idle.connection->server() == server;
-          });
-        }
-        if (found == idle_.rend()) return nullptr;
-        latest = std::move(*found);
-        idle_.erase(std::next(found).base());
-      }
-      // A check costs a system call. A connection that was used just now is good; if not, that shows soon.
-      const bool used_just_now = Time::clock::now() - latest.since < std::chrono::seconds{1};
-      if (used_just_now || latest.connection->has_deferred() || !latest.connection->stale()) {
-        return std::move(latest.connection);
-      }
-      topology_->count_broken();
-    }
+  /// Needs mutex_, like the next. If there is no memory, leaves the connection to the caller, who closes it without
+  /// mutex_: receivers may call back.
+  void insert(Idle&& idle) {
+    const auto before = std::find_if(idle_.rbegin(), idle_.rend(),
+                                     [&](const Idle& other) { return other.since <= idle.since; });
+    idle_.insert(before.base(), std::move(idle));
   }
 
-  /// Keeps a usable connection, and closes any other. Throws nothing, because what was done on it stands.
-  void keep(std::unique_ptr<Connection> connection) try {
-    if (!connection || !connection->usable())
-      return close(std::move(connection), endpoint_.retry_for);
-    connection->set_cancellation(nullptr);
-    const auto now = Time::clock::now();
-    std::vector<std::unique_ptr<Connection>> superfluous;  // closed after the mutex is released
-    const std::lock_guard guard{mutex_};
-    idle_.push_back({nullptr, now});
-    idle_.back().connection = std::move(connection);
-    take_superfluous(now, superfluous);
-    if (!idle_.empty() && !std::exchange(is_planned_, true)) has_plan_ = true;
-  } catch (const std::exception&) {  // no memory: it is closed
-  }
-
-  /// Needs mutex_. Keeps connections with deferred releases for settle_idle().
-  void take_superfluous(Time now, std::vector<std::unique_ptr<Connection>>& superfluous) {
-    // The connection used last is taken next, so the first is the one that has been idle for longest.
+  void take_superfluous(Time now, std::vector<Idle>& superfluous) {
     for (auto idle = idle_.begin(); idle != idle_.end();) {
-      if (idle_.size() <= endpoint_.max_idle && now - idle->since < longest_idle_) return;
-      const bool closes = !idle->connection->has_deferred();
-      if (closes) superfluous.push_back(std::move(idle->connection));
+      if (idle_.size() <= max_idle_ && now - idle->since < longest_idle_) return;
+      const bool closes = !idle->connection->owes();
+      if (closes) superfluous.push_back(std::move(*idle));
       idle = closes ? idle_.erase(idle) : std::next(idle);
     }
   }
 
-  void settle(std::unique_ptr<Connection> connection, milliseconds limit, milliseconds retry_for) {
-    if (!connection->has_deferred()) return;
-    try {
-      connection->settle_deferred(limit);
-    } catch (const std::exception&) {  // what is not answered is repeated
-    }
-    repeat_later(connection->take_deferred(), retry_for);
-    keep(std::move(connection));
-  }
-
-  void repeat_later(OwedReplies all, milliseconds retry_for) {
-    const auto give_up_at = after(Time::clock::now(), retry_for);
-    std::list<Failed> failed;  // no mutex: a destroyed reply may call back
-    for (auto& owed : all) failed.push_back({std::move(owed), give_up_at});
-    const std::lock_guard guard{mutex_};
-    failed_.splice(failed_.end(), failed);
-    has_failed_ = !failed_.empty();
-  }
-
-  /// Retries the releases that failed, up to the first that fails again. Returns whether any are left.
-  bool repeat_failed() {
-    for (;;) {
-      std::list<Failed> one;
-      {
-        const std::lock_guard guard{mutex_};
-        if (failed_.empty()) return false;
-        one.splice(one.begin(), failed_, failed_.begin());
-        has_failed_ = !failed_.empty();
-      }
-      auto& next = one.front();
-      std::unique_ptr<Connection> connection;
-      bool is_final = false;
-      try {
-        const auto limit = after(Time::clock::now(), patience);
-        connection = topology_->connect(topology_->slot_of(next.owed->key()), limit);
-        LimitedLink link{*connection, limit};
-        const auto replies = evaluate(link, {next.owed->call()});
-        (void)integer_of_repeatable(replies.front(), "the repeated script");
-        next.owed->succeed();
-        continue;
-      } catch (const Failure& failure) {
-        if (connection) topology_->suspect(connection->server());
-        is_final = !failure.is_transient() || Time::clock::now() >= next.give_up_at;
-        if (is_final) next.owed->fail(failure);
-      } catch (const std::exception&) {  // no memory
-        is_final = Time::clock::now() >= next.give_up_at;
-      }
-      if (is_final) continue;
-      const std::lock_guard guard{mutex_};
-      failed_.splice(failed_.end(), one);
-      has_failed_ = true;
-      return true;
-    }
-  }
-
-  /// Closes a connection that failed. Repeats the releases that it has not answered once. The rest is for
-  /// settle_idle(), because a caller that wants something else must not wait for them.
-  void close(std::unique_ptr<Connection> connection, milliseconds retry_for) try {
-    if (!connection) return;
-    auto unanswered = connection->take_deferred();
-    connection.reset();
-    topology_->count_broken();
-    if (unanswered.empty()) return;
-    repeat_later(std::move(unanswered), retry_for);
-    (void)repeat_failed();
-  } catch (const std::exception&) {  // no memory: the leases free the locks
-  }
-
-  /// Closes a connection in whatever state it is. Leaves the releases that it has not answered to settle_idle().
-  void abandon(std::unique_ptr<Connection> connection) noexcept try {
-    if (connection) repeat_later(connection->take_deferred(), endpoint_.retry_for);
-  } catch (const std::exception&) {  // no memory: their leases free the locks
-  }
-
-  static void give_up(const OwedReplies& all, const Failure& failure) {
-    for (const auto& owed : all) owed->fail(failure);
-  }
-
-  static void pause_until(Time end, const CallLimits& limits) {
-    const auto until = std::min(limits.deadline.at(), end);
-    if (limits.cancellation) {
-      limits.cancellation->sleep_until(until);
-    } else {
-      std::this_thread::sleep_until(until);
-    }
-  }
-
-  const Endpoint& endpoint_;
-  const std::shared_ptr<Topology> topology_;
+  const std::size_t max_idle_;
   const milliseconds longest_idle_;
-  std::mutex mutex_;  // guards idle_, failed_ and is_planned_
-  std::vector<Idle> idle_;
-  std::list<Failed> failed_;
-  bool is_planned_ = false;  // settle_idle() will be called, or take_plan() reports it
-  std::atomic<bool> has_failed_{false}, has_plan_{false};
+  mutable std::mutex mutex_;  // guards idle_ and is_planned_
+  std::vector<Idle> idle_;    // the longest idle first: the one used last is taken next
+  bool is_planned_ = false;   // close_superfluous() will be called, or take_plan() reports it
+  std::atomic<bool> has_plan_{false};
 };
 
 }  // namespace redis_lock::detail

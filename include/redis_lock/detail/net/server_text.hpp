@@ -40,8 +40,7 @@ namespace redis_lock::detail {
 
 /// Adds the name of the server to a failure.
 [[nodiscard]] inline Failure named(const std::string& server, const Failure& failure) {
-  return {failure.code(), server + ": " + failure.what(),
-          failure.is_transient() ? Failure::Kind::transient : Failure::Kind::final};
+  return failure.with(server + ": " + failure.what());
 }
 
 }  // namespace redis_lock::detail

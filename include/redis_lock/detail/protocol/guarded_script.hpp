@@ -30,7 +30,6 @@ class GuardedScript : Pinned {
     for (const auto& argument : arguments) command_.append(argument);
     command_.append(id);
   }
-  ~GuardedScript() = default;
 
   /// Returns the script's result; nothing if the lock was not held under the id, and then sets `lost` to the reason.
   /// Once the script may have run, throws a final Failure, so that the script is not sent again.

@@ -121,15 +121,16 @@ inline void add_call(Commands& commands, const ScriptCall& call, bool by_digest)
   for (std::size_t i = 0; i < script.operands; ++i) commands.append(call.operands[i]);
 }
 
-/// Runs again the calls whose script the server did not know, in one write as EVAL.
-template <class Link>
-void repeat_unknown(Link& link, const std::vector<ScriptCall>& calls, Replies& replies) {
+/// Runs again the calls whose script the server did not know, in one write as EVAL. exchange() gets the `times`, too.
+template <class Link, class... Times>
+void repeat_unknown(Link& link, const std::vector<ScriptCall>& calls, Replies& replies,
+                    Times... times) {
   Commands unknown;
   for (std::size_t i = 0; i < calls.size(); ++i) {
     if (replies[i].is_error("NOSCRIPT")) add_call(unknown, calls[i], false);
   }
   if (unknown.empty()) return;
-  auto answers = link.exchange(unknown);
+  auto answers = link.exchange(unknown, times...);
   auto answer = answers.begin();
   for (auto& reply : replies) {
     if (reply.is_error("NOSCRIPT")) reply = std::move(*answer++);
@@ -137,12 +138,12 @@ void repeat_unknown(Link& link, const std::vector<ScriptCall>& calls, Replies& r
 }
 
 /// Runs all calls in one write as EVALSHA, and those whose script is not known in one more as EVAL.
-template <class Link>
-[[nodiscard]] Replies evaluate(Link& link, const std::vector<ScriptCall>& calls) {
+template <class Link, class... Times>
+[[nodiscard]] Replies evaluate(Link& link, const std::vector<ScriptCall>& calls, Times... times) {
   Commands commands;
   for (const auto& call : calls) add_call(commands, call, true);
-  auto replies = link.exchange(commands);
-  repeat_unknown(link, calls, replies);
+  auto replies = link.exchange(commands, times...);
+  repeat_unknown(link, calls, replies, times...);
   return replies;
 }
 

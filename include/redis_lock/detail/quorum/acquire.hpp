@@ -187,10 +187,9 @@ class QuorumAcquisition {
     auto failure = detail::no_majority(vote_.fan_out);
     if (failure.code() != errc::timed_out || vote_.timeout >= nodes_.timeout(longest))
       return failure;
-    return {failure.code(),
-            failure.what() + (" (with a lease of " + lease_.expire_text) + " ms, nodes have " +
-                std::to_string(vote_.timeout.count()) + " ms to answer)",
-            failure.is_transient() ? Failure::Kind::transient : Failure::Kind::final};
+    return failure.with(failure.what() + (" (with a lease of " + lease_.expire_text) +
+                        " ms, nodes have " + std::to_string(vote_.timeout.count()) +
+                        " ms to answer)");
   }
 
   /// Where to wait, and whether a release will certainly be signalled there.
@@ -275,7 +274,7 @@ class QuorumAcquisition {
       auto& server = vote_.fan_out.servers()[i];
       const auto& mark = marks_[i];
       if (mark && now < mark->until && !server.failure) server.failure = mark->failure;
-      if (!server.line || server.failure) continue;
+      if (!server.connection || server.failure) continue;
       ++open;
       if (!refused[i]) continue;
       const auto& node = view.nodes[i];
@@ -286,7 +285,7 @@ class QuorumAcquisition {
       }
       first = std::min(first, i);
       const bool has_id = holder && (!node.told || node.id == holder->id);
-      if (has_id && !server.pool->health().fails(Request::release))
+      if (has_id && !server.prober->health().fails(Request::release))
         releasable = std::min(releasable, i);
     }
     if (open < vote_.fan_out.majority()) {

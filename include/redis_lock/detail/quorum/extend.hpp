@@ -7,13 +7,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
+#include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
-#include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
+#include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 
@@ -25,24 +27,52 @@ namespace redis_lock::detail {
   return std::max(duration - duration / 100 - milliseconds{2}, milliseconds::zero());
 }
 
+/// A release that was sent to one node of a QuorumLock, and must run there even if no thread waits for the reply. It
+/// has nothing to report: NodeHealth records what the node refuses.
+class NodeRelease final : public OwedReply {
+ public:
+  /// What the releases on all nodes have in common.
+  struct Arguments {
+    Keys keys;
+    std::string id, signal_expire, kept_for{};
+  };
+
+  NodeRelease(std::shared_ptr<const Arguments> arguments, Time lease_end)
+      : arguments_(std::move(arguments)), lease_end_(lease_end) {}
+
+  [[nodiscard]] const std::string& key() const noexcept override { return arguments_->keys.lock; }
+  [[nodiscard]] ScriptCall call() const override {
+    const auto& [keys, id, signal_expire, kept_for] = *arguments_;
+    return release_call(keys, id, signal_expire, kept_for);
+  }
+  [[nodiscard]] Time needed_until() const noexcept override { return lease_end_; }
+  void settle(const Reply&) noexcept override {}
+  void succeed() noexcept override {}
+  void fail(const Failure&) noexcept override {}
+
+ private:
+  const std::shared_ptr<const Arguments> arguments_;
+  const Time lease_end_;
+};
+
 /// One acquisition of a QuorumLock. Lease::expire is its validity(), not the lease that servers are asked for.
 struct QuorumLease : Lease {
   /// State of one server.
   struct Share {
-    bool asked = false;      // the id may hold the lock there
-    std::uint64_t line = 0;  // the line on which it was asked: Line::serial()
-    Line::Number reply = 0;  // the number of the reply on that line
-    Line::Progress progress;
+    bool asked = false;            // the id may hold the lock there
+    std::uint64_t connection = 0;  // serial() of the connection on which it was asked
+    Connection::Number reply = 0;  // the number of the reply on that connection
+    Connection::Received received;
     /// The shortest lease of an extension in doubt on this server; max(): none.
     milliseconds shortest_in_doubt = milliseconds::max();
 
-    /// Returns whether the server has done what it was asked. If not, what is sent on another line may run before.
+    /// Returns whether the server has done what it was asked. If not, commands on another connection may run first.
     [[nodiscard]] bool is_done() const noexcept {
-      return !progress || progress->load(std::memory_order_acquire) > reply;
+      return !received || received->load(std::memory_order_acquire) > reply;
     }
   };
   std::vector<Share> shares;  // for each server
-  std::shared_ptr<const PendingRelease> release;
+  std::shared_ptr<const NodeRelease::Arguments> release;
   milliseconds duration{};  // that servers are asked for
 };
 
@@ -80,12 +110,12 @@ class QuorumExtension {
     }
   };
 
-  /// Asks all servers that have a line. An extension whose reply is late is in doubt.
+  /// Asks all servers that have a connection. An extension whose reply is late is in doubt.
   void run(FanOut& fan_out, Time deadline) {
     const auto bytes = encode([](std::size_t) { return true; }, true);
     const auto now = Time::clock::now();
     for (auto& server : fan_out.servers()) {
-      if (server.line) fan_out.ask(server, bytes, calls_.size(), now, Request::extend);
+      if (server.connection) fan_out.ask(server, bytes, calls_.size(), now, Request::extend);
     }
     Time enough_at = never;
     const auto wait_until = [&] {
@@ -138,7 +168,7 @@ class QuorumExtension {
     std::string bytes;
     for (auto& server : fan_out.servers()) {
       const auto is_unknown = [](const Reply& reply) { return reply.is_error("NOSCRIPT"); };
-      if (!server.line || !server.has_answered() ||
+      if (!server.connection || !server.has_answered() ||
           std::none_of(server.replies.begin(), server.replies.end(), is_unknown)) {
         continue;
       }

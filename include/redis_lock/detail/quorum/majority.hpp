@@ -7,16 +7,14 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/lock/lock_state.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
+#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
-#include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
@@ -87,8 +85,9 @@ class Majority {
   /// Makes sure that the lease ends, although no thread waits for that.
   void abandon(QuorumLease& lease) noexcept {
     try {
-      for (auto* const pool : nodes_->pools())
-        pool->release_later({lease.release, after(Time::clock::now(), lease.duration)});
+      const auto lease_end = after(Time::clock::now(), lease.duration);
+      for (auto* const prober : nodes_->probers())
+        prober->call_later(std::make_unique<NodeRelease>(lease.release, lease_end));
     } catch (const std::exception&) {  // no memory: the leases free the lock
     }
   }
@@ -97,7 +96,7 @@ class Majority {
     const std::vector<QuorumLease*> leases{&lease};
     const CallLimits limits{nodes_->retry_for(), lease.expires_at.load()};
     return nodes_->perform(limits, [&](QuorumNodes::Status& status) {
-      FanOut fan_out{nodes_->pools()};
+      FanOut fan_out{nodes_->probers()};
       fan_out.connect(Time::clock::now() + timeout());
       const auto sent = Time::clock::now();
       QuorumExtension extension{leases, duration};
@@ -132,7 +131,7 @@ class Majority {
     get.add({"GET", keys_.lock});
     const auto bytes = get.encode();
     return nodes_->perform({nodes_->retry_for()}, [&](QuorumNodes::Status& status) {
-      FanOut fan_out{nodes_->pools()};
+      FanOut fan_out{nodes_->probers()};
       const Reply* said = nullptr;
       ask_all(fan_out, bytes, Request::look, status, [&] {
         said = majority_of(fan_out);
@@ -150,7 +149,7 @@ class Majority {
     const auto bytes = commands.encode();
     bool held = false;
     (void)nodes_->perform({nodes_->retry_for()}, [&](QuorumNodes::Status& status) {
-      FanOut fan_out{nodes_->pools()};
+      FanOut fan_out{nodes_->probers()};
       ask_all(fan_out, bytes, Request::release, status, [] { return never; });
       for (auto& server : fan_out.servers()) {
         if (!server.has_answered()) continue;
@@ -178,7 +177,7 @@ class Majority {
     fan_out.connect(Time::clock::now() + timeout());
     const auto now = Time::clock::now();
     for (auto& server : fan_out.servers()) {
-      if (server.line) fan_out.ask(server, bytes, 1, now, request);
+      if (server.connection) fan_out.ask(server, bytes, 1, now, request);
     }
     fan_out.collect(now + timeout(), wait_until);
     status.was_stale = fan_out.was_stale();

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -20,10 +18,9 @@
 #include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
+#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
-#include <redis_lock/detail/net/line.hpp>
-#include <redis_lock/detail/net/line_pool.hpp>
-#include <redis_lock/detail/net/pool.hpp>
+#include <redis_lock/detail/net/prober.hpp>
 #include <redis_lock/detail/net/server_text.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
@@ -34,13 +31,13 @@
 
 namespace redis_lock::detail {
 
-/// Returns the lines to one of the nodes.
-[[nodiscard]] inline LinePool& lines_of(ClientState& client) {
+/// Returns the prober of one of the nodes.
+[[nodiscard]] inline Prober& prober_of(ClientState& client) {
   auto& quorums = client.quorums();
   const std::lock_guard guard{quorums.mutex};
-  if (!quorums.lines)
-    quorums.lines = std::make_shared<LinePool>(client.endpoint(), client.counters());
-  return *quorums.lines;
+  if (!quorums.prober)
+    quorums.prober = std::make_shared<Prober>(client.endpoint(), client.counters());
+  return *quorums.prober;
 }
 
 /// Returns why there is no majority: which servers did not answer, and why.
@@ -50,12 +47,12 @@ namespace redis_lock::detail {
   std::string text;
   for (std::size_t i = 0; i < fan_out.size(); ++i) {
     const auto& server = fan_out.servers()[i];
-    if (server.line && !server.failure) continue;
-    const auto failure = server.failure ? *server.failure : server.pool->failure();
+    if (server.connection && !server.failure) continue;
+    const auto failure = server.failure ? *server.failure : server.prober->failure();
     ++failed;
     if (!failure.is_transient()) ++final;
     if (!first || (first->is_transient() && !failure.is_transient())) first = failure;
-    const auto& endpoint = server.pool->endpoint();
+    const auto& endpoint = server.prober->endpoint();
     text += (text.empty() ? "node " : "; node ") + std::to_string(i + 1) + " (" +
             text_of(endpoint) + ')' + origin_of(endpoint) + ": " + failure.what();
   }
@@ -101,11 +98,11 @@ class QuorumNodes {
     return std::min(timeout_, std::max(expire / 10, milliseconds{20}));
   }
 
-  [[nodiscard]] std::vector<LinePool*> pools() const {
-    std::vector<LinePool*> pools;
-    pools.reserve(size());
-    for (const auto& client : clients_) pools.push_back(&lines_of(*client));
-    return pools;
+  [[nodiscard]] std::vector<Prober*> probers() const {
+    std::vector<Prober*> probers;
+    probers.reserve(size());
+    for (const auto& client : clients_) probers.push_back(&prober_of(*client));
+    return probers;
   }
 
   [[nodiscard]] std::vector<NodeStatus> statuses() const {
@@ -113,7 +110,7 @@ class QuorumNodes {
     for (const auto& client : clients_) {
       auto& status = statuses.emplace_back();
       status.address = text_of(client->endpoint());
-      auto failure = lines_of(*client).health().failure();
+      auto failure = prober_of(*client).health().failure();
       if (!failure) continue;
       status.works = false;
       status.failing_since = to_steady(failure->since);
@@ -154,20 +151,16 @@ class QuorumNodes {
         if (!failure.is_transient() || cancelled || silent || out_of_time) throw;
         if (stale) continue;
       }
-      const auto until = std::min(limits.deadline.at(), Time::clock::now() + retries.next_pause());
-      if (limits.cancellation) {
-        limits.cancellation->sleep_until(until);
-      } else {
-        std::this_thread::sleep_until(until);
-      }
+      const auto pause_end = Time::clock::now() + retries.next_pause();
+      sleep_until(std::min(limits.deadline.at(), pause_end), limits.cancellation);
     }
   }
 
   [[nodiscard]] Renewer& renewer() const { return *process_->renewer; }
 
-  /// Makes the renewal thread close lines that are idle for too long, if it runs.
+  /// Makes the renewal thread close connections that are idle for too long, if it runs.
   void plan_maintenance() const {
-    renewer().maintain_by(after(Time::clock::now(), LinePool::longest_idle));
+    renewer().maintain_by(after(Time::clock::now(), Pool::usual_longest_idle));
   }
 
   /// Makes the renewal thread read, by and by, the replies that no thread waits for.
@@ -175,7 +168,7 @@ class QuorumNodes {
     try {
       renewer().start();
       renewer().maintain_soon();
-    } catch (const std::exception&) {  // no thread: the next user of the line reads them
+    } catch (const std::exception&) {  // no thread: the next user of the connection reads them
     }
   }
 
@@ -209,7 +202,7 @@ class QuorumNodes {
     try {
       std::vector<QuorumLease*> leases;
       for (const auto& lease : batch) leases.push_back(static_cast<QuorumLease*>(lease.get()));
-      FanOut fan_out{pools()};
+      FanOut fan_out{probers()};
       fan_out.connect(limit);
       QuorumExtension extension{leases, milliseconds::zero()};
       extension.run(fan_out, limit);
@@ -235,7 +228,7 @@ class QuorumNodes {
 
   [[nodiscard]] Time maintain() const {
     auto next = never;
-    for (auto* const pool : pools()) next = std::min(next, pool->maintain());
+    for (auto* const prober : probers()) next = std::min(next, prober->maintain());
     return next;
   }
 

@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
-#include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
@@ -30,7 +30,7 @@ class QuorumRelease {
     if (lease.kept_for.empty()) return;
     auto release = *lease.release;
     release.kept_for = lease.kept_for;
-    lease.release = std::make_shared<const PendingRelease>(std::move(release));
+    lease.release = std::make_shared<const NodeRelease::Arguments>(std::move(release));
   }
 
   /// Returns whether it was held until now. It must not be renewed any more. Throws Failure if that cannot be found
@@ -60,6 +60,10 @@ class QuorumRelease {
     std::optional<Failure> refusal{};  // final: not to be sent again
   };
 
+  [[nodiscard]] std::unique_ptr<NodeRelease> make_release() const {
+    return std::make_unique<NodeRelease>(lease_.release, lease_end_);
+  }
+
   [[nodiscard]] bool is_due(std::size_t i) const {
     const auto& outcome = releases_[i];
     return lease_.shares[i].asked && !outcome.freed && !outcome.not_ours && !outcome.refusal;
@@ -87,11 +91,11 @@ class QuorumRelease {
   }
 
   bool attempt(QuorumNodes::Status& status) {
-    FanOut fan_out{nodes_.pools()};
-    std::vector<std::uint64_t> lines;
-    for (const auto& share : lease_.shares) lines.push_back(share.line);
+    FanOut fan_out{nodes_.probers()};
+    std::vector<std::uint64_t> preferred;
+    for (const auto& share : lease_.shares) preferred.push_back(share.connection);
     const auto timeout = nodes_.timeout(lease_.duration);
-    fan_out.connect(Time::clock::now() + timeout, lines);
+    fan_out.connect(Time::clock::now() + timeout, preferred);
     const auto start = Time::clock::now();
     first_ = fan_out.size();
     send(fan_out);
@@ -118,15 +122,14 @@ class QuorumRelease {
 
   void send(FanOut& fan_out) {
     const auto now = Time::clock::now();
-    const auto bytes = lease_.release->encode();
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
       auto& server = fan_out.servers()[i];
       if (releases_[i].refusal) server.failure = releases_[i].refusal;
-      if (!server.line || !is_due(i)) continue;
+      if (!server.connection || !is_due(i)) continue;
       const auto& share = lease_.shares[i];
-      if (server.line->serial() != share.line && !share.is_done()) continue;
+      if (server.connection->serial() != share.connection && !share.is_done()) continue;
       if (first_ == fan_out.size()) first_ = i;
-      fan_out.ask(server, bytes, 1, now, Request::release, {lease_.release, lease_end_});
+      fan_out.call(server, make_release(), now, Request::release);
     }
   }
 
@@ -152,10 +155,9 @@ class QuorumRelease {
   }
 
   void leave_rest() {
-    const auto pools = nodes_.pools();
+    const auto probers = nodes_.probers();
     for (std::size_t i = 0; i < releases_.size(); ++i) {
-      if (is_due(i) && !releases_[i].is_queued)
-        pools[i]->release_later({lease_.release, lease_end_});
+      if (is_due(i) && !releases_[i].is_queued) probers[i]->call_later(make_release());
     }
   }
 

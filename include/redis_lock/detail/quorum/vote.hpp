@@ -15,7 +15,6 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/random_id.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
-#include <redis_lock/detail/net/line.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/protocol/attempt.hpp>
 #include <redis_lock/detail/protocol/message.hpp>
@@ -43,7 +42,7 @@ class QuorumVote {
   QuorumVote(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
              std::string_view signal_expire, QuorumLease& lease, IdSource& ids,
              QuorumView::PassedOver& passed_over, Cancellation* cancellation)
-      : fan_out(nodes.pools(), cancellation),
+      : fan_out(nodes.probers(), cancellation),
         timeout(nodes.timeout(lease.duration)),
         nodes_(nodes),
         keys_(keys),
@@ -59,8 +58,8 @@ class QuorumVote {
   void begin() {
     ballots.assign(fan_out.size(), {});
     lease_.id = fixed_id_.empty() ? ids_.next() : std::string(fixed_id_);
-    lease_.release = std::make_shared<const PendingRelease>(
-        PendingRelease{keys_, lease_.id, std::string(signal_expire_)});
+    lease_.release = std::make_shared<const NodeRelease::Arguments>(
+        NodeRelease::Arguments{keys_, lease_.id, std::string(signal_expire_)});
     lease_.shares.assign(fan_out.size(), {});
     arbiter = nobody;
   }
@@ -99,14 +98,14 @@ class QuorumVote {
     std::optional<Failure> failure;  // the server cannot be waited on
   };
 
-  /// Makes one attempt after a wait on one server, and gives the lines of the others back.
+  /// Makes one attempt after a wait on one server, and gives the connections of the others back.
   [[nodiscard]] Waited wait_on(std::size_t i, milliseconds slice, Cancellation* cancellation) {
     for (std::size_t other = 0; other < fan_out.size(); ++other) {
       if (other != i) fan_out.leave(fan_out.servers()[other]);
     }
     auto& server = fan_out.servers()[i];
-    if (!server.line) return {true, std::nullopt};
-    auto& connection = server.line->connection();
+    if (!server.connection) return {true, std::nullopt};
+    auto& connection = *server.connection;
     if (connection.whole_seconds) {
       const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
       if (whole == milliseconds::zero()) fan_out.pause(std::min(slice, waits::between_tries));
@@ -125,14 +124,14 @@ class QuorumVote {
     for (;;) {
       fan_out.collect(deadline, [&nudge] { return nudge.at; });
       if (!server.is_pending() || fan_out.is_cancelled() || server.late) break;
-      if (server.line->has_unsent()) {
+      if (server.connection->has_unsent()) {
         nudge = {};
       } else {
-        nudge.send(connection.context(), Time::clock::now(), deadline);
+        connection.send_nudge(nudge, Time::clock::now(), deadline);
       }
     }
     fan_out.is_watched = false;
-    if (server.line) connection.set_cancellation(nullptr);
+    if (server.connection) connection.set_cancellation(nullptr);
     if (!server.has_answered()) return {true, server.failure};
     count(i);
     if (!attempt.waits()) return {true, server.failure};
@@ -166,7 +165,7 @@ class QuorumVote {
     std::vector<std::size_t> asked;
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
       auto& server = fan_out.servers()[i];
-      if (!server.line || (looking == Looking::arbiter && i != arbiter)) continue;
+      if (!server.connection || (looking == Looking::arbiter && i != arbiter)) continue;
       if (looking == Looking::likely &&
           (ballots[i].is_passed_over || asked.size() == fan_out.majority())) {
         continue;
@@ -190,19 +189,18 @@ class QuorumVote {
 
   /// Releases what was granted or may have been, without waiting for the replies.
   void give_back() {
-    std::string bytes;
     const auto now = Time::clock::now();
-    const LateRelease release{lease_.release, after(now, lease_.duration)};
+    const auto lease_end = after(now, lease_.duration);
     for (std::size_t i = ballots.size(); i-- > 0;) {
       auto& ballot = ballots[i];
       if (!ballot.asked || ballot.refused) continue;
       ballot = {};
       auto& server = fan_out.servers()[i];
-      if (!server.line) {
-        server.pool->release_later(release);
+      auto release = std::make_unique<NodeRelease>(lease_.release, lease_end);
+      if (!server.connection) {
+        server.prober->call_later(std::move(release));
       } else {
-        if (bytes.empty()) bytes = lease_.release->encode();
-        fan_out.ask(server, bytes, 1, now, Request::release, release);
+        fan_out.call(server, std::move(release), now, Request::release);
         nodes_.maintain_soon();
       }
     }
@@ -217,7 +215,8 @@ class QuorumVote {
   /// Returns whether enough servers are there for a majority.
   [[nodiscard]] bool has_enough() {
     std::size_t there = 0;
-    for (const auto& server : fan_out.servers()) there += server.line && !server.failure ? 1U : 0U;
+    for (const auto& server : fan_out.servers())
+      there += server.connection && !server.failure ? 1U : 0U;
     return there >= fan_out.majority();
   }
 
@@ -248,10 +247,11 @@ class QuorumVote {
     ballots[i].asked = share.asked = true;
     ballots[i].refused = false;
     ballots[i].attempt = attempt;
-    share.line = server.line->serial();
-    share.progress = server.line->progress();
+    share.connection = server.connection->serial();
+    share.received = server.connection->received();
     fan_out.ask(server, question.bytes, question.replies, now, request);
-    share.reply = server.to == 0 ? 0 : server.to - 1;  // 0: it was not sent, and the line is closed
+    share.reply =
+        server.to == 0 ? 0 : server.to - 1;  // 0: it was not sent, and the connection is closed
   }
 
   /// Asks the servers that remain. What is left of the holder's lease matters to an acquisition that may have to
@@ -261,7 +261,7 @@ class QuorumVote {
     std::array<Question, 4> questions;  // made when they are needed
     bool has_arbiter = false;
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
-      if (!fan_out.servers()[i].line || (ballots[i].asked && !ballots[i].refused)) continue;
+      if (!fan_out.servers()[i].connection || (ballots[i].asked && !ballots[i].refused)) continue;
       if (arbiter == nobody) arbiter = i;
       const bool is_suspect = passed_over_[i].has_value();
       Attempt attempt;
