@@ -7,7 +7,7 @@ import sys
 
 storeys = ["base", "protocol", "net", "lock", "quorum", "impl"]  # impl: what the public headers define
 values = ["endpoint", "error", "event", "node_status", "options", "reply", "stats"]  # public, and without I/O
-longest = 19
+longest = 12
 root = pathlib.Path(sys.argv[1])
 
 

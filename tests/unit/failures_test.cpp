@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <redis_lock/detail/protocol/known_errors.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 
 #include "fake_redis.hpp"
 

@@ -14,7 +14,8 @@
 
 #include <redis_lock/detail/base/backoff.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 
 namespace redis_lock_test {

@@ -149,7 +149,7 @@ class Watch {
     const auto look_at = std::min(end, detail::Clock::now() + look_every);
     try {
       for (;;) {
-        const auto line = detail::receive(watching->context(), look_at, true);
+        const auto line = watching->listen(look_at);
         const auto seen = monitored(line.text);
         if (!seen || seen->database != database || seen->address == "lua") continue;
         by_address = by_address || seen->address.compare(0, 5, "unix:") != 0;

@@ -5,8 +5,6 @@
 #include <atomic>
 #include <cstdint>
 
-#include <redis_lock/detail/base/pinned.hpp>
-
 namespace redis_lock::detail {
 
 /// Returns a number that no other thread of this process has or had. The system reuses each std::thread::id.
@@ -19,9 +17,13 @@ namespace redis_lock::detail {
 /// A pause in which pthread_cancel() does not end the calling thread: a request takes effect afterwards. For code
 /// that must not throw, because cancellation unwinds the stack like an exception (pthreads(7),
 /// pthread_setcancelstate(3)).
-class CancellationPause : Pinned {
+class CancellationPause {
  public:
   CancellationPause() noexcept { ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+  CancellationPause(const CancellationPause&) = delete;
+  CancellationPause(CancellationPause&&) = delete;
+  CancellationPause& operator=(const CancellationPause&) = delete;
+  CancellationPause& operator=(CancellationPause&&) = delete;
   ~CancellationPause() { ::pthread_setcancelstate(before_, nullptr); }
 
  private:

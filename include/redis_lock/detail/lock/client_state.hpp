@@ -145,11 +145,14 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
     ProcessState(const Endpoint& endpoint, ClientState& client)
         : topology(std::make_shared<Topology>(endpoint, counters)),
           calls(endpoint, topology),
-          renewals(topology, calls),
+          renewals(topology, {[this](const Address& server) { return calls.lend(server); },
+                              [this](std::unique_ptr<Connection> lent) {
+                                calls.give_back(std::move(lent));
+                              }}),
           renewer(std::make_shared<Renewer>(
               endpoint.command_timeout,
               Renewer::Work{
-                  [this](const Renewer::Leases& batch, Time limit) { return extend(batch, limit); },
+                  [this](const Leases& batch, Time limit) { return extend(batch, limit); },
                   [this](Slot slot) { return topology->presumed_server_of(slot); },
                   [this, &client] { return maintain(client); }})) {}
     ~ProcessState() {
@@ -157,9 +160,9 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
       renewer->stop();
       calls.settle_all();
     }
-    [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) {
+    [[nodiscard]] Renewals extend(const Leases& batch, Time limit) {
       auto outcomes = renewals.extend(batch, limit);
-      if (renewals.left_failed_releases()) renewer->maintain_soon();
+      if (calls.has_failed()) renewer->maintain_soon();
       return outcomes;
     }
 

@@ -10,7 +10,8 @@
 #include <redis_lock/detail/lock/callbacks.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/event.hpp>

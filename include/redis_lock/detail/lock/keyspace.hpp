@@ -11,7 +11,7 @@
 #include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
-#include <redis_lock/detail/protocol/known_errors.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
 

@@ -11,10 +11,12 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/lock/observer.hpp>
-#include <redis_lock/detail/protocol/known_errors.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/event.hpp>
@@ -244,5 +246,15 @@ struct Lease {
     observer->tell_loss();
   }
 };
+
+using Leases = std::vector<std::shared_ptr<Lease>>;
+
+/// Outcome of the renewal of one lease.
+struct Renewal {
+  std::optional<Extension> result{};  // nothing: it failed
+  bool may_run_later = false;         // its reply was lost
+  std::optional<Failure> failure{};
+};
+using Renewals = std::vector<Renewal>;
 
 }  // namespace redis_lock::detail

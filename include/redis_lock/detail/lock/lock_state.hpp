@@ -24,7 +24,8 @@
 #include <redis_lock/detail/lock/local_state.hpp>
 #include <redis_lock/detail/lock/observer.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/event.hpp>

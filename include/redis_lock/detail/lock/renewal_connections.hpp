@@ -2,18 +2,19 @@
 
 #include <algorithm>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/lock/renewer.hpp>
-#include <redis_lock/detail/net/calls.hpp>
+#include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/net/connection.hpp>
+#include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/net/topology.hpp>
-#include <redis_lock/detail/protocol/known_errors.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -24,11 +25,17 @@ namespace redis_lock::detail {
 /// connection of the Client, and gives it back at once. For one thread.
 class RenewalConnections {
  public:
-  RenewalConnections(std::shared_ptr<Topology> topology, Calls& calls)
-      : topology_(std::move(topology)), calls_(calls), pool_(0) {}
+  /// Where idle connections can be borrowed: see Calls.
+  struct Lender {
+    std::function<std::unique_ptr<Connection>(const Address&)> lend;
+    std::function<void(std::unique_ptr<Connection>)> give_back;
+  };
+
+  RenewalConnections(std::shared_ptr<Topology> topology, Lender lender)
+      : topology_(std::move(topology)), lender_(std::move(lender)), pool_(0) {}
 
   /// Extends the leases in one write to the server that they are on.
-  [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) {
+  [[nodiscard]] Renewals extend(const Leases& batch, Time limit) {
     std::vector<ScriptCall> calls;
     for (const auto& lease : batch)
       calls.push_back(extend_call(lease->key, lease->id, lease->expire_text));
@@ -50,9 +57,6 @@ class RenewalConnections {
     return renewals;
   }
 
-  /// Returns whether releases must be repeated: a borrowed connection may have failed with some.
-  [[nodiscard]] bool left_failed_releases() const noexcept { return calls_.has_failed(); }
-
  private:
   struct Answer {
     Replies replies;
@@ -65,7 +69,7 @@ class RenewalConnections {
     auto answer = extend_on_own(slot, calls, limit);
     auto& replies = answer.replies;
     if (!std::all_of(replies.begin(), replies.end(), got_no_answer)) return answer;
-    auto lent = calls_.lend(topology_->presumed_server_of(slot));
+    auto lent = lender_.lend(topology_->presumed_server_of(slot));
     if (!lent) return answer;
     auto on_lent = extend_on(*lent, calls, limit);
     replies = std::move(on_lent.replies);
@@ -73,7 +77,7 @@ class RenewalConnections {
     if (std::any_of(replies.begin(), replies.end(), got_no_answer))
       topology_->suspect(lent->server());
     lent->independent_replies = false;
-    calls_.give_back(std::move(lent));
+    lender_.give_back(std::move(lent));
     return answer;
   }
 
@@ -127,7 +131,9 @@ class RenewalConnections {
 
   [[nodiscard]] std::unique_ptr<Connection> take_connection(const Address& server) {
     // Connections to servers that are gone, or not in use any more, are closed here in time.
-    const auto is_stale = [](const Pool::Idle& idle) { return idle.connection->stale(); };
+    const auto is_stale = [](const Pool<Connection>::Idle& idle) {
+      return idle.connection->stale();
+    };
     for (auto& stale : pool_.take_all(is_stale)) {
       stale.connection.reset();
       topology_->count_broken();
@@ -136,8 +142,8 @@ class RenewalConnections {
   }
 
   const std::shared_ptr<Topology> topology_;
-  Calls& calls_;
-  Pool pool_;  // its own
+  const Lender lender_;
+  Pool<Connection> pool_;  // its own
 };
 
 }  // namespace redis_lock::detail

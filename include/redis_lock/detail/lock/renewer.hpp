@@ -25,20 +25,10 @@
 
 namespace redis_lock::detail {
 
-/// Outcome of the renewal of one lease.
-struct Renewal {
-  std::optional<Extension> result{};  // nothing: it failed
-  bool may_run_later = false;         // its reply was lost
-  std::optional<Failure> failure{};
-};
-using Renewals = std::vector<Renewal>;
-
 /// A thread with a schedule of leases: extends those that are due, by way of Work, and reports those that are lost. The
 /// first lock that needs it starts it. Callbacks run on other threads: see Callbacks.
 class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
  public:
-  using Leases = std::vector<std::shared_ptr<Lease>>;
-
   /// What the thread calls. It holds its mutex only while it calls place_of. Without memory, these throw.
   struct Work {
     /// Extends leases that are all in one place, and returns as many outcomes. Blocks until `limit` at most.

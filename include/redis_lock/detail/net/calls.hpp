@@ -10,6 +10,7 @@
 #include <redis_lock/detail/base/backoff.hpp>
 #include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/net/call_limits.hpp>
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/net/pool.hpp>
@@ -21,20 +22,12 @@
 
 namespace redis_lock::detail {
 
-/// Limits of one operation: how long it may go on, and what may end it.
-struct CallLimits {
-  milliseconds retry_for;     // for reconnecting after the connection was lost
-  Deadline deadline = never;  // reconnecting does not go on past this
-  Cancellation* cancellation = nullptr;
-  Slot slot = 0;  // of the keys, on a cluster
-};
-
 /// Runs the calls of one Client on idle or new connections, and repeats what fails. Safe to share between threads.
 class Calls {
  public:
   /// `longest_idle`: how long a connection may be unused before it is closed.
   Calls(const Endpoint& endpoint, std::shared_ptr<Topology> topology,
-        milliseconds longest_idle = Pool::usual_longest_idle)
+        milliseconds longest_idle = usual_longest_idle)
       : endpoint_(endpoint),
         topology_(std::move(topology)),
         pool_(endpoint.max_idle, longest_idle) {}
@@ -147,7 +140,7 @@ class Calls {
   [[nodiscard]] Time settle_idle() {
     bool left = false;
     const auto now = Time::clock::now();
-    auto due = pool_.take_all([&](const Pool::Idle& idle) {
+    auto due = pool_.take_all([&](const Pool<Connection>::Idle& idle) {
       const auto age = now - idle.since;
       const bool owes = idle.connection->owes();
       const bool ready = owes && age > settle_after &&
@@ -259,7 +252,7 @@ class Calls {
 
   const Endpoint& endpoint_;
   const std::shared_ptr<Topology> topology_;
-  Pool pool_;
+  Pool<Connection> pool_;
   RepeatQueue repeats_;
 };
 

@@ -16,12 +16,11 @@
 #include <string>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
-#include <redis_lock/detail/net/resolve.hpp>
-#include <redis_lock/detail/protocol/known_errors.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/net/socket_address.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 
@@ -86,13 +85,10 @@ class Socket : Pinned {
   return address;
 }
 
-/// Opens a connection over TCP or a Unix socket, to the first address of the host that accepts it. Blocks until
+/// Opens a connection over TCP or a Unix socket, to the first address that accepts it. Blocks until
 /// `deadline` at most. An address that does not answer does not use up the time of the others. Throws Failure.
-[[nodiscard]] inline Context open_context(const Endpoint& endpoint, Resolver& resolver,
-                                          Time deadline) {
-  const auto addresses = endpoint.unix_socket.empty()
-                             ? resolver.resolve(endpoint.host, endpoint.port, deadline)
-                             : SocketAddresses{address_of_unix_socket(endpoint.unix_socket)};
+[[nodiscard]] inline Context open_context(const Endpoint& endpoint,
+                                          const SocketAddresses& addresses, Time deadline) {
   auto left = static_cast<Time::rep>(addresses.size());
   for (const auto& address : addresses) {
     const auto now = Time::clock::now();
@@ -105,31 +101,6 @@ class Socket : Pinned {
     }
   }
   throw Failure{errc::connection_failed, "the host has no address", Failure::Kind::transient};
-}
-
-/// Returns the commands that begin a connection to this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. They
-/// refer to the text `database`.
-[[nodiscard]] inline Commands greeting(const Endpoint& endpoint, const std::string& database) {
-  Commands commands;
-  if (!endpoint.username.empty()) {
-    commands.add({"AUTH", endpoint.username, endpoint.password});
-  } else if (!endpoint.password.empty()) {
-    commands.add({"AUTH", endpoint.password});
-  }
-  if (endpoint.database != 0) commands.add({"SELECT", database});
-  if (!endpoint.client_name.empty()) commands.add({"CLIENT", "SETNAME", endpoint.client_name});
-  return commands;
-}
-
-/// Removes secrets from an error: servers quote the arguments of a command that they do not know.
-[[nodiscard]] inline std::string without_secrets(std::string text, const Endpoint& endpoint) {
-  for (const auto& secret : {endpoint.password, endpoint.username}) {
-    if (secret.empty()) continue;
-    for (auto at = text.find(secret); at != text.npos; at = text.find(secret, at + 3)) {
-      text.replace(at, secret.size(), "***");
-    }
-  }
-  return text;
 }
 
 }  // namespace redis_lock::detail

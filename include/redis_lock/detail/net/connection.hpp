@@ -17,7 +17,8 @@
 #include <redis_lock/detail/net/pipeline.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
 #include <redis_lock/detail/net/tls.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/endpoint.hpp>
 
@@ -50,7 +51,10 @@ class Connection : public Pipeline {
     const auto start = Time::clock::now();
     const auto timeout = std::min(endpoint.connect_timeout, left_until(deadline, start));
     const auto connected_by = after(start, timeout);
-    owned_ = open_context(endpoint, resolver, connected_by);
+    const auto addresses = endpoint.unix_socket.empty()
+                               ? resolver.resolve(endpoint.host, endpoint.port, connected_by)
+                               : SocketAddresses{address_of_unix_socket(endpoint.unix_socket)};
+    owned_ = open_context(endpoint, addresses, connected_by);
     context_ = owned_.get();
     if (endpoint.tls) start_tls(*context_, endpoint, connected_by, deadline);
     if (greeting == Greeting::now) greet(endpoint, deadline);
@@ -143,6 +147,8 @@ class Connection : public Pipeline {
     send_owned(*context_, commands.encode(), after(Time::clock::now(), command_timeout_));
     is_sound_ = true;
   }
+  /// Returns the next reply that no command has asked for, such as those of MONITOR. Throws timed_out at the deadline.
+  [[nodiscard]] Reply listen(Time deadline) { return detail::receive(*context_, deadline, true); }
   [[nodiscard]] bool may_defer() const noexcept { return batches().size() < most_deferred; }
   /// Reads the replies that it owes.
   void settle_by(Time deadline) { (void)exchange(Commands{}, milliseconds::zero(), deadline); }
@@ -300,6 +306,31 @@ class Connection : public Pipeline {
   bool is_in_step_ = false, is_out_of_step_ = false;  // of a borrowed context
   bool answered_ = false;
 };
+
+/// Returns the commands that begin a connection to this endpoint: AUTH, SELECT and CLIENT SETNAME, as needed. They
+/// refer to the text `database`.
+[[nodiscard]] inline Commands greeting(const Endpoint& endpoint, const std::string& database) {
+  Commands commands;
+  if (!endpoint.username.empty()) {
+    commands.add({"AUTH", endpoint.username, endpoint.password});
+  } else if (!endpoint.password.empty()) {
+    commands.add({"AUTH", endpoint.password});
+  }
+  if (endpoint.database != 0) commands.add({"SELECT", database});
+  if (!endpoint.client_name.empty()) commands.add({"CLIENT", "SETNAME", endpoint.client_name});
+  return commands;
+}
+
+/// Removes secrets from an error: servers quote the arguments of a command that they do not know.
+[[nodiscard]] inline std::string without_secrets(std::string text, const Endpoint& endpoint) {
+  for (const auto& secret : {endpoint.password, endpoint.username}) {
+    if (secret.empty()) continue;
+    for (auto at = text.find(secret); at != text.npos; at = text.find(secret, at + 3)) {
+      text.replace(at, secret.size(), "***");
+    }
+  }
+  return text;
+}
 
 inline void Connection::greet(const Endpoint& endpoint, Time deadline) try {
   const auto database = std::to_string(endpoint.database);

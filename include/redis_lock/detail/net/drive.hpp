@@ -7,7 +7,8 @@
 #include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/detail/base/random_id.hpp>
 #include <redis_lock/detail/protocol/acquisition.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 
 namespace redis_lock::detail {

@@ -20,7 +20,9 @@
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/net/prober.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/net/server_text.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 
 namespace redis_lock::detail {
@@ -234,5 +236,29 @@ class FanOut : Pinned {
   std::vector<pollfd> polled_;
   bool was_stale_ = false;
 };
+
+/// Returns why there is no majority: which servers did not answer, and why.
+[[nodiscard]] inline Failure no_majority(FanOut& fan_out) {
+  std::size_t failed = 0, final = 0;
+  std::optional<Failure> first;
+  std::string text;
+  for (std::size_t i = 0; i < fan_out.size(); ++i) {
+    const auto& server = fan_out.servers()[i];
+    if (server.connection && !server.failure) continue;
+    const auto failure = server.failure ? *server.failure : server.prober->failure();
+    ++failed;
+    if (!failure.is_transient()) ++final;
+    if (!first || (first->is_transient() && !failure.is_transient())) first = failure;
+    const auto& endpoint = server.prober->endpoint();
+    text += (text.empty() ? "node " : "; node ") + std::to_string(i + 1) + " (" +
+            text_of(endpoint) + ')' + origin_of(endpoint) + ": " + failure.what();
+  }
+  const auto code = first ? first->code() : errc::connection_failed;
+  return {code,
+          std::to_string(failed) + " of " + std::to_string(fan_out.size()) +
+              " nodes did not answer: " + text,
+          final > fan_out.size() - fan_out.majority() ? Failure::Kind::final
+                                                      : Failure::Kind::transient};
+}
 
 }  // namespace redis_lock::detail

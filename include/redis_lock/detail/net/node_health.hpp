@@ -10,8 +10,9 @@
 #include <string>
 
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/reply.hpp>
 
 namespace redis_lock::detail {
 

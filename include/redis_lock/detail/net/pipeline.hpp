@@ -1,7 +1,10 @@
 #pragma once
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -18,9 +21,60 @@
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 
 namespace redis_lock::detail {
+
+/// Returns the error that the server sent before it hung up, if any. It can be read although sending has failed.
+[[nodiscard]] inline std::optional<Reply> last_words(redisContext& context) {
+  void* parsed = nullptr;
+  if (feed(context) <= 0 || ::redisGetReplyFromReader(&context, &parsed) != REDIS_OK || !parsed)
+    return std::nullopt;
+  const HiredisReply reply{static_cast<redisReply*>(parsed)};
+  auto words = to_reply(*reply);
+  if (!is_parting(words)) return std::nullopt;
+  return words;
+}
+
+/// Sends the bytes on a socket of the library, and returns those that it has no room for. If it `waits`, sends all, or
+/// throws what the server said before it hung up. On a plain socket, MSG_NOSIGNAL saves the two system calls of
+/// SigpipeBlock.
+inline std::string_view send_owned(redisContext& context, std::string_view bytes,
+                                   Time deadline = never, bool waits = true) {
+  if (!is_plain(context)) {
+    send_through_hiredis(context, bytes, deadline);
+    return {};
+  }
+  while (!bytes.empty()) {
+    const auto sent = ::send(context.fd, bytes.data(), bytes.size(),
+                             waits ? MSG_NOSIGNAL : MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+      continue;
+    }
+    const int error = errno;
+    const bool is_full = error == EAGAIN || error == EWOULDBLOCK;
+    if (error == EINTR) continue;
+    if (is_full && !waits) return bytes;
+    if (const auto words = waits ? last_words(context) : std::nullopt) throw failure_of(*words);
+    if (is_full)
+      throw Failure{errc::timed_out, "the server does not read", Failure::Kind::transient};
+    throw failure_of_socket(error);
+  }
+  return bytes;
+}
+
+/// Reads what has come, without waiting on a plain socket.
+inline void receive_some(redisContext& context) {
+  if (!is_plain(context)) return call_hiredis(context, [&] { return ::redisBufferRead(&context); });
+  const auto count = feed(context);
+  if (count == 0) {
+    throw Failure{errc::connection_failed, "Server closed the connection",
+                  Failure::Kind::transient};
+  }
+  if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+    throw failure_of_socket(errno);
+}
 
 /// Commands that were sent on one connection, the replies that it owes, and their receivers. None of its members waits
 /// for a plain socket. For one thread at a time.

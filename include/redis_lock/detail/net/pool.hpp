@@ -11,20 +11,21 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/net/connection.hpp>
 
 namespace redis_lock::detail {
 
-/// The idle connections of one Client. Keeps those that owe replies until they have received them. Safe to share
+/// How long a connection may be unused before it is closed.
+inline constexpr milliseconds usual_longest_idle{60'000};
+
+/// The idle connections of one Client. A Connection has owes(). Keeps those that owe replies until they have received them. Safe to share
 /// between threads.
+template <class Connection>
 class Pool {
  public:
   struct Idle {
     std::unique_ptr<Connection> connection;  // null: there is none
     Time since{};
   };
-  /// How long a connection may be unused before it is closed.
-  static constexpr milliseconds usual_longest_idle{60'000};
 
   explicit Pool(std::size_t max_idle, milliseconds longest_idle = usual_longest_idle)
       : max_idle_(max_idle), longest_idle_(longest_idle) {}

@@ -25,7 +25,8 @@
 #include <redis_lock/detail/net/pool.hpp>
 #include <redis_lock/detail/net/repeat_queue.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/endpoint.hpp>
 
@@ -37,7 +38,7 @@ namespace redis_lock::detail {
 class Prober : Pinned {
  public:
   Prober(const Endpoint& endpoint, std::shared_ptr<Counters> counters,
-         milliseconds longest_idle = Pool::usual_longest_idle)
+         milliseconds longest_idle = usual_longest_idle)
       : endpoint_(endpoint),
         counters_(std::move(counters)),
         pool_(endpoint.max_idle, longest_idle) {}
@@ -99,7 +100,7 @@ class Prober : Pinned {
   /// time.
   void discard(std::unique_ptr<Connection> connection, const Failure& failure) {
     health_.failed(connection->asked(), failure);
-    auto idle = pool_.take_all([](const Pool::Idle&) { return true; });
+    auto idle = pool_.take_all([](const Pool<Connection>::Idle&) { return true; });
     {
       const std::lock_guard guard{mutex_};
       const auto now = Time::clock::now();
@@ -115,8 +116,8 @@ class Prober : Pinned {
     const auto now = Time::clock::now();
     bool again = false;
     std::unique_lock reading{reading_};
-    for (auto& [connection, since] :
-         pool_.take_all([](const Pool::Idle& idle) { return idle.connection->owes(); })) {
+    for (auto& [connection, since] : pool_.take_all(
+             [](const Pool<Connection>::Idle& idle) { return idle.connection->owes(); })) {
       if (!receive_owed(connection)) continue;
       if (is_overdue(*connection, now)) {
         silence(std::move(connection));
@@ -356,7 +357,7 @@ class Prober : Pinned {
   Resolver resolver_;
   const std::shared_ptr<Counters> counters_;
   NodeHealth health_;
-  Pool pool_;
+  Pool<Connection> pool_;
   RepeatQueue repeats_{256};
   std::atomic<bool> is_silent_{false};  // no connection is handed out; set with mutex_
   std::mutex reading_;  // held while maintain() reads, so that no caller misses what it took

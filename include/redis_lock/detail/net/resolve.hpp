@@ -15,18 +15,12 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/detail/base/thread.hpp>
-#include <redis_lock/detail/protocol/known_errors.hpp>
+#include <redis_lock/detail/net/socket_address.hpp>
 #include <redis_lock/error.hpp>
 
 namespace redis_lock::detail {
-
-/// An address of a socket, of any family.
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t length = 0;
-};
-using SocketAddresses = std::vector<SocketAddress>;
 
 /// A look-up of host addresses with a time limit. getaddrinfo(3) has none, so a thread calls it, and is left alone if
 /// it takes too long. Safe to share between threads, but not with a forked child.

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include <redis_lock/detail/protocol/known_errors.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 

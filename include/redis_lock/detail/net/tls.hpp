@@ -4,9 +4,9 @@
 #include <string>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/failure.hpp>
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/openssl_error.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
 #include <redis_lock/endpoint.hpp>
 
 #ifdef REDIS_LOCK_TLS  // by the CMake target redis_lock::tls

@@ -16,7 +16,8 @@
 #include <redis_lock/detail/net/connection.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
 #include <redis_lock/detail/net/server_text.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
 

@@ -12,7 +12,8 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/protocol/attempt.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/options.hpp>
 

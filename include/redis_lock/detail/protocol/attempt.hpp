@@ -9,7 +9,8 @@
 #include <string_view>
 
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 
 namespace redis_lock::detail {

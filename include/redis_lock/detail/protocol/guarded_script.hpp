@@ -6,7 +6,8 @@
 #include <vector>
 
 #include <redis_lock/detail/base/pinned.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/event.hpp>
 

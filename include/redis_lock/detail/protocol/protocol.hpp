@@ -8,7 +8,8 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/event.hpp>
 
 /// The keys and scripts of the wire protocol, and what the server's replies to them mean. Has no I/O: a Link is

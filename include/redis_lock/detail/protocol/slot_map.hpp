@@ -12,7 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/endpoint.hpp>
 
 /// How a Redis Cluster distributes keys over its servers. No I/O.

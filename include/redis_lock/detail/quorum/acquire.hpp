@@ -17,10 +17,11 @@
 #include <redis_lock/detail/base/random_id.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/protocol/attempt.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
-#include <redis_lock/detail/quorum/nodes.hpp>
+#include <redis_lock/detail/quorum/node_set.hpp>
 #include <redis_lock/detail/quorum/view.hpp>
 #include <redis_lock/detail/quorum/vote.hpp>
 #include <redis_lock/error.hpp>
@@ -45,7 +46,7 @@ class QuorumAcquisition {
     QuorumView::PassedOver passed_over;
   };
 
-  QuorumAcquisition(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
+  QuorumAcquisition(const NodeSet& nodes, const Keys& keys, std::string_view fixed_id,
                     std::string_view signal_expire, QuorumLease& lease, IdSource& ids,
                     Memory& memory, const Deadline& deadline, Cancellation* cancellation)
       : vote_(nodes, keys, fixed_id, signal_expire, lease, ids, memory.passed_over, cancellation),
@@ -357,7 +358,7 @@ class QuorumAcquisition {
   };
 
   QuorumVote vote_;
-  const QuorumNodes& nodes_;
+  const NodeSet& nodes_;
   QuorumLease& lease_;
   Memory& memory_;
   Deadline deadline_;

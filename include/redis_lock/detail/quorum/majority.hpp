@@ -16,7 +16,8 @@
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/acquire.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
@@ -62,7 +63,7 @@ class Majority {
   /// Blocks until the lock is acquired (true), or until the deadline or the cancellation (false).
   [[nodiscard]] bool acquire(QuorumLease& lease, AcquireCall<Majority>& call) {
     const CallLimits limits{nodes_->retry_for(), call.retry_deadline, call.cancellation};
-    return nodes_->perform(limits, [&](QuorumNodes::Status& status) {
+    return nodes_->perform(limits, [&](NodeSet::Status& status) {
       QuorumAcquisition acquisition{*nodes_,  keys_,       options_.id,   signal_expire_,   lease,
                                     call.ids, call.memory, call.deadline, call.cancellation};
       try {
@@ -95,7 +96,7 @@ class Majority {
   [[nodiscard]] Extension extend(QuorumLease& lease, milliseconds duration) {
     const std::vector<QuorumLease*> leases{&lease};
     const CallLimits limits{nodes_->retry_for(), lease.expires_at.load()};
-    return nodes_->perform(limits, [&](QuorumNodes::Status& status) {
+    return nodes_->perform(limits, [&](NodeSet::Status& status) {
       FanOut fan_out{nodes_->probers()};
       fan_out.connect(Time::clock::now() + timeout());
       const auto sent = Time::clock::now();
@@ -130,7 +131,7 @@ class Majority {
     Commands get;
     get.add({"GET", keys_.lock});
     const auto bytes = get.encode();
-    return nodes_->perform({nodes_->retry_for()}, [&](QuorumNodes::Status& status) {
+    return nodes_->perform({nodes_->retry_for()}, [&](NodeSet::Status& status) {
       FanOut fan_out{nodes_->probers()};
       const Reply* said = nullptr;
       ask_all(fan_out, bytes, Request::look, status, [&] {
@@ -148,7 +149,7 @@ class Majority {
     add_call(commands, {&reset_script, {keys_.lock, keys_.signal, signal_expire_, {}}}, false);
     const auto bytes = commands.encode();
     bool held = false;
-    (void)nodes_->perform({nodes_->retry_for()}, [&](QuorumNodes::Status& status) {
+    (void)nodes_->perform({nodes_->retry_for()}, [&](NodeSet::Status& status) {
       FanOut fan_out{nodes_->probers()};
       ask_all(fan_out, bytes, Request::release, status, [] { return never; });
       for (auto& server : fan_out.servers()) {
@@ -172,8 +173,8 @@ class Majority {
   [[nodiscard]] milliseconds timeout() const { return nodes_->timeout(options_.expire); }
 
   template <class WaitUntil>
-  void ask_all(FanOut& fan_out, const std::string& bytes, Request request,
-               QuorumNodes::Status& status, const WaitUntil& wait_until) {
+  void ask_all(FanOut& fan_out, const std::string& bytes, Request request, NodeSet::Status& status,
+               const WaitUntil& wait_until) {
     fan_out.connect(Time::clock::now() + timeout());
     const auto now = Time::clock::now();
     for (auto& server : fan_out.servers()) {

@@ -22,9 +22,12 @@
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/prober.hpp>
 #include <redis_lock/detail/net/server_text.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
+#include <redis_lock/detail/quorum/lease.hpp>
+#include <redis_lock/detail/quorum/node_set.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
 #include <redis_lock/node_status.hpp>
@@ -40,37 +43,17 @@ namespace redis_lock::detail {
   return *quorums.prober;
 }
 
-/// Returns why there is no majority: which servers did not answer, and why.
-[[nodiscard]] inline Failure no_majority(FanOut& fan_out) {
-  std::size_t failed = 0, final = 0;
-  std::optional<Failure> first;
-  std::string text;
-  for (std::size_t i = 0; i < fan_out.size(); ++i) {
-    const auto& server = fan_out.servers()[i];
-    if (server.connection && !server.failure) continue;
-    const auto failure = server.failure ? *server.failure : server.prober->failure();
-    ++failed;
-    if (!failure.is_transient()) ++final;
-    if (!first || (first->is_transient() && !failure.is_transient())) first = failure;
-    const auto& endpoint = server.prober->endpoint();
-    text += (text.empty() ? "node " : "; node ") + std::to_string(i + 1) + " (" +
-            text_of(endpoint) + ')' + origin_of(endpoint) + ": " + failure.what();
-  }
-  const auto code = first ? first->code() : errc::connection_failed;
-  return {code,
-          std::to_string(failed) + " of " + std::to_string(fan_out.size()) +
-              " nodes did not answer: " + text,
-          final > fan_out.size() - fan_out.majority() ? Failure::Kind::final
-                                                      : Failure::Kind::transient};
-}
-
 /// The servers of a QuorumLock, and the state that all QuorumLocks over the same ones share.
-class QuorumNodes {
+class QuorumNodes : public NodeSet {
  public:
   explicit QuorumNodes(std::vector<std::shared_ptr<ClientState>> clients)
-      : clients_(std::move(clients)),
-        timeout_(std::min(least(&Endpoint::connect_timeout), least(&Endpoint::command_timeout))),
-        retry_for_(least(&Endpoint::retry_for)) {}
+      : NodeSet(
+            clients.size(),
+            std::min(least(clients, &Endpoint::connect_timeout),
+                     least(clients, &Endpoint::command_timeout)),
+            least(clients, &Endpoint::retry_for), [this] { return find_probers(); },
+            [this]() -> Renewer& { return *process_->renewer; }),
+        clients_(std::move(clients)) {}
 
   /// Returns the nodes of these clients. All QuorumLocks over them share one object.
   [[nodiscard]] static std::shared_ptr<QuorumNodes> of(
@@ -89,22 +72,6 @@ class QuorumNodes {
     return nodes;
   }
 
-  [[nodiscard]] std::size_t size() const noexcept { return clients_.size(); }
-  [[nodiscard]] std::size_t majority() const noexcept { return clients_.size() / 2 + 1; }
-  [[nodiscard]] milliseconds retry_for() const noexcept { return retry_for_; }
-
-  /// Returns how long a round waits for servers that it needs.
-  [[nodiscard]] milliseconds timeout(milliseconds expire) const {
-    return std::min(timeout_, std::max(expire / 10, milliseconds{20}));
-  }
-
-  [[nodiscard]] std::vector<Prober*> probers() const {
-    std::vector<Prober*> probers;
-    probers.reserve(size());
-    for (const auto& client : clients_) probers.push_back(&prober_of(*client));
-    return probers;
-  }
-
   [[nodiscard]] std::vector<NodeStatus> statuses() const {
     std::vector<NodeStatus> statuses;
     for (const auto& client : clients_) {
@@ -120,65 +87,13 @@ class QuorumNodes {
     return statuses;
   }
 
-  /// What one attempt of an operation found, also if it failed.
-  struct Status {
-    Progress progress = Progress::none;
-    bool was_stale = false;  // a connection failed that was used before
-  };
-
-  /// Runs `work(Status&)`, and again if that may help, until it returns or the limits are reached. Throws Failure.
-  template <class Work>
-  auto perform(const CallLimits& limits, Work&& work) const {
-    Retries retries;
-    bool renewed = false, was_silent = false;
-    for (;;) {
-      Status status;
-      try {
-        auto result = work(status);
-        plan_maintenance();
-        return result;
-      } catch (const Failure& failure) {
-        const auto now = Time::clock::now();
-        if (status.progress != Progress::none) was_silent = false;
-        retries.failed(status.progress, now);
-        const bool cancelled = limits.cancellation && limits.cancellation->requested();
-        // What failed on old connections gets new ones in any case.
-        const bool stale = status.was_stale && !std::exchange(renewed, status.was_stale || renewed);
-        const bool silent =
-            failure.code() == errc::timed_out && std::exchange(was_silent, true) && !stale;
-        const bool out_of_time =
-            now >= std::min(limits.deadline.at(), retries.give_up_at(limits.retry_for)) && !stale;
-        if (!failure.is_transient() || cancelled || silent || out_of_time) throw;
-        if (stale) continue;
-      }
-      const auto pause_end = Time::clock::now() + retries.next_pause();
-      sleep_until(std::min(limits.deadline.at(), pause_end), limits.cancellation);
-    }
-  }
-
-  [[nodiscard]] Renewer& renewer() const { return *process_->renewer; }
-
-  /// Makes the renewal thread close connections that are idle for too long, if it runs.
-  void plan_maintenance() const {
-    renewer().maintain_by(after(Time::clock::now(), Pool::usual_longest_idle));
-  }
-
-  /// Makes the renewal thread read, by and by, the replies that no thread waits for.
-  void maintain_soon() const noexcept {
-    try {
-      renewer().start();
-      renewer().maintain_soon();
-    } catch (const std::exception&) {  // no thread: the next user of the connection reads them
-    }
-  }
-
   [[nodiscard]] bool is_here() const noexcept { return process_.is_here(); }
 
  private:
   struct ProcessState : Pinned {
     explicit ProcessState(const QuorumNodes& nodes)
         : renewer(std::make_shared<Renewer>(
-              nodes.timeout_, Renewer::Work{[&nodes](const Renewer::Leases& batch, Time limit) {
+              nodes.timeout_, Renewer::Work{[&nodes](const Leases& batch, Time limit) {
                                               return nodes.extend(batch, limit);
                                             },
                                             nullptr, [&nodes] { return nodes.maintain(); }})) {}
@@ -190,14 +105,22 @@ class QuorumNodes {
     const std::shared_ptr<Renewer> renewer;
   };
 
-  [[nodiscard]] milliseconds least(milliseconds Endpoint::*time) const {
+  [[nodiscard]] static milliseconds least(const std::vector<std::shared_ptr<ClientState>>& clients,
+                                          milliseconds Endpoint::*time) {
     auto least = milliseconds::max();
-    for (const auto& client : clients_) least = std::min(least, client->endpoint().*time);
+    for (const auto& client : clients) least = std::min(least, client->endpoint().*time);
     return least;
   }
 
+  [[nodiscard]] std::vector<Prober*> find_probers() const {
+    std::vector<Prober*> probers;
+    probers.reserve(size());
+    for (const auto& client : clients_) probers.push_back(&prober_of(*client));
+    return probers;
+  }
+
   /// Extends leases on a majority. Each lease's shares record what is in doubt.
-  [[nodiscard]] Renewals extend(const Renewer::Leases& batch, Time limit) const {
+  [[nodiscard]] Renewals extend(const Leases& batch, Time limit) const {
     Renewals renewals(batch.size());
     try {
       std::vector<QuorumLease*> leases;
@@ -233,7 +156,6 @@ class QuorumNodes {
   }
 
   const std::vector<std::shared_ptr<ClientState>> clients_;
-  const milliseconds timeout_, retry_for_;
   mutable ProcessLocal<ProcessState> process_{
       [this] { return std::make_unique<ProcessState>(*this); }};
 };

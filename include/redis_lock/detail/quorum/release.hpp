@@ -8,13 +8,13 @@
 #include <vector>
 
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
-#include <redis_lock/detail/quorum/extend.hpp>
-#include <redis_lock/detail/quorum/nodes.hpp>
+#include <redis_lock/detail/quorum/lease.hpp>
+#include <redis_lock/detail/quorum/node_set.hpp>
 
 namespace redis_lock::detail {
 
@@ -22,7 +22,7 @@ namespace redis_lock::detail {
 /// when they are back.
 class QuorumRelease {
  public:
-  QuorumRelease(const QuorumNodes& nodes, QuorumLease& lease)
+  QuorumRelease(const NodeSet& nodes, QuorumLease& lease)
       : nodes_(nodes),
         lease_(lease),
         releases_(nodes.size()),
@@ -39,7 +39,7 @@ class QuorumRelease {
     const bool lost = !lease_.owned();
     try {
       nodes_.perform({lost ? milliseconds::zero() : nodes_.retry_for(), lease_.expires_at.load()},
-                     [this](QuorumNodes::Status& status) { return attempt(status); });
+                     [this](NodeSet::Status& status) { return attempt(status); });
     } catch (const Failure&) {
       leave_rest();
       if (!lost) throw;
@@ -90,7 +90,7 @@ class QuorumRelease {
     return is_taken ? LossReason::taken : LossReason::gone;
   }
 
-  bool attempt(QuorumNodes::Status& status) {
+  bool attempt(NodeSet::Status& status) {
     FanOut fan_out{nodes_.probers()};
     std::vector<std::uint64_t> preferred;
     for (const auto& share : lease_.shares) preferred.push_back(share.connection);
@@ -161,7 +161,7 @@ class QuorumRelease {
     }
   }
 
-  const QuorumNodes& nodes_;
+  const NodeSet& nodes_;
   QuorumLease& lease_;
   std::vector<Outcome> releases_;
   const Time lease_end_;   // of the latest extension that may have been sent

@@ -17,10 +17,11 @@
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/protocol/attempt.hpp>
-#include <redis_lock/detail/protocol/message.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
+#include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
-#include <redis_lock/detail/quorum/extend.hpp>
-#include <redis_lock/detail/quorum/nodes.hpp>
+#include <redis_lock/detail/quorum/lease.hpp>
+#include <redis_lock/detail/quorum/node_set.hpp>
 #include <redis_lock/detail/quorum/view.hpp>
 
 namespace redis_lock::detail {
@@ -39,7 +40,7 @@ class QuorumVote {
     Attempt attempt;                   // the latest
   };
 
-  QuorumVote(const QuorumNodes& nodes, const Keys& keys, std::string_view fixed_id,
+  QuorumVote(const NodeSet& nodes, const Keys& keys, std::string_view fixed_id,
              std::string_view signal_expire, QuorumLease& lease, IdSource& ids,
              QuorumView::PassedOver& passed_over, Cancellation* cancellation)
       : fan_out(nodes.probers(), cancellation),
@@ -322,7 +323,7 @@ class QuorumVote {
     }
   }
 
-  const QuorumNodes& nodes_;
+  const NodeSet& nodes_;
   const Keys& keys_;
   std::string_view fixed_id_, signal_expire_;
   QuorumLease& lease_;

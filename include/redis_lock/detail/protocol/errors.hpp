@@ -9,7 +9,8 @@
 #include <redis_lock/error.hpp>
 #include <redis_lock/reply.hpp>
 
-/// The one place that decides what error replies of Redis, Valkey, Sentinel and Cluster mean for an operation.
+/// The one place that decides what error replies of Redis, Valkey, Sentinel and Cluster mean for an operation, and the
+/// errors that are made of them.
 namespace redis_lock::detail {
 
 enum class Decision {
@@ -143,6 +144,33 @@ inline constexpr std::array known_errors{
 /// is redirected. So this is transient for scripts that may run twice, and final for others.
 [[nodiscard]] inline bool is_about_a_moved_key(const Reply& reply) {
   return reply.is_error() && reply.text.find("non local key") != std::string::npos;
+}
+
+/// Returns the beginning of an error's text: the operation and the name. A name may have any bytes.
+[[nodiscard]] inline std::string describe(std::string_view operation, std::string_view name) {
+  constexpr std::size_t most = 64;
+  std::string text{"redis_lock: "};
+  text.append(operation).append(" of \"");
+  for (const char c : name.substr(0, most)) text += c >= ' ' && c <= '~' ? c : '?';
+  return text.append(name.size() > most ? "...\": " : "\": ");
+}
+
+[[nodiscard]] inline Error error_of(std::string_view operation, std::string_view name,
+                                    const Failure& failure) {
+  return {failure.code(), describe(operation, name) + failure.what()};
+}
+
+/// Throws the failure if `reply` is an error.
+inline void expect_no_error(const Reply& reply) {
+  if (reply.is_error()) throw failure_of(reply);
+}
+
+/// Throws if `reply` is an error, or not of the kind that the command replies with.
+inline void expect(const Reply& reply, bool is_of_the_kind, const char* command) {
+  expect_no_error(reply);
+  if (!is_of_the_kind) {
+    throw Failure{errc::protocol_error, std::string("unexpected reply to ") + command};
+  }
 }
 
 }  // namespace redis_lock::detail

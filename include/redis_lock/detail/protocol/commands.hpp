@@ -8,8 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include <redis_lock/detail/protocol/known_errors.hpp>
-#include <redis_lock/error.hpp>
 #include <redis_lock/reply.hpp>
 
 namespace redis_lock::detail {
@@ -86,32 +84,5 @@ class Commands {
 
 using redis_lock::Reply;
 using Replies = std::vector<Reply>;
-
-/// Returns the beginning of an error's text: the operation and the name. A name may have any bytes.
-[[nodiscard]] inline std::string describe(std::string_view operation, std::string_view name) {
-  constexpr std::size_t most = 64;
-  std::string text{"redis_lock: "};
-  text.append(operation).append(" of \"");
-  for (const char c : name.substr(0, most)) text += c >= ' ' && c <= '~' ? c : '?';
-  return text.append(name.size() > most ? "...\": " : "\": ");
-}
-
-[[nodiscard]] inline Error error_of(std::string_view operation, std::string_view name,
-                                    const Failure& failure) {
-  return {failure.code(), describe(operation, name) + failure.what()};
-}
-
-/// Throws the failure if `reply` is an error.
-inline void expect_no_error(const Reply& reply) {
-  if (reply.is_error()) throw failure_of(reply);
-}
-
-/// Throws if `reply` is an error, or not of the kind that the command replies with.
-inline void expect(const Reply& reply, bool is_of_the_kind, const char* command) {
-  expect_no_error(reply);
-  if (!is_of_the_kind) {
-    throw Failure{errc::protocol_error, std::string("unexpected reply to ") + command};
-  }
-}
 
 }  // namespace redis_lock::detail
