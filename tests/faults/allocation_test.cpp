@@ -422,7 +422,7 @@ TEST(RenewalWithoutMemory, LeavesNoLeaseInFlight) {
   using redis_lock::detail::Observer;
   using redis_lock::detail::Renewals;
   using redis_lock::detail::Renewer;
-  const auto extend = [](const Leases&, redis_lock::detail::Time) -> Renewals {
+  const auto extend = [](const redis_lock::detail::Leases&, redis_lock::detail::Time) -> Renewals {
     others_fail = true;  // until the lease is over
     throw std::bad_alloc{};
   };

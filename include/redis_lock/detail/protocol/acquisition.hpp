@@ -361,7 +361,7 @@ class Acquisition : Pinned {
   Next next_ = Next::stop;
   std::optional<Failure> failure_;  // that the acquisition ends with
 
-  bool whole_seconds_ = false, slow_to_cancel_ = false;
+  bool whole_seconds_ = false, slow_to_cancel_ = false, contended_ = false;
   bool was_over_ =
       false;  // the latest attempt was granted, but its lease ended before the reply came
   bool pauses_ = false;           // before the next attempt, because the cluster is moving the keys
@@ -370,7 +370,6 @@ class Acquisition : Pinned {
   bool is_by_digest_ = false;  // how script_ was called
   bool is_elsewhere_ = false;  // another server has replied to a part of the latest try
   Progress progress_ = Progress::none;
-  bool contended_ = false;
   bool in_doubt_ = false;
   bool extension_in_doubt_ = false, extension_was_in_doubt_ = false;
   bool in_turn_ = false;
