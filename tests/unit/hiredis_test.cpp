@@ -10,6 +10,8 @@
 #include <gtest/gtest.h>
 
 #include <redis_lock/detail/net/hiredis.hpp>
+#include <redis_lock/detail/net/pipeline.hpp>
+#include <redis_lock/reply.hpp>
 
 #include "sleeping_thread.hpp"
 #include "socket_pair.hpp"
@@ -21,6 +23,7 @@ namespace {
 
 using namespace redis_lock::detail;
 using redis_lock::errc;
+using redis_lock::Reply;
 
 bool is_blocked(int signal) {
   sigset_t mask;
