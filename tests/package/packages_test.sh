@@ -52,7 +52,7 @@ expect_field "$dev" Section libdevel
 expect_field "$dev" Version "$version-1"  # the version of vcpkg.json is that of version.hpp
 expect_field "$dev" Depends "libhiredis-dev (>= 0.14)"
 dpkg-deb -x "$dev" "$root"
-expect_files "$root/usr" include/redis_lock/{redis_lock,detail/lock/core}.hpp share/pkgconfig/redis_lock.pc \
+expect_files "$root/usr" include/redis_lock/{redis_lock,detail/lock/client_state}.hpp share/pkgconfig/redis_lock.pc \
   share/cmake/redis_lock/redis_lock-config.cmake share/doc/libredis-lock-dev/{copyright,changelog.gz,changelog.Debian.gz}
 [[ ! -e $root/usr/bin ]] || fail "the program is in libredis-lock-dev"
 
