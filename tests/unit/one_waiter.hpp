@@ -51,8 +51,8 @@ class OneWaiter : public ::testing::Test {
                 const redis_lock::Replicas& replicas = {})
         : redis_lock::detail::Acquisition(keys, id, expire, signal_expire, deadline,
                                           FakeClock::now(), replicas) {}
-    [[nodiscard]] std::optional<Time> run(FakeRedis& redis) {
-      return redis_lock::detail::Drive<FakeClock>{*this}(redis);
+    [[nodiscard]] std::optional<Time> run(FakeRedis& over) {
+      return redis_lock::detail::Drive<FakeClock>{*this}(over);
     }
   };
 
