@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
-#include <iterator>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -238,10 +237,8 @@ class Prober : Pinned {
     reason_ = failure.with(failure.what());
   }
 
-  /// Needs mutex_.
+  /// Needs mutex_, as the next.
   [[nodiscard]] bool has_work() const { return wanted_ || !repeats_.is_empty(); }
-
-  /// Needs mutex_.
   void start() {
     if (running_ || stopping_ || !has_work()) return;
     if (thread_.joinable()) thread_.join();  // the thread is past its last use of the mutex
@@ -288,7 +285,7 @@ class Prober : Pinned {
     if (!was_wanted && calls.empty()) return;
     std::optional<Failure> failure;
     try {
-      add(open(calls), was_wanted);
+      add(open(calls, silent), was_wanted);
       if (silent) retire(std::move(silent));
       return;
     } catch (const Failure& thrown) {
@@ -323,20 +320,26 @@ class Prober : Pinned {
   }
 
   /// Connects, probes the server (a frozen one, too, lets clients connect) and repeats the calls. Throws Failure.
-  [[nodiscard]] std::unique_ptr<Connection> open(RepeatQueue::Calls& calls) {
+  [[nodiscard]] std::unique_ptr<Connection> open(RepeatQueue::Calls& calls,
+                                                 std::unique_ptr<Connection>& silent) {
     auto connection = std::make_unique<Connection>(endpoint_, resolver_, never);
-    Commands commands;
-    commands.add({"PING"});
-    for (const auto& call : calls) add_call(commands, call.owed->call(), false);
-    const auto replies = connection->exchange(commands);
-    const auto& alive = replies.front();
+    const auto alive = ask(*connection, Commands{}.add({"PING"}));
     if (!alive.is_error("NOPERM")) expect(alive, alive.kind == Reply::Kind::status, "PING");
+    // A release must not overtake its attempt, which the server may still have to read from the silent connection.
+    const auto limit = after(Time::clock::now(), endpoint_.command_timeout);
+    while (!calls.empty() && silent && receive_owed(silent) && silent->owes()) {
+      if (Time::clock::now() >= limit) break;
+      std::this_thread::sleep_for(milliseconds{1});
+    }
+    Commands commands;
+    for (const auto& call : calls) add_call(commands, call.owed->call(), false);
+    const auto replies = calls.empty() ? Replies{} : connection->exchange(commands);
     connection->health = &health_;
     connection->suspect_until = Time::clock::now() + soon;
-    for (auto reply = std::next(replies.begin()); reply != replies.end(); ++reply) {
+    for (const auto& reply : replies) {
       auto& owed = *calls.front().owed;
-      if (is_refusal(*reply)) {
-        const auto failure = failure_of(*reply);
+      if (is_refusal(reply)) {
+        const auto failure = failure_of(reply);
         health_.failed(Request::release, failure);
         owed.fail(failure);
       } else {
