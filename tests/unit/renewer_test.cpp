@@ -54,5 +54,19 @@ TEST(RenewalThread, MayDestroyTheLastClientWithALease) {
   EXPECT_EQ(stopped.wait_for(10s), std::future_status::ready) << "the thread waits for itself";
 }
 
+TEST(FailedRenewal, ThatWasCutOffKeepsTheEarlierReason) {
+  using redis_lock::errc;
+  using redis_lock::detail::Failure;
+  Lease lease;
+  lease.observer = std::make_shared<const Observer>(
+      std::make_shared<redis_lock::detail::Counters>(), "name", redis_lock::Options{});
+  const Failure refusal{errc::server_error, "WRONGTYPE"}, silence{errc::timed_out, "no answer"};
+  lease.renewal_failed(refusal, Time{}, true);
+  lease.renewal_failed(silence, Time{}, true);
+  EXPECT_EQ(lease.latest_failure()->code, errc::server_error);
+  lease.renewal_failed(silence, Time{}, false);
+  EXPECT_EQ(lease.latest_failure()->code, errc::timed_out);
+}
+
 }  // namespace
 }  // namespace redis_lock_test

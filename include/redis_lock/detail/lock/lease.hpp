@@ -187,11 +187,13 @@ struct Lease {
   }
 
   /// Records the failure of a renewal that was sent at `sent`. Without one, there was no memory.
-  void renewal_failed(const std::optional<Failure>& why, Time sent) noexcept {
+  void renewal_failed(const std::optional<Failure>& why, Time sent, bool is_cut) noexcept {
     observer->counters().renewal_failed();
     if (!why) return;
     try {
       const std::lock_guard guard{mutex};
+      // The end of the lease has cut off the last renewal: keep the earlier, more specific failure.
+      if (failure && is_cut && why->code() == errc::timed_out) return;
       const auto first = failure ? failure->since : sent;
       failure =
           std::make_shared<const RenewalFailure>(RenewalFailure{first, why->code(), why->what()});

@@ -266,7 +266,8 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
     renewed.reserve(batch.size());
     failed.reserve(batch.size());
     for (const auto& lease : batch) lease->in_flight = true;
-    auto limit = Time::clock::now() + command_timeout_;
+    const auto full_limit = Time::clock::now() + command_timeout_;
+    auto limit = full_limit;
     for (const auto& lease : batch) limit = std::min(limit, lease->last_instant());
     for (const auto& [due, lease] : schedule_) {
       if (due.first >= limit) break;
@@ -287,7 +288,8 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
     // Needs no memory: a lease that stayed in flight would block its release for ever.
     const Renewal unanswered{{}, true, {}};
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      const auto outcome = settle(*batch[i], i < renewals.size() ? renewals[i] : unanswered, sent);
+      const auto& renewal = i < renewals.size() ? renewals[i] : unanswered;
+      const auto outcome = settle(*batch[i], renewal, sent, limit < full_limit);
       if (outcome == Outcome::lost || !batch[i]->observer->is_told()) continue;
       (outcome == Outcome::renewed ? renewed : failed).push_back(batch[i]);
     }
@@ -308,14 +310,14 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
 
   enum class Outcome : unsigned char { renewed, failed, lost };
 
-  /// Applies the outcome of a renewal, and returns it.
-  Outcome settle(Lease& lease, const Renewal& renewal, Time sent) {
+  /// Applies the outcome of a renewal, and returns it. `is_cut`: the server had less than command_timeout to answer.
+  Outcome settle(Lease& lease, const Renewal& renewal, Time sent, bool is_cut) {
     auto outcome = Outcome::lost;
     if (!renewal.result) {
       if (renewal.may_run_later) lease.extension_in_doubt(lease.expire);
       const auto pause = std::min(lease.renewal() / 20, longest_retry_pause);
       lease.retry_at = Time::clock::now() + std::max(pause, milliseconds{1});
-      lease.renewal_failed(renewal.failure, sent);
+      lease.renewal_failed(renewal.failure, sent, is_cut);
       outcome = Outcome::failed;
     } else if (is_lost(*renewal.result)) {
       lease.found_lost(reason_of(*renewal.result));
