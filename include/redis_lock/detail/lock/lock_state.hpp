@@ -52,7 +52,7 @@ struct AcquireCall {
 ///   Lease, Memory       what is kept for one acquisition, and from one to the next (guarded by the gate)
 ///   make_lease()        a lease that is not acquired yet
 ///   acquire(), release(), extend(), abandon(), owner(), reset(); of a Lock also evaluate()
-///   counters_of_process(), renewer() (null: no thread renews), is_here()
+///   counters(), renewer() (null: no thread renews), is_here()
 template <class Backend>
 class LockState {
  public:
@@ -65,9 +65,9 @@ class LockState {
       : name_(std::move(name)),
         options_(std::move(options)),
         backend_(clients, name_, options_),
-        process_{[this, counters = backend_.counters_of_process()] {
+        process_{[this] {
           return std::make_unique<ProcessState>(
-              options_, std::make_shared<const Observer>(counters(), name_, options_));
+              options_, std::make_shared<const Observer>(backend_.counters(), name_, options_));
         }} {}
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
@@ -95,7 +95,7 @@ class LockState {
       called = std::min(called, acquired);
     } else {
       if (!contended) called = Time::clock::now();
-      const bool is_watched = backend_.renewer() && has_duty(*backend_.renewer(), operation);
+      auto* const watcher = start_watcher(operation);
       auto lease = backend_.make_lease();
       lease->observer = state.observer;
       const auto* const before = state.latest.get();
@@ -109,7 +109,7 @@ class LockState {
       }
       contended = contended || call.contended;
       if (!granted) return state.gave_up(contended, cancellation);
-      watch_new(lease, is_watched);
+      watch_new(lease, watcher);
       acquired = Time::clock::now();
       state.handoffs = 0;
       const std::lock_guard guard{state.mutex};
@@ -242,27 +242,28 @@ class LockState {
     return true;
   }
 
-  /// Returns whether the background thread must know of the leases, to renew them or to report their loss. If so, it
+  /// Returns the thread that must know of the leases, to renew them or to report their loss; null if none must. It
   /// runs before there is a lease.
-  [[nodiscard]] bool has_duty(Renewer& renewer, const char* operation) const {
-    if (!options_.auto_renewal && !options_.on_lost && !options_.on_event) return false;
-    start(renewer, operation);
-    return true;
+  [[nodiscard]] Renewer* start_watcher(const char* operation) const {
+    if (!options_.auto_renewal && !options_.on_lost && !options_.on_event) return nullptr;
+    auto* const renewer = backend_.renewer();
+    if (renewer) start(*renewer, operation);
+    return renewer;
   }
   void start(Renewer& renewer, const char* operation) const {
     named(operation, [&] { renewer.start(); });
   }
 
-  void watch_new(const LeasePtr& lease, bool is_watched) {
+  void watch_new(const LeasePtr& lease, Renewer* watcher) {
     // Leases that were acquired together drift apart, so that their renewals do not come in bursts.
     lease->advance = lease->expire / 30 / (1 + static_cast<unsigned char>(lease->id.back()) % 16);
     if (options_.auto_renewal) {
       lease->renewed_until =
           options_.max_hold == no_expiry ? never : after(Time::clock::now(), options_.max_hold);
     }
-    if (!is_watched) return;
+    if (!watcher) return;
     try {
-      backend_.renewer()->watch(lease);
+      watcher->watch(lease);
     } catch (const std::exception&) {  // no memory
       backend_.abandon(*lease);
       throw;

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <exception>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,10 +34,7 @@ class SingleServer {
         expire_(std::to_string(options.expire.count())),
         signal_expire_(std::to_string(options.signal_expire.count())) {}
 
-  /// Returns a function that returns the counters of the process in which it is called.
-  [[nodiscard]] std::function<std::shared_ptr<Counters>()> counters_of_process() const {
-    return [client = client_] { return client->counters(); };
-  }
+  [[nodiscard]] std::shared_ptr<Counters> counters() const { return client_->counters(); }
   [[nodiscard]] Renewer* renewer() const {
     return client_->is_borrowed() ? nullptr : &client_->renewer();
   }

@@ -20,7 +20,7 @@
 namespace redis_lock::detail {
 
 /// The acquisition of a lock on one server, as a step machine. It sends nothing, waits for nothing and reads no clock:
-/// each step says what the driver does next, and the driver reports how that ended. drive() is such a driver.
+/// each step says what the driver does next, and the driver reports how that ended. Drive is such a driver.
 ///
 ///   trying       an Attempt: the first without a wait, later ones after a wait for the release
 ///   checking     GET lock: a key of another type looks like a lock that is never freed
@@ -152,10 +152,9 @@ class Acquisition : Pinned {
       slice_ = slice;
       return {Action::pause, waits::between_tries};
     }
-    if (whole_seconds_ && slice > slice.zero() && slice < std::chrono::seconds{1}) {
-      return {Action::pause, std::min(slice, waits::between_tries)};
-    }
-    return try_now(whole_seconds_ ? std::chrono::floor<std::chrono::seconds>(slice) : slice, now);
+    const auto wait = split(slice, whole_seconds_);
+    if (wait.pause > wait.pause.zero()) return {Action::pause, wait.pause};
+    return try_now(wait.slice, now);
   }
 
   [[nodiscard]] Step try_now(milliseconds slice, Time now, bool by_digest = true) {

@@ -47,6 +47,19 @@ inline constexpr milliseconds between_tries{50};
   return milliseconds{whole_seconds ? 2000 : 0};
 }
 
+/// How to wait for `slice`: first without the server, then on it.
+struct SplitWait {
+  milliseconds pause, slice;
+};
+
+/// Splits a wait for a server that may count whole seconds only. Less than one is a pause between tries.
+[[nodiscard]] inline SplitWait split(milliseconds slice, bool whole_seconds) {
+  if (!whole_seconds) return {milliseconds::zero(), slice};
+  const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
+  if (whole > whole.zero()) return {milliseconds::zero(), whole};
+  return {std::min(slice, waits::between_tries), whole};
+}
+
 /// Returns a BLPOP timeout. printf() would use the decimal point of the locale.
 [[nodiscard]] inline std::string in_seconds(milliseconds time, bool whole_seconds) {
   auto text = std::to_string(time.count() / 1000);

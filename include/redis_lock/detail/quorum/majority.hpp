@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,7 +11,7 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/lock/lock_state.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
-#include <redis_lock/detail/net/calls.hpp>
+#include <redis_lock/detail/net/call_limits.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
@@ -39,15 +38,11 @@ class Majority {
   Majority(const std::vector<std::shared_ptr<ClientState>>& clients, const std::string& name,
            const Options& options)
       : nodes_(QuorumNodes::of(clients)),
-        first_(clients.front()),
         options_(options),
         keys_(keys_of(name, options)),
         signal_expire_(std::to_string(options.signal_expire.count())) {}
 
-  /// Returns a function that returns the counters of the process in which it is called.
-  [[nodiscard]] std::function<std::shared_ptr<Counters>()> counters_of_process() const {
-    return [first = first_] { return first->counters(); };
-  }
+  [[nodiscard]] std::shared_ptr<Counters> counters() const { return nodes_->counters(); }
   [[nodiscard]] Renewer* renewer() const { return &nodes_->renewer(); }
   [[nodiscard]] bool is_here() const noexcept { return nodes_->is_here(); }
 
@@ -211,7 +206,6 @@ class Majority {
   }
 
   const std::shared_ptr<QuorumNodes> nodes_;
-  const std::shared_ptr<ClientState> first_;
   const Options& options_;
   const Keys keys_;
   const std::string signal_expire_;

@@ -1,30 +1,24 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include <redis_lock/detail/base/backoff.hpp>
-#include <redis_lock/detail/base/cancellation.hpp>
+#include <redis_lock/detail/base/counters.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/process_local.hpp>
+#include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/client_state.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/lock/renewer.hpp>
-#include <redis_lock/detail/net/calls.hpp>
 #include <redis_lock/detail/net/fan_out.hpp>
 #include <redis_lock/detail/net/prober.hpp>
 #include <redis_lock/detail/net/server_text.hpp>
-#include <redis_lock/detail/protocol/commands.hpp>
 #include <redis_lock/detail/protocol/errors.hpp>
-#include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/quorum/extend.hpp>
 #include <redis_lock/detail/quorum/lease.hpp>
 #include <redis_lock/detail/quorum/node_set.hpp>
@@ -87,6 +81,8 @@ class QuorumNodes : public NodeSet {
     return statuses;
   }
 
+  /// Returns the counters of QuorumLocks: those of the first client.
+  [[nodiscard]] std::shared_ptr<Counters> counters() const { return clients_.front()->counters(); }
   [[nodiscard]] bool is_here() const noexcept { return process_.is_here(); }
 
  private:

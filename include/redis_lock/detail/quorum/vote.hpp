@@ -107,12 +107,9 @@ class QuorumVote {
     auto& server = fan_out.servers()[i];
     if (!server.connection) return {true, std::nullopt};
     auto& connection = *server.connection;
-    if (connection.whole_seconds) {
-      const milliseconds whole = std::chrono::floor<std::chrono::seconds>(slice);
-      if (whole == milliseconds::zero()) fan_out.pause(std::min(slice, waits::between_tries));
-      slice = whole;
-    }
-    Attempt attempt{slice, connection.whole_seconds};
+    const auto wait = split(slice, connection.whole_seconds);
+    if (wait.pause > wait.pause.zero()) fan_out.pause(wait.pause);
+    Attempt attempt{wait.slice, connection.whole_seconds};
     const auto question = encode(attempt);
     connection.set_cancellation(cancellation);
     fan_out.is_watched = true;
