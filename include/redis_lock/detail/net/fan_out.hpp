@@ -23,7 +23,6 @@
 #include <redis_lock/detail/net/server_text.hpp>
 #include <redis_lock/detail/protocol/commands.hpp>
 #include <redis_lock/detail/protocol/errors.hpp>
-#include <redis_lock/detail/protocol/protocol.hpp>
 
 namespace redis_lock::detail {
 
@@ -120,13 +119,6 @@ class FanOut : Pinned {
     } catch (const Failure& failure) {
       fail(server, failure);
     }
-  }
-
-  /// Sends one call that must run in any case. As EVAL, it runs even if the server does not know the script.
-  void call(Server& server, std::unique_ptr<OwedReply> receiver, Time now, Request request) {
-    Commands commands;
-    add_call(commands, receiver->call(), false);
-    ask(server, commands.encode(), 1, now, request, std::move(receiver));
   }
 
   /// Reads replies until none are to come, or until the time that `wait_until()` returns, which is called before each

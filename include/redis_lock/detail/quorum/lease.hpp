@@ -12,6 +12,7 @@
 #include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/net/pipeline.hpp>
+#include <redis_lock/detail/protocol/commands.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 
 namespace redis_lock::detail {
@@ -30,16 +31,23 @@ class NodeRelease final : public OwedReply {
   struct Arguments {
     Keys keys;
     std::string id, signal_expire, kept_for{};
+
+    [[nodiscard]] ScriptCall call() const {
+      return release_call(keys, id, signal_expire, kept_for);
+    }
+    /// Returns the bytes of an EVAL, which runs even if a node does not know the script.
+    [[nodiscard]] std::string encode() const {
+      Commands commands;
+      add_call(commands, call(), false);
+      return commands.encode();
+    }
   };
 
   NodeRelease(std::shared_ptr<const Arguments> arguments, Time lease_end)
       : arguments_(std::move(arguments)), lease_end_(lease_end) {}
 
   [[nodiscard]] const std::string& key() const noexcept override { return arguments_->keys.lock; }
-  [[nodiscard]] ScriptCall call() const override {
-    const auto& [keys, id, signal_expire, kept_for] = *arguments_;
-    return release_call(keys, id, signal_expire, kept_for);
-  }
+  [[nodiscard]] ScriptCall call() const override { return arguments_->call(); }
   [[nodiscard]] Time needed_until() const noexcept override { return lease_end_; }
   void settle(const Reply&) noexcept override {}
   void succeed() noexcept override {}

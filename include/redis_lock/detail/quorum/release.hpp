@@ -122,6 +122,7 @@ class QuorumRelease {
 
   void send(FanOut& fan_out) {
     const auto now = Time::clock::now();
+    const auto bytes = lease_.release->encode();
     for (std::size_t i = 0; i < fan_out.size(); ++i) {
       auto& server = fan_out.servers()[i];
       if (releases_[i].refusal) server.failure = releases_[i].refusal;
@@ -129,7 +130,7 @@ class QuorumRelease {
       const auto& share = lease_.shares[i];
       if (server.connection->serial() != share.connection && !share.is_done()) continue;
       if (first_ == fan_out.size()) first_ = i;
-      fan_out.call(server, make_release(), now, Request::release);
+      fan_out.ask(server, bytes, 1, now, Request::release, make_release());
     }
   }
 

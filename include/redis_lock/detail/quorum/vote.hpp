@@ -189,6 +189,7 @@ class QuorumVote {
   void give_back() {
     const auto now = Time::clock::now();
     const auto lease_end = after(now, lease_.duration);
+    std::string bytes;  // made when they are needed
     for (std::size_t i = ballots.size(); i-- > 0;) {
       auto& ballot = ballots[i];
       if (!ballot.asked || ballot.refused) continue;
@@ -198,7 +199,8 @@ class QuorumVote {
       if (!server.connection) {
         server.prober->call_later(std::move(release));
       } else {
-        fan_out.call(server, std::move(release), now, Request::release);
+        if (bytes.empty()) bytes = lease_.release->encode();
+        fan_out.ask(server, bytes, 1, now, Request::release, std::move(release));
         nodes_.maintain_soon();
       }
     }
