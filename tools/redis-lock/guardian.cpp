@@ -15,6 +15,7 @@
 #include <cstring>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "processes.hpp"
 
@@ -263,6 +264,7 @@ std::optional<Guardian::News> Guardian::news() {
   if (size == 0) {
     ::close(socket_);
     socket_ = -1;
+    ::waitpid(std::exchange(pid_, -1), nullptr, 0);  // its children are ours only now
     const Processes processes{::getpid(), command_};
     (void)processes.end(Clock::now() + grace_, [] { reap(); });
     return News{News::Kind::killed};

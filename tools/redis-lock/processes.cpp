@@ -95,7 +95,8 @@ bool Processes::end(Clock::time_point kill_at, const std::function<void()>& reap
   const auto last = std::max(kill_at, Clock::now()) + std::chrono::seconds{2};
   for (;;) {
     reap();
-    if (all().empty()) return true;
+    if (all().empty() && all().empty())
+      return true;  // one may change its parent while /proc is read
     const auto now = Clock::now();
     if (now >= last) return false;
     if (now >= kill_at) {
