@@ -54,6 +54,14 @@ TEST(RenewalThread, MayDestroyTheLastClientWithALease) {
   EXPECT_EQ(stopped.wait_for(10s), std::future_status::ready) << "the thread waits for itself";
 }
 
+TEST(HeldTime, IsNeverNegative) {
+  Lease lease;
+  const auto now = Time::clock::now();
+  lease.since = now;
+  EXPECT_EQ(lease.held_for(now - 4ms), 0ms) << "by a coarse clock, which is behind";
+  EXPECT_EQ(lease.held_for(now + 4ms), 4ms);
+}
+
 TEST(FailedRenewal, ThatWasCutOffKeepsTheEarlierReason) {
   using redis_lock::errc;
   using redis_lock::detail::Failure;

@@ -111,7 +111,9 @@ struct Lease {
   /// Returns how long the present holder has had it. A loss may be found before the holder's call has returned.
   [[nodiscard]] Time::duration held_for(Time now) const noexcept {
     const auto start = since.load();
-    return start == Time::min() ? Time::duration::zero() : now - start;
+    // A hand-off reads a coarse clock, which is behind.
+    return start == Time::min() ? Time::duration::zero()
+                                : std::max(now - start, Time::duration::zero());
   }
 
   /// Counts and reports the end, unless that was done before. Call it with no mutex held that others wait for.
