@@ -98,6 +98,16 @@ struct Endpoint {
   /// is held. So a server that answers waiters, but hangs up while they wait, does not end the
   /// wait. It is asked again after pauses that grow to half a second.
   std::chrono::milliseconds retry_for{5000};
+  /// How long an operation may poll its socket for a reply that is due at once, before it sleeps
+  /// until the reply comes. 0: it does not poll. Default 50 µs, at most 1 ms.
+  ///
+  /// Where a sleep and a wake-up take longer than the server, that saves most of the time, and costs
+  /// no more work of the processor. Each connection tries both, and polls only while that takes half
+  /// the time at most. So it does not poll for the replies of a server that is far away, or on a
+  /// machine that wakes up fast. A waiter that is blocked in Redis never polls. Nor does a process
+  /// that has one processor only, by its affinity or by a quota of its cgroup, or in which as many
+  /// threads wait for replies as it has processors.
+  std::chrono::microseconds spin{50};
   /// Most idle connections that are kept for later operations. Others are closed when an operation
   /// is over. 0: each operation opens its own. Default: no bound. A QuorumLock keeps as many to
   /// each node.
@@ -121,9 +131,9 @@ struct Endpoint {
   ///     redis+cluster://[user[:password]@]host[:port],…      some servers of a cluster
   ///     rediss+sentinel://…, rediss+cluster://…              both over TLS
   ///
-  /// All with ?connect_timeout=…&command_timeout=…&retry_for=…&client_name=…&max_idle=n, each once.
-  /// Times are written as `500ms`, `5s`, `1m30s`, `1.5h` or `1d`, up to 100 years. A number alone
-  /// is milliseconds. Parts may be percent-encoded (RFC 3986, 2.1). There is no `#fragment`.
+  /// All with ?connect_timeout=…&command_timeout=…&retry_for=…&spin=…&client_name=…&max_idle=n, each
+  /// once. Times are written as `50us`, `500ms`, `5s`, `1m30s`, `1.5h` or `1d`, up to 100 years. A
+  /// number alone is milliseconds. Parts may be percent-encoded (RFC 3986, 2.1). There is no `#fragment`.
   ///
   /// Throws std::invalid_argument. Its message quotes nothing that may be a secret: no part before
   /// the last '@', and no parameter.

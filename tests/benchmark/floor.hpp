@@ -1,12 +1,16 @@
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <sys/socket.h>
 
 #include <hiredis/hiredis.h>
 
@@ -24,8 +28,9 @@ using RawReply = std::unique_ptr<redisReply, decltype(&freeReplyObject)>;
 /// A blocking hiredis connection for commands that were formatted before.
 class RawConnection {
  public:
-  explicit RawConnection(const redis_lock::Endpoint& endpoint)
-      : context_(redis_lock_test::connect_hiredis(endpoint)) {}
+  /// Polls for each reply for up to `spin` before it sleeps.
+  explicit RawConnection(const redis_lock::Endpoint& endpoint, std::chrono::microseconds spin = {})
+      : context_(redis_lock_test::connect_hiredis(endpoint)), spin_(spin) {}
 
   [[nodiscard]] static std::string format(const std::vector<std::string>& arguments) {
     std::vector<const char*> values;
@@ -48,6 +53,7 @@ class RawConnection {
   }
   RawReply receive() {
     void* reply = nullptr;
+    if (spin_.count() > 0) poll();
     if (redisGetReply(context_.get(), &reply) != REDIS_OK)
       throw std::runtime_error(context_->errstr);
     return {static_cast<redisReply*>(reply), freeReplyObject};
@@ -66,7 +72,22 @@ class RawConnection {
   }
 
  private:
+  void poll() {
+    auto* const context = context_.get();
+    for (int done = 0; done == 0;) redisBufferWrite(context, &done);
+    if (context->reader->pos < context->reader->len) return;
+    std::array<char, 4096> bytes;
+    for (const auto end = std::chrono::steady_clock::now() + spin_;
+         std::chrono::steady_clock::now() < end;) {
+      const auto count = ::recv(context->fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+      if (count <= 0) continue;
+      redisReaderFeed(context->reader, bytes.data(), static_cast<std::size_t>(count));
+      return;
+    }
+  }
+
   redis_lock_test::Context context_;
+  std::chrono::microseconds spin_;
 };
 
 /// The protocol's keys, id and lease, as long as those of the library.
@@ -108,8 +129,9 @@ struct RawTerms {
 /// the SET, and makes it the very commands of the library.
 class RawLock {
  public:
-  RawLock(const redis_lock::Endpoint& endpoint, const RawTerms& terms, bool with_ttl = false)
-      : connection_(endpoint),
+  RawLock(const redis_lock::Endpoint& endpoint, const RawTerms& terms, bool with_ttl = false,
+          std::chrono::microseconds spin = {})
+      : connection_(endpoint, spin),
         set_(terms.set() + (with_ttl ? terms.ttl() : "")),
         release_(terms.release()),
         extend_(terms.extend()),

@@ -1,9 +1,9 @@
 /// instructions [<ceiling file>]
 ///
 /// Instructions of the client for one uncontended lock+unlock, the kernel excluded: callgrind runs N and 2N
-/// cycles, and what they differ by is N cycles, without start-up. Reports the count; with a ceiling file,
-/// fails when it is above the number in there. One number is worth it: unlike any time, it is the same within a
-/// few tenths of a percent on a busy machine.
+/// cycles, and what they differ by is N cycles, without start-up and without polling for replies. Reports the count;
+/// with a ceiling file, fails when it is above the number in there. One number is worth it: unlike any time, it is
+/// the same within a few tenths of a percent on a busy machine.
 
 #include <algorithm>
 #include <cstdio>
@@ -22,7 +22,7 @@ double collected(const RedisServer& server, const std::string& what, int cycles)
   std::string output = (std::filesystem::temp_directory_path() / "callgrind.XXXXXX").string();
   ::close(::mkstemp(output.data()));
   const auto command = "valgrind --tool=callgrind --callgrind-out-file='" + output + "' '" +
-                       REDIS_LOCK_CYCLE "' '" + server.uri() + "' " + what + " " +
+                       REDIS_LOCK_CYCLE "' '" + server.uri("spin=0") + "' " + what + " " +
                        std::to_string(cycles) + " >'" + output + ".log' 2>&1";
   const int status = std::system(command.c_str());
   double instructions = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <initializer_list>
 #include <string>
@@ -32,6 +33,12 @@ inline constexpr Transport transports[] = {Transport::unix_socket, Transport::tc
 
 [[nodiscard]] inline double microseconds(timeval time) {
   return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
+}
+
+[[nodiscard]] inline double cpu_time_of_this_thread() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) / 1e3;
 }
 
 /// The smallest of the samples that is no less than the share `q` of them.

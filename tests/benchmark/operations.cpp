@@ -1,10 +1,12 @@
 /// Single operations of one thread, each against its floor: a few of the two by turns, so that what slows
-/// the machine slows both. A sample is the ratio of the medians of one repetition.
+/// the machine slows both. A sample is the ratio of the medians of one repetition. Each with Endpoint::spin of 0
+/// and, under a figure that begins with spin_, with its default; then the CPU of the client, too.
 
 #include <iostream>
 
 #include <benchmark/benchmark.h>
 #include <redis_lock/detail/lock/observer.hpp>
+#include <redis_lock/detail/protocol/guarded_script.hpp>
 #include <redis_lock/lock.hpp>
 
 #include "floor.hpp"
@@ -17,8 +19,11 @@ using namespace redis_lock_benchmark;
 using redis_lock::Client;
 using redis_lock::Lock;
 using redis_lock::Options;
+using redis_lock::detail::Commands;
+using redis_lock::detail::GuardedScript;
+using redis_lock::detail::Replies;
 
-constexpr int repetitions = 41;
+constexpr int repetitions = 31;
 constexpr int rounds = 50;      // in a repetition
 constexpr int operations = 10;  // of each of the two in a round
 
@@ -34,6 +39,14 @@ void time_operations(Operation& operation, Samples& times, void (*pause)()) {
   }
 }
 
+/// The same, and returns the CPU time of this thread meanwhile.
+template <class Operation>
+double weigh_operations(Operation& operation, Samples& times, void (*pause)()) {
+  const auto start = cpu_time_of_this_thread();
+  time_operations(operation, times, pause);
+  return cpu_time_of_this_thread() - start;
+}
+
 void no_pause() {}
 void work_for_100_us() {
   for (const auto end = Clock::now() + 100us; Clock::now() < end;) {
@@ -44,19 +57,23 @@ void work_for_100_us() {
 template <class Floor, class Library>
 void compare(benchmark::State& state, const std::string& figure, const std::string& where,
              Floor floor, Library library, void (*pause)() = no_pause) {
-  Samples ratios;
+  Samples ratios, cpu_ratios;
   for (auto _ : state) {
     Samples floor_times, library_times;
+    double floor_cpu = 0, library_cpu = 0;
     for (int round = 0; round < rounds; ++round) {
-      time_operations(floor, floor_times, pause);
-      time_operations(library, library_times, pause);
+      floor_cpu += weigh_operations(floor, floor_times, pause);
+      library_cpu += weigh_operations(library, library_times, pause);
     }
     ratios.push_back(median(library_times) / median(floor_times));
+    cpu_ratios.push_back(library_cpu / floor_cpu);
     state.SetIterationTime(median(library_times) / 1e6);
     state.counters["floor_us"] = median(floor_times);
   }
   state.counters["ratio"] = median(ratios);
+  state.counters["cpu"] = median(cpu_ratios);
   report(figure, where, ratios);
+  report(figure + "_cpu", where, cpu_ratios);
 }
 
 Options deferred() {
@@ -65,14 +82,38 @@ Options deferred() {
   return options;
 }
 
+/// The command of Lock::guarded_set("value", "1").
+std::string guarded_set(const std::string& id) {
+  struct Listener {
+    std::string heard{};
+    Replies exchange(const Commands& commands) {
+      heard = commands.encode();
+      return Replies(1);
+    }
+    void make_sure() {}
+  };
+  Listener listener;
+  (void)GuardedScript{"redis.call('SET', KEYS[1], ARGV[1])", {"value"}, {"1"}, "lock:floor-2", id}
+      .run_once(listener);
+  return listener.heard;
+}
+
+enum class Waiting { asleep, spinning };
+
 /// Registers one comparison; `make` gets the server's endpoint, and makes the pair when it is run.
 template <class Make>
-void add(const std::string& figure, const RedisServer& server, Transport transport, Make make) {
+void register_comparison(std::string figure, const RedisServer& server, Transport transport,
+                         Make make, Waiting waiting = Waiting::asleep) {
   const std::string where = name_of(transport);
-  benchmark::RegisterBenchmark((figure + "/" + where).c_str(),
-                               [=, endpoint = server.endpoint()](benchmark::State& state) {
-                                 make(state, figure, where, endpoint);
-                               })
+  auto endpoint = server.endpoint();
+  if (waiting == Waiting::asleep) {
+    endpoint.spin = 0us;
+  } else {
+    figure.insert(0, "spin_");
+  }
+  benchmark::RegisterBenchmark(
+      (figure + "/" + where).c_str(),
+      [=](benchmark::State& state) { make(state, figure, where, endpoint); })
       ->UseManualTime()
       ->Iterations(repetitions)
       ->Unit(benchmark::kMicrosecond);
@@ -112,60 +153,35 @@ void weigh_counting(benchmark::State& state, const std::string& where, Lock& loc
   report("stats", where, ratios);
 }
 
-void add_all(const RedisServer& server, Transport transport) {
-  using redis_lock::Endpoint;
-  using State = benchmark::State;
-  using Text = std::string;
-  add("uncontended", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+using redis_lock::Endpoint;
+using State = benchmark::State;
+using Text = std::string;
+
+/// Figures that depend on how a reply is waited for.
+void add_waiting(const RedisServer& server, Transport transport, Waiting waiting) {
+  const auto add = [&](const char* figure, auto make) {
+    register_comparison(figure, server, transport, make, waiting);
+  };
+  add("uncontended", [](State& state, Text figure, Text where, Endpoint at) {
     RawLock floor{at, RawTerms{"floor-1"}};
     Lock lock{Client{at}, "floor-2"};
     compare(
         state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
   });
-  add("uncontended_same_commands", server, transport,
-      [](State& state, Text figure, Text where, Endpoint at) {
-        RawLock floor{at, RawTerms{"floor-1"}, true};
-        Lock lock{Client{at}, "floor-2"};
-        compare(
-            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
-      });
-  add("deferred", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+  add("deferred", [](State& state, Text figure, Text where, Endpoint at) {
     RawLock floor{at, RawTerms{"floor-1"}};
     Lock lock{Client{at}, "floor-2", deferred()};
     compare(
         state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
   });
-  add("deferred_raw", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
-    RawLock floor{at, RawTerms{"floor-1"}};
-    RawDeferredLock lock{at, RawTerms{"floor-2"}};
-    compare(
-        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
-  });
-  add("deferred_spaced", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
-    RawLock floor{at, RawTerms{"floor-1"}};
-    Lock lock{Client{at}, "floor-2", deferred()};
-    compare(
-        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); }, work_for_100_us);
-  });
-  add("stats", server, transport, [](State& state, Text, Text where, Endpoint at) {
-    Lock lock{Client{at}, "floor-2"};
-    weigh_counting(state, where, lock);
-  });
-  add("borrowed", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
-    RawLock floor{at, RawTerms{"floor-1"}};
-    const auto context = redis_lock_test::connect_hiredis(at);
-    Lock lock{context.get(), "floor-2"};
-    compare(
-        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
-  });
-  add("try_lock_busy", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+  add("try_lock_busy", [](State& state, Text figure, Text where, Endpoint at) {
     RawLock floor{at, RawTerms{"floor-3"}};
     Lock holder{Client{at}, "floor-3"}, lock{Client{at}, "floor-3"};
     holder.lock();
     compare(
         state, figure, where, [&] { (void)floor.try_lock(); }, [&] { (void)lock.try_lock(); });
   });
-  add("extend", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+  add("extend", [](State& state, Text figure, Text where, Endpoint at) {
     RawLock floor{at, RawTerms{"floor-1"}};
     Lock lock{Client{at}, "floor-2"};
     floor.lock();
@@ -174,6 +190,70 @@ void add_all(const RedisServer& server, Transport transport) {
         state, figure, where, [&] { floor.extend(); }, [&] { lock.extend(); });
     floor.unlock();
   });
+  add("guarded_set", [](State& state, Text figure, Text where, Endpoint at) {
+    Lock lock{Client{at}, "floor-2"};
+    lock.lock();
+    RawConnection floor{at};
+    const auto set = guarded_set(lock.id());
+    compare(
+        state, figure, where, [&] { floor.call(set); }, [&] { lock.guarded_set("value", "1"); });
+  });
+}
+
+void add_all(const RedisServer& server, Transport transport) {
+  add_waiting(server, transport, Waiting::asleep);
+  add_waiting(server, transport, Waiting::spinning);
+  register_comparison(
+      "raw", server, transport,
+      [](State& state, Text figure, Text where, Endpoint at) {
+        RawLock floor{at, RawTerms{"floor-1"}};
+        RawLock lock{at, RawTerms{"floor-2"}, false, at.spin};
+        compare(
+            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+      },
+      Waiting::spinning);
+  register_comparison(
+      "over_raw", server, transport,
+      [](State& state, Text figure, Text where, Endpoint at) {
+        RawLock floor{at, RawTerms{"floor-1"}, false, at.spin};
+        Lock lock{Client{at}, "floor-2"};
+        compare(
+            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+      },
+      Waiting::spinning);
+  register_comparison("uncontended_same_commands", server, transport,
+                      [](State& state, Text figure, Text where, Endpoint at) {
+                        RawLock floor{at, RawTerms{"floor-1"}, true};
+                        Lock lock{Client{at}, "floor-2"};
+                        compare(
+                            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+                      });
+  register_comparison("deferred_raw", server, transport,
+                      [](State& state, Text figure, Text where, Endpoint at) {
+                        RawLock floor{at, RawTerms{"floor-1"}};
+                        RawDeferredLock lock{at, RawTerms{"floor-2"}};
+                        compare(
+                            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+                      });
+  register_comparison(
+      "deferred_spaced", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
+        RawLock floor{at, RawTerms{"floor-1"}};
+        Lock lock{Client{at}, "floor-2", deferred()};
+        compare(
+            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); }, work_for_100_us);
+      });
+  register_comparison("stats", server, transport, [](State& state, Text, Text where, Endpoint at) {
+    Lock lock{Client{at}, "floor-2"};
+    weigh_counting(state, where, lock);
+  });
+  register_comparison("borrowed", server, transport,
+                      [](State& state, Text figure, Text where, Endpoint at) {
+                        RawLock floor{at, RawTerms{"floor-1"}};
+                        const auto context = redis_lock_test::connect_hiredis(at);
+                        Lock lock{context.get(), "floor-2"};
+                        compare(
+                            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+                      });
 }
 
 }  // namespace

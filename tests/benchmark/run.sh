@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 source_folder=tests/benchmark
 results=build/benchmark
 binaries=build/gcc/tests/benchmark
-all_parts=(operations handoff fairness deadlines commands idle shared renewal failover quorum instructions profile compile_time)
+all_parts=(operations spin handoff fairness deadlines commands idle shared renewal failover quorum instructions profile compile_time)
 needed_packages=(
   g++ cmake ninja-build pkg-config libhiredis-dev redis-server libgtest-dev libgmock-dev catch2
   libbenchmark-dev valgrind strace gnuplot-nox python3

@@ -24,6 +24,7 @@ redis_lock::Client connect() {
   endpoint.database = 1;
   endpoint.connect_timeout = endpoint.command_timeout = endpoint.retry_for = 1s;
   endpoint.max_idle = std::size_t{8};
+  endpoint.spin = 20us;
   return endpoint;
 }
 

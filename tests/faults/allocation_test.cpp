@@ -44,8 +44,10 @@ std::atomic<bool> others_fail{false};  // all threads that are not spared
 }
 
 std::atomic<long long> bytes_in_use{0};
+thread_local long allocations = 0;
 
 [[nodiscard]] void* allocate(std::size_t size) noexcept {
+  ++allocations;
   void* const memory = fails() ? nullptr : std::malloc(size == 0 ? 1 : size);
   bytes_in_use += static_cast<long long>(::malloc_usable_size(memory));
   return memory;
@@ -601,6 +603,35 @@ void expect_no_growth(const char* name, const std::function<long long()>& connec
         name, cycles(), static_cast<long long>(stopwatch.elapsed().count()), used() - before,
         static_cast<long long>(::mallinfo2().uordblks - of_malloc), connections());
   }
+}
+
+class Allocations : public OnOwnServer {
+ protected:
+  /// Returns how many allocations one lock+unlock of a warm connection takes, on this thread.
+  double for_each_cycle(const Options& options) {
+    Lock lock{Client{server.uri()}, "a name that does not fit into a std::string itself", options};
+    constexpr int cycles = 100;
+    for (int i = 0; i < 2 * cycles; ++i) {
+      if (i == cycles) allocations = 0;
+      lock.lock();
+      lock.unlock();
+    }
+    return static_cast<double>(allocations) / cycles;
+  }
+};
+
+TEST_F(Allocations, OfOneCycleAreTwoAtMost) {
+  EXPECT_LE(for_each_cycle({}), 2);
+  EXPECT_LE(for_each_cycle(leased_for(60s)), 2);
+  auto options = leased_for(60s);
+  options.fencing = true;
+  EXPECT_LE(for_each_cycle(options), 2);
+}
+
+TEST_F(Allocations, OfADeferredCycleAreFiveAtMost) {
+  Options options;
+  options.deferred_unlock = true;
+  EXPECT_LE(for_each_cycle(options), 5);
 }
 
 class ManyCycles : public OnOwnServer {

@@ -99,6 +99,7 @@ struct Link {
   bool asked_elsewhere = false;
   redis_lock::detail::Progress progress{};
   [[nodiscard]] static bool is_out_of_step() { return false; }
+  void reuse(Replies&&) const {}
   [[nodiscard]] Replies exchange(const Commands& commands, milliseconds wait = 0ms) const {
     FakeClock::time += wait;
     return connection.exchange(commands);
@@ -201,7 +202,7 @@ void greet(ScriptedServer& server, std::string_view) {
 /// Releases whose replies are read later.
 void defer(ScriptedServer&, std::string_view) {
   const auto endpoint = endpoint_of_the_server();
-  const Keys keys{"lock:n", "lock-signal:n"};
+  const auto keys = std::make_shared<const Keys>(Keys{"lock:n", "lock-signal:n"});
   const auto counters = std::make_shared<Counters>();
   std::uint64_t sent = 0, failed = 0;
   auto options = Options::without_renewal();
@@ -209,18 +210,19 @@ void defer(ScriptedServer&, std::string_view) {
   const auto observer = std::make_shared<const Observer>(counters, "n", options);
   {
     Calls calls{endpoint, std::make_shared<Topology>(endpoint, counters)};
-    const auto work = [&](Connection& connection) { return owner(connection, keys.lock); };
+    const auto work = [&](Connection& connection) { return owner(connection, keys->lock); };
     for (int i = 0; i < 3; ++i) {
       attempt([&] { (void)calls.perform({0ms}, work); });
       for (int j = 0; j < 2; ++j) {
         const auto lease = std::make_shared<Lease>();
+        lease->keys = keys;
         lease->id = id;
         lease->observer = observer;
         lease->since = Time::clock::now();
         const auto release = [&] {
-          return std::make_unique<DeferredRelease>(keys, "1000", lease, nullptr);
+          return std::make_unique<DeferredRelease>("1000", lease, nullptr);
         };
-        if (calls.defer(keys.lock, release)) ++sent;
+        if (calls.defer(keys->lock, release)) ++sent;
       }
     }
     calls.settle_all();

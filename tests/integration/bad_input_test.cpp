@@ -115,6 +115,18 @@ TEST(BadArguments, APortOutOfRange) {
   EXPECT_EQ(redis_lock::Endpoint::parse("redis://localhost:65535").port, 65535);
 }
 
+TEST(BadArguments, ASpinOutOfRange) {
+  for (const auto spin : {-1us, 1001us, std::chrono::microseconds::max()}) {
+    redis_lock::Endpoint endpoint;
+    endpoint.spin = spin;
+    EXPECT_THAT(complaint([&] { const Client client{endpoint}; }), HasSubstr("spin must be"));
+  }
+  for (const auto* spin : {"-1us", "2ms", "50", "soon"}) {
+    const auto uri = std::string("redis://localhost?spin=") + spin;
+    EXPECT_THAT(complaint([&] { const Client client{uri}; }), HasSubstr("spin must be")) << uri;
+  }
+}
+
 TEST(BadArguments, TheConstructorsDoNotConnect) {
   const Client nowhere{"redis://127.0.0.1:1"};
   const Lock lock{nowhere, "x"};

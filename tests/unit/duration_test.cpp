@@ -17,6 +17,7 @@ using namespace std::chrono_literals;
 
 TEST(Duration, IsASumOfNumbersWithUnits) {
   const std::vector<std::pair<std::string, milliseconds>> table{{"500ms", 500ms},
+                                                                {"3000us", 3ms},
                                                                 {"5s", 5s},
                                                                 {"5m", 5min},
                                                                 {"2h", 2h},
@@ -45,8 +46,16 @@ TEST(Duration, OfANumberAloneHasTheDefaultUnit) {
 
 TEST(Duration, IsRoundedUpToAMillisecond) {
   EXPECT_EQ(duration_of("0.1ms", "s"), 1ms);
+  EXPECT_EQ(duration_of("1us", "s"), 1ms);
   EXPECT_EQ(duration_of("1.0001s", "s"), 1001ms);
   EXPECT_EQ(duration_of("0.5ms0.5ms", "s"), 1ms) << "the sum is";
+}
+
+TEST(Duration, IsRoundedUpToTheTickThatIsAskedFor) {
+  using std::chrono::microseconds;
+  EXPECT_EQ(duration_of<microseconds>("50us", "ms"), 50us);
+  EXPECT_EQ(duration_of<microseconds>("0.0501ms", "ms"), 51us);
+  EXPECT_EQ(duration_of<microseconds>("7", "ms"), 7ms);
 }
 
 TEST(Duration, OfAnotherFormIsRefused) {

@@ -207,6 +207,10 @@ TEST(Uri, HasTimesInTheFormsOfTheCommand) {
 TEST(Uri, TakesTheLargestTimes) {
   EXPECT_EQ(Endpoint::parse("redis://h?retry_for=2147483647s").retry_for, 2147483647s);
   EXPECT_EQ(Endpoint::parse("unix:///s?retry_for=0").retry_for, 0ms);
+  EXPECT_EQ(Endpoint::parse("redis://h?spin=20us").spin, 20us);
+  EXPECT_EQ(Endpoint::parse("redis://h?spin=0.5ms").spin, 500us);
+  EXPECT_EQ(Endpoint::parse("redis://h?spin=1").spin, 1ms);
+  EXPECT_EQ(Endpoint::parse("redis://h?spin=0").spin, 0us);
 }
 
 TEST(MalformedUri, IsRefusedWithTheReason) {
@@ -333,6 +337,11 @@ TEST(MalformedUri, IsRefusedWithTheReason) {
       {"redis://h?retry_for=ms", "retry_for must be"},
       {"redis://h?retry_for=-1", "retry_for must be"},
       {"redis://h?retry_for=1m30", "retry_for must be a duration of 100 years at most"},
+      {"redis://h?spin=-1us", "spin must be"},
+      {"redis://h?spin=1001us", "spin must be"},
+      {"redis://h?spin=50", "spin must be"},
+      {"redis://h?spin=soon", "spin must be"},
+      {"redis://h?spin=", "spin must be"},
       {"redis://h?connect_timeout=1 s", "connect_timeout must be"},
       {"redis://h?command_timeout=999999999d", "command_timeout must be"}};
   for (const auto& [uri, reason] : table) EXPECT_THAT(complaint(uri), HasSubstr(reason)) << uri;

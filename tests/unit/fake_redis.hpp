@@ -102,6 +102,7 @@ class FakeRedis {
     pauses.push_back(time);
     pass(time);
   }
+  void reuse(Replies&&) {}
   [[nodiscard]] Replies exchange(const Commands& commands, milliseconds wait = 0ms) {
     Exchange exchange{{}, wait, FakeClock::time};
     for (std::size_t i = 0; i < commands.size(); ++i) {

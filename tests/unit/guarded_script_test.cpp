@@ -31,6 +31,7 @@ struct OneAnswer {
   void make_sure() const {
     if (is_closed) throw Failure{errc::connection_failed, "closed", Failure::Kind::transient};
   }
+  void reuse(Replies&&) {}
   [[nodiscard]] Replies exchange(const Commands& commands) {
     sent.emplace_back(commands.begin(0), commands.end(0));
     if (failure) throw *failure;

@@ -11,6 +11,7 @@
 
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/pipeline.hpp>
+#include <redis_lock/detail/net/receive.hpp>
 #include <redis_lock/reply.hpp>
 
 #include "sleeping_thread.hpp"
@@ -159,8 +160,8 @@ TEST(Timeval, IsADayAtMost) {
 /// A hiredis context whose server is the other end of a socket pair.
 class OverHiredis : public ::testing::Test {
  protected:
-  [[nodiscard]] Reply received() const {
-    return receive(*context, Time::clock::now() + patience, true);
+  [[nodiscard]] Reply received() {
+    return receive(*context, incoming, Time::clock::now() + patience, true);
   }
 
   template <class Function>
@@ -179,6 +180,7 @@ class OverHiredis : public ::testing::Test {
   }
 
   SocketPair sockets;
+  IncomingReply incoming;
   const Context context{::redisConnectFd(sockets.give_ours_away())};
 };
 
@@ -189,7 +191,7 @@ using Poison = OverHiredis;
 
 TEST_F(Sending, SendsTheBytesAsTheyAre) {
   const std::string bytes{"*1\r\n$2\r\n\0%\r\n", 12};
-  send_owned(*context, bytes);
+  send_owned(*context, incoming, bytes, never);
   send_through_hiredis(*context, bytes, never);
   std::string got(100, '\0');
   got.resize(static_cast<std::size_t>(::recv(sockets.peer(), got.data(), got.size(), 0)));
@@ -200,7 +202,7 @@ TEST_F(Sending, ToAClosedPeerIsATransientFailure) {
   sockets.peer_closes();
   const auto exit = exit_of([&] {
     const auto owned = failure_of_run([&] {
-      send_owned(*context, "x");
+      send_owned(*context, incoming, "x", never);
       return 0;
     });
     const auto borrowed = failure_of_run([&] {
@@ -218,7 +220,7 @@ TEST_F(Sending, ToAClosedPeerIsATransientFailure) {
 TEST_F(Sending, ToAPeerThatNeverReadsTimesOut) {
   set_timeout(SO_SNDTIMEO, 10ms);
   const auto failure = failure_of_run([&] {
-    send_owned(*context, std::string(1 << 24, 'x'));
+    send_owned(*context, incoming, std::string(1 << 24, 'x'), never);
     return 0;
   });
   EXPECT_EQ(failure.code(), errc::timed_out);
@@ -288,7 +290,7 @@ TEST_F(Receiving, AnotherProtocolIsAFinalFailure) {
 
 TEST_F(Receiving, SilenceTimesOutAtTheDeadlineNotBefore) {
   const auto deadline = Time::clock::now() + 20ms;
-  const auto failure = failure_of_run([&] { return receive(*context, deadline, true); });
+  const auto failure = failure_of_run([&] { return receive(*context, incoming, deadline, true); });
   EXPECT_GE(Time::clock::now(), deadline);
   EXPECT_EQ(failure.code(), errc::timed_out);
   EXPECT_TRUE(failure.is_transient());
@@ -297,7 +299,7 @@ TEST_F(Receiving, SilenceTimesOutAtTheDeadlineNotBefore) {
 TEST_F(Receiving, NothingTimesOutByTheSocketToo) {
   set_timeout(SO_RCVTIMEO, 10ms);
   const auto deadline = Time::clock::now() + patience;
-  const auto failure = failure_of_run([&] { return receive(*context, deadline, false); });
+  const auto failure = failure_of_run([&] { return receive(*context, incoming, deadline, false); });
   EXPECT_EQ(failure.code(), errc::timed_out);
   EXPECT_TRUE(failure.is_transient());
 }
@@ -306,7 +308,7 @@ TEST_F(Receiving, SingleBytesDoNotMoveTheDeadline) {
   sockets.peer_says("+O");
   for (const bool may_wait : {true, false}) {
     const auto failure =
-        failure_of_run([&] { return receive(*context, Time::clock::now(), may_wait); });
+        failure_of_run([&] { return receive(*context, incoming, Time::clock::now(), may_wait); });
     EXPECT_EQ(failure.code(), errc::timed_out);
   }
 }

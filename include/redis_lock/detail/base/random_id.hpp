@@ -3,8 +3,10 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <system_error>
@@ -48,9 +50,19 @@ class IdSource {
     return bits;
   }
 
+  /// Writes 16 digits, two at a time.
   static void write_hexadecimal(char* text, std::uint64_t value) {
-    for (int shift = 60; shift >= 0; shift -= 4)
-      *text++ = "0123456789abcdef"[(value >> shift) & 15];
+    static constexpr auto pairs = [] {
+      std::array<std::array<char, 2>, 256> all{};
+      for (std::size_t byte = 0; byte < all.size(); ++byte)
+        all[byte] = {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
+      return all;
+    }();
+    for (int shift = 56; shift >= 0; shift -= 8) {
+      const auto& pair = pairs[(value >> shift) & 255];
+      *text++ = pair[0];
+      *text++ = pair[1];
+    }
   }
 
   const std::string prefix_;

@@ -109,15 +109,14 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
 
   /// Sends a release without waiting for the reply. Returns false, and sends nothing, if it cannot be sent at once,
   /// or if no thread can read the reply.
-  [[nodiscard]] bool defer(const Keys& keys, const std::string& signal_expire,
-                           const std::shared_ptr<Lease>& lease) {
+  [[nodiscard]] bool defer(const std::string& signal_expire, const std::shared_ptr<Lease>& lease) {
     try {
       process_->renewer->start();
     } catch (const Failure&) {
       return false;
     }
-    const bool is_sent = process_->calls.defer(keys.lock, [&] {
-      return std::make_unique<DeferredRelease>(keys, signal_expire, lease,
+    const bool is_sent = process_->calls.defer(lease->keys->lock, [&] {
+      return std::make_unique<DeferredRelease>(signal_expire, lease,
                                                process_->renewer->callbacks());
     });
     if (!is_sent) return false;

@@ -22,17 +22,16 @@ namespace redis_lock::detail {
 /// is settled, the lease counts as abandoned.
 class DeferredRelease final : public OwedReply {
  public:
-  DeferredRelease(Keys keys, std::string signal_expire, std::shared_ptr<Lease> lease,
+  DeferredRelease(std::string signal_expire, std::shared_ptr<Lease> lease,
                   std::shared_ptr<Callbacks> callbacks)
-      : keys_(std::move(keys)),
-        signal_expire_(std::move(signal_expire)),
+      : signal_expire_(std::move(signal_expire)),
         lease_(std::move(lease)),
         callbacks_(std::move(callbacks)) {}
   ~DeferredRelease() override { end(Event::Kind::abandoned, nullptr); }
 
-  [[nodiscard]] const std::string& key() const noexcept override { return keys_.lock; }
+  [[nodiscard]] const std::string& key() const noexcept override { return lease_->keys->lock; }
   [[nodiscard]] ScriptCall call() const override {
-    return release_call(keys_, lease_->id, signal_expire_, lease_->kept_for);
+    return release_call(*lease_->keys, lease_->id, signal_expire_, lease_->kept_for);
   }
 
   /// Reports what unlock() would have reported.
@@ -80,7 +79,6 @@ class DeferredRelease final : public OwedReply {
     }
   }
 
-  const Keys keys_;
   const std::string signal_expire_;
   const std::shared_ptr<Lease> lease_;
   const Time sent_ = Time::clock::now();

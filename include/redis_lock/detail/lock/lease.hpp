@@ -37,7 +37,8 @@ struct RenewalFailure {
 
 /// One acquisition while it lasts, shared by its Lock and the renewal thread.
 struct Lease {
-  std::string key, id;
+  std::shared_ptr<const Keys> keys;
+  std::string id;
   Slot slot = 0;          // of the key
   milliseconds expire{};  // milliseconds::max(): no expiry
   std::string expire_text;

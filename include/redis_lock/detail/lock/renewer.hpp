@@ -135,12 +135,19 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
 
   void schedule(const std::shared_ptr<Lease>& lease) {
     lease->due = due(*lease);
-    schedule_.emplace(std::pair{lease->due, lease.get()}, lease);
+    if (spare_) {
+      spare_.key() = {lease->due, lease.get()};
+      spare_.mapped() = lease;
+      schedule_.insert(std::move(spare_));
+    } else {
+      schedule_.emplace(std::pair{lease->due, lease.get()}, lease);
+    }
     lease->scheduled = true;
     if (lease->due < wakes_at_) wake_.notify_all();
   }
   void unschedule(Lease& lease) {
-    schedule_.erase({lease.due, &lease});
+    spare_ = schedule_.extract({lease.due, &lease});
+    spare_.mapped().reset();
     lease.scheduled = false;
   }
   /// Moves a lease to its new time. Needs no memory, so that no lease drops out.
@@ -185,7 +192,8 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
         if (wakes_at_ == never) {
           wake_.wait(guard);
         } else {
-          wake_.wait_until(guard, waitable(std::min(wakes_at_, now + longest_sleep)));
+          wakes_at_ = std::min(wakes_at_, now + longest_sleep);
+          wake_.wait_until(guard, waitable(wakes_at_));
         }
         wakes_at_ = Time::min();
         continue;
@@ -340,6 +348,7 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
   std::mutex mutex_;  // guards all below
   std::condition_variable wake_, settled_;
   Schedule schedule_;
+  Schedule::node_type spare_;    // of the latest lease that was taken out, for the next one
   Time wakes_at_ = Time::min();  // when the sleeping thread will look again
   Time maintain_at_ = never;
   bool stopping_ = false;

@@ -29,7 +29,8 @@ class SingleServer {
                const Options& options)
       : client_(client),
         options_(options),
-        keys_(client->is_cluster() ? keys_on_cluster(name, options) : keys_of(name, options)),
+        shared_keys_(std::make_shared<const Keys>(
+            client->is_cluster() ? keys_on_cluster(name, options) : keys_of(name, options))),
         slot_(client->slot_of(keys_.lock)),
         expire_(std::to_string(options.expire.count())),
         signal_expire_(std::to_string(options.signal_expire.count())) {}
@@ -42,7 +43,7 @@ class SingleServer {
 
   [[nodiscard]] std::shared_ptr<Lease> make_lease() const {
     auto lease = std::make_shared<Lease>();
-    lease->key = keys_.lock;
+    lease->keys = shared_keys_;
     lease->slot = slot_;
     lease->expire = options_.expire;
     lease->expire_text = expire_;
@@ -52,7 +53,11 @@ class SingleServer {
   /// Blocks until the lock is acquired (true), or until the deadline or the cancellation (false).
   [[nodiscard]] bool acquire(Lease& lease, AcquireCall<SingleServer>& call) {
     const bool is_fixed = !options_.id.empty();
-    lease.id = is_fixed ? options_.id : call.ids.next();
+    if (is_fixed) {
+      lease.id = options_.id;
+    } else {
+      lease.id = call.ids.next();
+    }
     Acquisition acquisition{keys_,         lease.id,           options_.expire,  signal_expire_,
                             call.deadline, Time::clock::now(), options_.replicas};
     if (options_.deferred_unlock && call.follows_release) acquisition.go_in_turn();
@@ -77,7 +82,7 @@ class SingleServer {
   /// Returns how the acquisition has ended; nothing if that will be known later.
   std::optional<Event::Kind> release(const std::shared_ptr<Lease>& lease) {
     const bool lost = !lease->owned();
-    if (options_.deferred_unlock && !lost && client_->defer(keys_, signal_expire_, lease)) {
+    if (options_.deferred_unlock && !lost && client_->defer(signal_expire_, lease)) {
       return std::nullopt;
     }
     auto answer = Extension::not_ours;
@@ -176,7 +181,8 @@ class SingleServer {
 
   const std::shared_ptr<ClientState> client_;
   const Options& options_;
-  const Keys keys_;
+  const std::shared_ptr<const Keys> shared_keys_;  // with its leases
+  const Keys& keys_ = *shared_keys_;
   const Slot slot_;
   const std::string expire_, signal_expire_;
 };

@@ -15,7 +15,9 @@
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/net/pipeline.hpp>
+#include <redis_lock/detail/net/receive.hpp>
 #include <redis_lock/detail/net/resolve.hpp>
+#include <redis_lock/detail/net/spin.hpp>
 #include <redis_lock/detail/net/tls.hpp>
 #include <redis_lock/detail/protocol/commands.hpp>
 #include <redis_lock/detail/protocol/errors.hpp>
@@ -47,6 +49,7 @@ class Connection : public Pipeline {
   Connection(const Endpoint& endpoint, Resolver& resolver, Time deadline,
              Greeting greeting = Greeting::now)
       : command_timeout_(endpoint.command_timeout) {
+    spinner = Spinner{endpoint.spin};
     if (endpoint.tls) require_tls();
     const auto start = Time::clock::now();
     const auto timeout = std::min(endpoint.connect_timeout, left_until(deadline, start));
@@ -85,7 +88,7 @@ class Connection : public Pipeline {
   ~Connection() {
     if (cancellation_) cancellation_->watch(-1);
     if (owned_) return;
-    if (!usable() && !context_->err) poison(*context_);
+    if (!usable()) poison(*context_);
     set_timeouts(timeouts_);
   }
 
@@ -104,15 +107,17 @@ class Connection : public Pipeline {
     const auto marker = owned_ || is_in_step_ ? std::string{} : fresh_marker(now);
     expect_replies(commands.size(), now);
     if (owned_) {
-      send_owned(*context_, commands.encode(), deadline);
+      send_all(commands, deadline);
     } else {
       send_borrowed(commands, marker, deadline);
     }
+    Spinner sleeper;
+    SpinOnOne spin{may_wait ? sleeper : spinner, now};
     Replies late;
-    if (owed > 0) late = receive_all(owed, deadline, may_wait);
+    if (owed > 0) late = receive_all(owed, deadline, may_wait, {}, spin);
     Nudge nudge;  // the server begins to count a little later, in whole milliseconds
     if (wait > milliseconds::zero()) nudge.at = after(now, wait + milliseconds{1});
-    auto replies = receive_all(commands.size(), deadline, may_wait, nudge);
+    auto replies = receive_all(commands.size(), deadline, may_wait, nudge, spin);
     if (owed > 0) hand_over(late, deadline);
     count_all();
     if (redirector_ &&
@@ -122,6 +127,9 @@ class Connection : public Pipeline {
     answered_ = answered_ || !refused;
     return replies;
   }
+
+  /// Takes replies back that were read: the next exchange needs no new memory for its own.
+  void reuse(Replies&& replies) noexcept { spare_ = std::move(replies); }
 
   /// Sends all commands in one write and reads their replies within command_timeout, but not past `deadline`.
   [[nodiscard]] Replies exchange_by(const Commands& commands, Time deadline) {
@@ -144,11 +152,14 @@ class Connection : public Pipeline {
     add_call(commands, receiver->call(), std::exchange(has_sent_script_, true));
     is_sound_ = false;
     expect_replies(1, Time::clock::now(), Request::connect, std::move(receiver));
-    send_owned(*context_, commands.encode(), after(Time::clock::now(), command_timeout_));
+    send_all(commands, after(Time::clock::now(), command_timeout_));
     is_sound_ = true;
   }
   /// Returns the next reply that no command has asked for, such as those of MONITOR. Throws timed_out at the deadline.
-  [[nodiscard]] Reply listen(Time deadline) { return detail::receive(*context_, deadline, true); }
+  [[nodiscard]] Reply listen(Time deadline) {
+    return std::move(detail::receive(*context_, incoming_, deadline, true));
+  }
+  void send_nudge(Nudge& nudge, Time now, Time deadline) { nudge.send(*context_, now, deadline); }
   [[nodiscard]] bool may_defer() const noexcept { return batches().size() < most_deferred; }
   /// Reads the replies that it owes.
   void settle_by(Time deadline) { (void)exchange(Commands{}, milliseconds::zero(), deadline); }
@@ -203,12 +214,20 @@ class Connection : public Pipeline {
 
  private:
   static constexpr std::size_t most_deferred = 64;
+  static constexpr std::size_t most_bytes_kept = 16384;
   static constexpr std::array<int, 2> timeout_options{SO_RCVTIMEO, SO_SNDTIMEO};
 
   void set_timeouts(const std::array<timeval, 2>& timeouts) const noexcept {
     for (std::size_t i = 0; i < timeouts.size(); ++i) {
       ::setsockopt(context_->fd, SOL_SOCKET, timeout_options[i], &timeouts[i], sizeof(timeval));
     }
+  }
+
+  /// Sends the commands on a connection of the library, from memory that it keeps.
+  void send_all(const Commands& commands, Time deadline) {
+    commands.encode_to(bytes_);
+    send_owned(*context_, incoming_, bytes_, deadline);
+    if (bytes_.size() > most_bytes_kept) bytes_ = {};
   }
 
   /// Sends the commands on a borrowed connection, and makes sure that the next replies are theirs.
@@ -229,7 +248,7 @@ class Connection : public Pipeline {
   /// the connection is shut down. If replies to the owner come first, reads on until nothing is owed, so that what
   /// has run can be undone.
   void find_marker(const std::string& marker, std::size_t count, Time deadline) {
-    const auto first = detail::receive(*context_, deadline, false);
+    const auto first = detail::receive(*context_, incoming_, deadline, false);
     if (first.kind == Reply::Kind::string && first.text == marker) {
       is_in_step_ = true;
       return;
@@ -241,8 +260,8 @@ class Connection : public Pipeline {
     const bool is_refused =
         first.is_error() && first.text.find("'echo'") != first.text.npos;  // NOPERM, or subscribed
     for (auto reply = first; !is_refused && reply.text != marker;)
-      reply = detail::receive(*context_, deadline, false);
-    while (count-- > 0) (void)detail::receive(*context_, deadline, false);
+      reply = detail::receive(*context_, incoming_, deadline, false);
+    while (count-- > 0) (void)detail::receive(*context_, incoming_, deadline, false);
     count_all();
     is_in_step_ = true;
     if (is_refused) throw failure_of(first);
@@ -250,13 +269,16 @@ class Connection : public Pipeline {
   }
 
   /// Reads replies. The first may be that of a command which blocks.
+  template <class Spin = SleepAtOnce>
   [[nodiscard]] Replies receive_all(std::size_t count, Time deadline, bool may_wait,
-                                    Nudge nudge = {}) {
-    Replies replies;
+                                    Nudge nudge = {}, Spin&& spin = {}) {
+    auto replies = std::exchange(spare_, {});
+    replies.clear();
     replies.reserve(count);
     while (replies.size() < count) {
       try {
-        replies.push_back(detail::receive(*context_, deadline, may_wait, std::exchange(nudge, {})));
+        replies.push_back(std::move(detail::receive(*context_, incoming_, deadline, may_wait,
+                                                    std::exchange(nudge, {}), spin)));
       } catch (const Failure&) {
         const bool is_told =
             !replies.empty() && (is_transient_error(replies.back()) || is_parting(replies.back()));
@@ -274,14 +296,13 @@ class Connection : public Pipeline {
       Connection& connection;
       Time deadline;
       [[nodiscard]] Replies exchange(const Commands& commands) const {
-        send_owned(*connection.context_, commands.encode(), deadline);
+        connection.send_all(commands, deadline);
         return connection.receive_all(commands.size(), deadline, true);
       }
     };
     Link link{*this, deadline};
-    std::vector<ScriptCall> calls;
-    for (std::size_t i = 0; i < late.size(); ++i) calls.push_back(batches()[i].receiver->call());
-    repeat_unknown(link, calls, late);
+    repeat_unknown(
+        link, [this](std::size_t i) { return batches()[i].receiver->call(); }, late);
     OwedReplies receivers = take_unanswered();
     count_all();
     for (std::size_t i = 0; i < receivers.size(); ++i) {
@@ -303,6 +324,8 @@ class Connection : public Pipeline {
   Redirector* redirector_ = nullptr;
   bool has_sent_script_ = false;  // the first goes as EVAL: what follows finds the lock free
   Cancellation* cancellation_ = nullptr;
+  std::string bytes_;  // of the latest commands, for the room that they have
+  Replies spare_;
   bool is_in_step_ = false, is_out_of_step_ = false;  // of a borrowed context
   bool answered_ = false;
 };

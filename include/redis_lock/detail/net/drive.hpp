@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/failure.hpp>
@@ -23,7 +24,7 @@ struct Drive {
   /// Blocks until the lock is acquired, and returns the end of its lease; or until the deadline or a cancellation, and
   /// returns nothing. If it throws Failure, call it again with a new connection.
   ///
-  /// A Link has these members of Connection: exchange(), pause(), cancelled(), cancelled_late(), is_out_of_step(),
+  /// A Link has these members of Connection: exchange(), reuse(), pause(), cancelled(), cancelled_late(), is_out_of_step(),
   /// whole_seconds, asked_elsewhere, progress.
   template <class Link>
   [[nodiscard]] std::optional<Time> operator()(Link& link) const {
@@ -35,9 +36,10 @@ struct Drive {
         switch (step.action) {
           case Action::exchange: {
             link.asked_elsewhere = false;
-            const auto replies = link.exchange(acquisition.commands(), step.time);
+            auto replies = link.exchange(acquisition.commands(), step.time);
             step = acquisition.answered(
                 {replies, Clock::now(), link.cancelled(), link.asked_elsewhere});
+            link.reuse(std::move(replies));
             link.whole_seconds = acquisition.whole_seconds();
             break;
           }
@@ -62,7 +64,7 @@ struct Drive {
   template <class Link>
   void undo(Link& link) const {
     try {
-      (void)evaluate(link, {acquisition.release_call()});
+      (void)evaluate(link, acquisition.release_call());
     } catch (const Failure&) {  // its lease frees it; report why it was undone
     }
   }

@@ -21,6 +21,7 @@
 #include <redis_lock/detail/net/owed_reply.hpp>
 #include <redis_lock/detail/net/prober.hpp>
 #include <redis_lock/detail/net/server_text.hpp>
+#include <redis_lock/detail/net/spin.hpp>
 #include <redis_lock/detail/protocol/commands.hpp>
 #include <redis_lock/detail/protocol/errors.hpp>
 
@@ -40,6 +41,7 @@ class FanOut : Pinned {
     Time sent{};
     bool late = false;      // a reply is overdue
     bool was_used = false;  // the connection was, before this
+    bool is_due_at_once = false, is_polled = false;
 
     [[nodiscard]] bool is_pending() const noexcept {
       return connection && replies.size() < to - from;
@@ -125,6 +127,12 @@ class FanOut : Pinned {
   /// wait. A server that has not answered by `deadline` is late.
   template <class WaitUntil>
   void collect(Time deadline, const WaitUntil& wait_until) {
+    Spin spin{Time::clock::now()};
+    for (auto& server : servers_) {
+      server.is_due_at_once = server.is_pending() && server.connection->asked() != Request::wait;
+      server.is_polled = server.is_due_at_once && spin.join(server.connection->spinner);
+    }
+    bool polls = true;
     for (;;) {
       const Time until = wait_until();
       if (until == Time::min()) return;
@@ -142,8 +150,11 @@ class FanOut : Pinned {
         return;
       }
       const auto most = milliseconds{std::numeric_limits<int>::max()};
-      const auto timeout = std::min(left_until(next_look(limit, now), now), most);
-      if (::poll(polled_.data(), polled_.size(), static_cast<int>(timeout.count())) > 0) receive();
+      polls = polls && is_polled() && !spin.is_over();
+      const auto timeout =
+          polls ? milliseconds::zero() : std::min(left_until(next_look(limit, now), now), most);
+      if (::poll(polled_.data(), polled_.size(), static_cast<int>(timeout.count())) > 0)
+        receive(spin);
     }
   }
 
@@ -195,7 +206,13 @@ class FanOut : Pinned {
     return cancellation_ && !is_watched ? std::min(limit, now + between_looks) : limit;
   }
 
-  void receive() {
+  [[nodiscard]] bool is_polled() const {
+    return std::any_of(servers_.begin(), servers_.end(), [](const Server& server) {
+      return server.is_polled && server.is_pending();
+    });
+  }
+
+  void receive(Spin& spin) {
     auto polled = polled_.begin();
     for (auto& server : servers_) {
       if (!server.is_pending()) continue;
@@ -208,6 +225,8 @@ class FanOut : Pinned {
           if (!answer) break;
           server.replies.push_back(std::move(*answer));
         }
+        if (server.is_due_at_once && !server.is_pending())
+          spin.learn(server.connection->spinner, server.is_polled);
       } catch (const Failure& failure) {
         fail(server, failure);
       }

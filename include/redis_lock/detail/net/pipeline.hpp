@@ -21,26 +21,24 @@
 #include <redis_lock/detail/net/hiredis.hpp>
 #include <redis_lock/detail/net/node_health.hpp>
 #include <redis_lock/detail/net/owed_reply.hpp>
+#include <redis_lock/detail/net/spin.hpp>
 #include <redis_lock/detail/protocol/errors.hpp>
 
 namespace redis_lock::detail {
 
 /// Returns the error that the server sent before it hung up, if any. It can be read although sending has failed.
-[[nodiscard]] inline std::optional<Reply> last_words(redisContext& context) {
-  void* parsed = nullptr;
-  if (feed(context) <= 0 || ::redisGetReplyFromReader(&context, &parsed) != REDIS_OK || !parsed)
+[[nodiscard]] inline std::optional<Reply> last_words(redisContext& context,
+                                                     IncomingReply& incoming) {
+  if (feed(context) <= 0 || !take_reply(context, incoming) || !is_parting(incoming.reply))
     return std::nullopt;
-  const HiredisReply reply{static_cast<redisReply*>(parsed)};
-  auto words = to_reply(*reply);
-  if (!is_parting(words)) return std::nullopt;
-  return words;
+  return incoming.reply;
 }
 
 /// Sends the bytes on a socket of the library, and returns those that it has no room for. If it `waits`, sends all, or
 /// throws what the server said before it hung up. On a plain socket, MSG_NOSIGNAL saves the two system calls of
 /// SigpipeBlock.
-inline std::string_view send_owned(redisContext& context, std::string_view bytes,
-                                   Time deadline = never, bool waits = true) {
+inline std::string_view send_owned(redisContext& context, IncomingReply& incoming,
+                                   std::string_view bytes, Time deadline, bool waits = true) {
   if (!is_plain(context)) {
     send_through_hiredis(context, bytes, deadline);
     return {};
@@ -56,24 +54,13 @@ inline std::string_view send_owned(redisContext& context, std::string_view bytes
     const bool is_full = error == EAGAIN || error == EWOULDBLOCK;
     if (error == EINTR) continue;
     if (is_full && !waits) return bytes;
-    if (const auto words = waits ? last_words(context) : std::nullopt) throw failure_of(*words);
+    if (const auto words = waits ? last_words(context, incoming) : std::nullopt)
+      throw failure_of(*words);
     if (is_full)
       throw Failure{errc::timed_out, "the server does not read", Failure::Kind::transient};
     throw failure_of_socket(error);
   }
   return bytes;
-}
-
-/// Reads what has come, without waiting on a plain socket.
-inline void receive_some(redisContext& context) {
-  if (!is_plain(context)) return call_hiredis(context, [&] { return ::redisBufferRead(&context); });
-  const auto count = feed(context);
-  if (count == 0) {
-    throw Failure{errc::connection_failed, "Server closed the connection",
-                  Failure::Kind::transient};
-  }
-  if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-    throw failure_of_socket(errno);
 }
 
 /// Commands that were sent on one connection, the replies that it owes, and their receivers. None of its members waits
@@ -107,7 +94,8 @@ class Pipeline : Pinned {
   void flush() {
     const CancellationPause no_cancellation;
     if (is_plain(*context_)) {
-      unsent_.erase(0, unsent_.size() - send_owned(*context_, unsent_, never, false).size());
+      unsent_.erase(
+          0, unsent_.size() - send_owned(*context_, incoming_, unsent_, never, false).size());
     } else {
       int done = 0;
       call_hiredis(*context_, [&] { return ::redisBufferWrite(context_, &done); });
@@ -120,18 +108,15 @@ class Pipeline : Pinned {
   /// Reads what has come.
   void receive() {
     const CancellationPause no_cancellation;
-    receive_some(*context_);
+    (void)receive_some(*context_);
   }
 
   /// Returns the next reply that was read, if its number is at least `from`. No thread waits for earlier ones.
   [[nodiscard]] std::optional<Reply> next(Number from) {
     for (;;) {
-      void* parsed = nullptr;
-      if (::redisGetReplyFromReader(context_, &parsed) != REDIS_OK) throw failure_of(*context_, 0);
-      if (!parsed) return std::nullopt;
+      if (!take_reply(*context_, incoming_)) return std::nullopt;
       is_sound_ = false;
-      const HiredisReply raw{static_cast<redisReply*>(parsed)};
-      auto reply = to_reply(*raw);
+      auto reply = std::move(incoming_.reply);
       if (received_ == sent_) {
         throw reply.is_error()
             ? failure_of(reply)
@@ -159,7 +144,6 @@ class Pipeline : Pinned {
   [[nodiscard]] int descriptor() const noexcept { return context_->fd; }
   /// Returns whether send() was called before.
   [[nodiscard]] bool was_used() const noexcept { return was_used_; }
-  void send_nudge(Nudge& nudge, Time now, Time deadline) { nudge.send(*context_, now, deadline); }
 
   /// Returns a number that no other connection of the process has; not 0.
   [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
@@ -196,6 +180,8 @@ class Pipeline : Pinned {
 
   /// If it fails before this time, the server opens connections but does not keep them.
   Time suspect_until = Time::min();
+  /// Whether to poll for replies before sleeping.
+  Spinner spinner;
   /// Records what the server does and refuses, as next() finds it. It must outlive the connection; null for none.
   NodeHealth* health = nullptr;
 
@@ -231,6 +217,7 @@ class Pipeline : Pinned {
   [[nodiscard]] const std::vector<Batch>& batches() const noexcept { return batches_; }
 
   redisContext* context_ = nullptr;
+  IncomingReply incoming_;
   bool is_sound_ = true;
   OwedReplies refused_;  // to be repeated on another connection
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <redis_lock/detail/base/deadline.hpp>
+#include <redis_lock/detail/base/duration.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
 #include <redis_lock/endpoint.hpp>
@@ -63,6 +64,8 @@ inline void require(bool good, const char* complaint) {
   require(endpoint.connect_timeout > milliseconds::zero(), "connect_timeout must be positive");
   require(endpoint.command_timeout > milliseconds::zero(), "command_timeout must be positive");
   require(endpoint.retry_for >= milliseconds::zero(), "retry_for must not be negative");
+  require(endpoint.spin >= endpoint.spin.zero() && endpoint.spin <= longest_spin,
+          "spin must be from 0 to 1 ms");
   for (const char c : endpoint.client_name) {
     require(c > ' ' && c <= '~', "client_name must not contain spaces or special characters");
   }

@@ -14,7 +14,7 @@
 
 /// The keys and scripts of the wire protocol, and what the server's replies to them mean. Has no I/O: a Link is
 /// anything with `Replies exchange(const Commands&)`, which sends all commands in one write and returns as many
-/// replies.
+/// replies, and with `void reuse(Replies&&)`, which takes them back for the next exchange.
 namespace redis_lock::detail {
 
 /// The keys of one lock.
@@ -122,13 +122,13 @@ inline void add_call(Commands& commands, const ScriptCall& call, bool by_digest)
   for (std::size_t i = 0; i < script.operands; ++i) commands.append(call.operands[i]);
 }
 
-/// Runs again the calls whose script the server did not know, in one write as EVAL. exchange() gets the `times`, too.
-template <class Link, class... Times>
-void repeat_unknown(Link& link, const std::vector<ScriptCall>& calls, Replies& replies,
-                    Times... times) {
+/// Runs again the calls whose script the server did not know, in one write as EVAL. `call_of(i)` returns the call behind
+/// a reply. exchange() gets the `times`, too.
+template <class Link, class CallOf, class... Times>
+void repeat_unknown(Link& link, const CallOf& call_of, Replies& replies, Times... times) {
   Commands unknown;
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    if (replies[i].is_error("NOSCRIPT")) add_call(unknown, calls[i], false);
+  for (std::size_t i = 0; i < replies.size(); ++i) {
+    if (replies[i].is_error("NOSCRIPT")) add_call(unknown, call_of(i), false);
   }
   if (unknown.empty()) return;
   auto answers = link.exchange(unknown, times...);
@@ -138,13 +138,27 @@ void repeat_unknown(Link& link, const std::vector<ScriptCall>& calls, Replies& r
   }
 }
 
+/// Runs the call as EVALSHA, or as EVAL if the server does not know its script.
+template <class Link>
+[[nodiscard]] Reply evaluate(Link& link, const ScriptCall& call) {
+  for (bool by_digest = true;; by_digest = false) {
+    Commands commands;
+    add_call(commands, call, by_digest);
+    auto replies = link.exchange(commands);
+    auto reply = std::move(replies.front());
+    link.reuse(std::move(replies));
+    if (!by_digest || !reply.is_error("NOSCRIPT")) return reply;
+  }
+}
+
 /// Runs all calls in one write as EVALSHA, and those whose script is not known in one more as EVAL.
 template <class Link, class... Times>
 [[nodiscard]] Replies evaluate(Link& link, const std::vector<ScriptCall>& calls, Times... times) {
   Commands commands;
   for (const auto& call : calls) add_call(commands, call, true);
   auto replies = link.exchange(commands, times...);
-  repeat_unknown(link, calls, replies, times...);
+  repeat_unknown(
+      link, [&](std::size_t i) { return calls[i]; }, replies, times...);
   return replies;
 }
 
@@ -210,8 +224,8 @@ template <class Link>
 [[nodiscard]] Extension release_or_say(Link& link, const Keys& keys, std::string_view id,
                                        std::string_view signal_expire,
                                        std::string_view kept_for = {}) {
-  const auto replies = evaluate(link, {release_call(keys, id, signal_expire, kept_for)});
-  return extension_of(integer_of_repeatable(replies.front(), "the release script"));
+  const auto reply = evaluate(link, release_call(keys, id, signal_expire, kept_for));
+  return extension_of(integer_of_repeatable(reply, "the release script"));
 }
 
 /// Frees the lock if it is held under `id`, and signals. Returns whether it was held.
@@ -240,14 +254,14 @@ bool release(Link& link, const Keys& keys, std::string_view id, std::string_view
 template <class Link>
 [[nodiscard]] Extension extend(Link& link, const std::string& key, std::string_view id,
                                std::string_view expire) {
-  return extension_of(evaluate(link, {extend_call(key, id, expire)}).front());
+  return extension_of(evaluate(link, extend_call(key, id, expire)));
 }
 
 /// Frees the lock, whatever its holder, and signals. Returns whether it was held.
 template <class Link>
 bool reset(Link& link, const Keys& keys, std::string_view signal_expire) {
-  const auto replies = evaluate(link, {{&reset_script, {keys.lock, keys.signal, signal_expire}}});
-  return integer_of_repeatable(replies.front(), "the reset script") == 1;
+  const ScriptCall call{&reset_script, {keys.lock, keys.signal, signal_expire}};
+  return integer_of_repeatable(evaluate(link, call), "the reset script") == 1;
 }
 
 /// Runs the reset script for all `locks`. was_held() reads the replies.

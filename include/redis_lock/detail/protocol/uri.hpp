@@ -223,6 +223,11 @@ class UriParser {
       endpoint_.command_timeout = duration(value, "command_timeout");
     } else if (name == "retry_for") {
       endpoint_.retry_for = duration(value, "retry_for");
+    } else if (name == "spin") {
+      const auto time = duration_of<std::chrono::microseconds>(value, "ms");
+      if (!time || *time > longest_spin)
+        fail("spin must be a duration of 1ms at most, such as 50us");
+      endpoint_.spin = *time;
     } else if (name == "max_idle") {
       endpoint_.max_idle = static_cast<std::size_t>(number<int>(value, "max_idle"));
     } else if (name == "client_name") {

@@ -39,7 +39,7 @@ class Majority {
            const Options& options)
       : nodes_(QuorumNodes::of(clients)),
         options_(options),
-        keys_(keys_of(name, options)),
+        shared_keys_(std::make_shared<const Keys>(keys_of(name, options))),
         signal_expire_(std::to_string(options.signal_expire.count())) {}
 
   [[nodiscard]] std::shared_ptr<Counters> counters() const { return nodes_->counters(); }
@@ -48,7 +48,7 @@ class Majority {
 
   [[nodiscard]] std::shared_ptr<QuorumLease> make_lease() const {
     auto lease = std::make_shared<QuorumLease>();
-    lease->key = keys_.lock;
+    lease->keys = shared_keys_;
     lease->duration = options_.expire;
     lease->expire = validity(options_.expire);
     lease->expire_text = std::to_string(options_.expire.count());
@@ -207,7 +207,8 @@ class Majority {
 
   const std::shared_ptr<QuorumNodes> nodes_;
   const Options& options_;
-  const Keys keys_;
+  const std::shared_ptr<const Keys> shared_keys_;
+  const Keys& keys_ = *shared_keys_;
   const std::string signal_expire_;
 };
 
