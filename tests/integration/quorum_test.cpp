@@ -51,7 +51,21 @@ class OnFiveNodes : public OnThreeNodes {
   OnFiveNodes() : OnThreeNodes(5) {}
 };
 
-using QuorumLocking = OnThreeNodes;
+/// Has a connection to each node: on a busy machine, opening one may take longer than a vote waits for it.
+class QuorumLocking : public OnThreeNodes {
+ protected:
+  QuorumLocking() {
+    QuorumLock lock{clients, "connected"};
+    EXPECT_TRUE(eventually([&] {
+      lock.lock();
+      const auto values = nodes.values("lock:connected");
+      const bool all =
+          std::all_of(values.begin(), values.end(), [](const auto& one) { return !one.empty(); });
+      lock.unlock();
+      return all;
+    }));
+  }
+};
 
 TEST_F(QuorumLocking, HoldsTheSameIdOnEachNode) {
   QuorumLock lock{clients, name, leased_for(60s)};
