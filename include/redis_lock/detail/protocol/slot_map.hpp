@@ -34,8 +34,9 @@ inline constexpr std::size_t slot_count = 16384;
 
 /// Returns the slot: CRC16/XMODEM of the key or its hash tag.
 [[nodiscard]] inline Slot slot_of(std::string_view key) {
+  const auto hashed = hash_tag(key).value_or(key);
   unsigned crc = 0;
-  for (const char c : hash_tag(key).value_or(key)) {
+  for (const char c : hashed) {
     crc ^= static_cast<unsigned>(static_cast<unsigned char>(c)) << 8U;
     for (int bit = 0; bit < 8; ++bit) crc = (crc << 1U) ^ ((crc & 0x8000U) != 0 ? 0x11021U : 0U);
   }
