@@ -88,6 +88,19 @@ class MisusedContext : public BorrowedContext {
   }
 };
 
+TEST_F(MisusedContext, WithAPartOfAReplyIsRefused) {
+  connect();
+  for (const std::string part : {"*2\r\n:1\r\n", "$"}) {
+    redisReaderFeed(context->reader, part.data(), part.size());
+    void* reply = nullptr;
+    ASSERT_EQ(redisReaderGetReply(context->reader, &reply), REDIS_OK);
+    ASSERT_EQ(reply, nullptr);
+    Lock lock{context.get(), name, Options::without_renewal()};
+    EXPECT_EQ(error_of([&] { return lock.try_lock(); }), errc::protocol_error);
+    connect();
+  }
+}
+
 TEST_F(MisusedContext, InsideMultiIsRefusedAndNothingRuns) {
   for (const bool for_good : {false, true}) {
     connect();

@@ -339,6 +339,20 @@ TEST_F(IdleConnection, IsBusyWithRepliesThatWereNotRead) {
   EXPECT_FALSE(is_busy(*context));
 }
 
+TEST_F(Poison, LeavesNoPartOfAReplyToTheOwner) {
+  sockets.peer_says("*3\r\n:1\r\n");
+  {
+    IncomingReply short_lived;
+    ASSERT_GT(feed(*context), 0);
+    ASSERT_FALSE(take_reply(*context, short_lived));
+  }
+  sockets.peer_says(":2\r\n:3\r\n");
+  poison(*context);
+  void* late = nullptr;
+  EXPECT_EQ(::redisGetReply(context.get(), &late), REDIS_ERR);
+  EXPECT_EQ(late, nullptr);
+}
+
 TEST_F(Poison, MakesAConnectionUselessToItsOwner) {
   sockets.peer_says("+late\r\n");
   poison(*context);

@@ -1,3 +1,4 @@
+#include <cfenv>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -74,6 +75,13 @@ TEST_F(CgroupQuota, OfMinusOneIsUnlimited) {
   write("fs/cpu/cpu.cfs_quota_us", "-1\n");
   write("fs/cpu/cpu.cfs_period_us", "100000\n");
   EXPECT_EQ(quota(), unlimited);
+}
+
+TEST_F(CgroupQuota, WithoutItsFolderDividesByNothing) {  // which may be a signal
+  write("groups", "4:cpu,cpuacct:/docker/abc\n");
+  std::feclearexcept(FE_ALL_EXCEPT);
+  EXPECT_EQ(quota(), unlimited);
+  EXPECT_EQ(std::fetestexcept(FE_INVALID | FE_DIVBYZERO), 0);
 }
 
 TEST_F(CgroupQuota, IsUnlimitedIfTheFilesAreGarbage) {

@@ -75,6 +75,21 @@ TEST(Spinner, OfNoTimeIsNeverDue) {
 
 TEST(Spinner, OnOneProcessorIsNeverDue) { EXPECT_FALSE(Spinner(50us, 1).is_due()); }
 
+TEST(Spinner, IsNotMisledByASlowFirstReply) {
+  Spinner spinner{50us, 2};
+  spinner.learn(spinner.is_due(), 2ms);
+  (void)near.polls(spinner, 20);
+  EXPECT_GE(near.polls(spinner, 1000), 980);
+}
+
+TEST(Spinner, TriesEachOfTwoCommandsBothWays) {
+  Spinner spinner{50us, 2};
+  const Replies quick{20us, 75us}, slow{40us, 95us};  // in turn: 30 and 85 us
+  int count = 0;
+  for (int i = 0; i < 200; ++i) count += (i % 2 == 0 ? quick : slow).polls(spinner, 1);
+  EXPECT_GE(count, 180);
+}
+
 class Spin : public testing::Test {
  protected:
   /// Returns how often it looked before it found the reply (true) or gave up.
@@ -96,6 +111,13 @@ class Spin : public testing::Test {
 };
 
 TEST_F(Spin, PollsUntilTheReplyComes) { EXPECT_EQ(polls(3), std::pair(true, 3)); }
+
+TEST_F(Spin, EndsAtItsLimitThoughBytesKeepComing) {
+  spinner = keen(100us);
+  SpinOnOne spin{spinner, Time::clock::now() - 1ms};
+  EXPECT_TRUE(spin.finds([] { return true; }));
+  EXPECT_FALSE(spin.finds([] { return true; }));
+}
 
 TEST_F(Spin, EndsAtItsLimit) {
   spinner = keen(100us);

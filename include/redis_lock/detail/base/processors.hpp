@@ -30,9 +30,9 @@ namespace redis_lock::detail {
                                          const std::string& mount = "/sys/fs/cgroup") {
   double least = std::numeric_limits<double>::infinity();
   const auto limit = [&](const std::string& quota, const std::string& period) {
-    // "max" and -1 stand for no limit
-    const double share = std::strtod(quota.c_str(), nullptr) / std::strtod(period.c_str(), nullptr);
-    if (share > 0) least = std::min(least, share);
+    const double time = std::strtod(quota.c_str(), nullptr);  // "max" and -1 stand for no limit
+    const double each = std::strtod(period.c_str(), nullptr);
+    if (time > 0 && each > 0) least = std::min(least, time / each);
   };
   const auto groups = read_beginning(groups_file);
   for (std::string_view rest = groups; !rest.empty();) {
@@ -62,7 +62,8 @@ namespace redis_lock::detail {
   return least;
 }
 
-/// Returns how many processors the calling thread can use; at least 1. The quota of the cgroups is read once.
+/// Returns how many processors the calling thread can use; at least 1. The quota of the cgroups is read once. A thread
+/// that is cancelled meanwhile leaves a file open.
 [[nodiscard]] inline int usable_processors() {
   static const double quota = cgroup_quota();
   cpu_set_t allowed;

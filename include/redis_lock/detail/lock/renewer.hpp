@@ -133,6 +133,12 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
     return lease.lost ? Time::min() : std::min(lease.last_instant(), renewal_due(lease));
   }
 
+  /// Wakes the thread if it would look too late at this lease, or sleeps on after the machine was suspended.
+  void wake_for(const Lease& lease) {
+    const bool oversleeps = wakes_at_ != Time::min() && wakes_at_ < Time::clock::now();
+    if (lease.due < wakes_at_ || oversleeps) wake_.notify_all();
+  }
+
   void schedule(const std::shared_ptr<Lease>& lease) {
     lease->due = due(*lease);
     if (spare_) {
@@ -143,7 +149,7 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
       schedule_.emplace(std::pair{lease->due, lease.get()}, lease);
     }
     lease->scheduled = true;
-    if (lease->due < wakes_at_) wake_.notify_all();
+    wake_for(*lease);
   }
   void unschedule(Lease& lease) {
     spare_ = schedule_.extract({lease.due, &lease});
@@ -155,9 +161,8 @@ class Renewer : public std::enable_shared_from_this<Renewer>, private Pinned {
     auto entry = schedule_.extract({lease.due, &lease});
     entry.key().first = lease.due = due(lease);
     schedule_.insert(std::move(entry));
-    if (lease.due < wakes_at_) wake_.notify_all();
+    wake_for(lease);
   }
-
   void run() {
     callbacks_->serve_this_thread();
     std::unique_lock guard{mutex_};

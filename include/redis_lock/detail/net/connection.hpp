@@ -111,13 +111,15 @@ class Connection : public Pipeline {
     } else {
       send_borrowed(commands, marker, deadline);
     }
-    Spinner sleeper;
-    SpinOnOne spin{may_wait ? sleeper : spinner, now};
-    Replies late;
-    if (owed > 0) late = receive_all(owed, deadline, may_wait, {}, spin);
     Nudge nudge;  // the server begins to count a little later, in whole milliseconds
     if (wait > milliseconds::zero()) nudge.at = after(now, wait + milliseconds{1});
-    auto replies = receive_all(commands.size(), deadline, may_wait, nudge, spin);
+    Replies late, replies;
+    {
+      Spinner sleeper;
+      SpinOnOne spin{may_wait ? sleeper : spinner, now};
+      if (owed > 0) late = receive_all(owed, deadline, may_wait, {}, spin);
+      replies = receive_all(commands.size(), deadline, may_wait, nudge, spin);
+    }
     if (owed > 0) hand_over(late, deadline);
     count_all();
     if (redirector_ &&
@@ -227,7 +229,7 @@ class Connection : public Pipeline {
   void send_all(const Commands& commands, Time deadline) {
     commands.encode_to(bytes_);
     send_owned(*context_, incoming_, bytes_, deadline);
-    if (bytes_.size() > most_bytes_kept) bytes_ = {};
+    if (bytes_.capacity() > most_bytes_kept) std::string{}.swap(bytes_);
   }
 
   /// Sends the commands on a borrowed connection, and makes sure that the next replies are theirs.

@@ -24,8 +24,8 @@ struct Drive {
   /// Blocks until the lock is acquired, and returns the end of its lease; or until the deadline or a cancellation, and
   /// returns nothing. If it throws Failure, call it again with a new connection.
   ///
-  /// A Link has these members of Connection: exchange(), reuse(), pause(), cancelled(), cancelled_late(), is_out_of_step(),
-  /// whole_seconds, asked_elsewhere, progress.
+  /// A Link has these members of Connection: exchange(), reuse(), pause(), cancelled(), cancelled_late(),
+  /// is_out_of_step(), whole_seconds, asked_elsewhere, progress.
   template <class Link>
   [[nodiscard]] std::optional<Time> operator()(Link& link) const {
     using Action = Acquisition::Step::Action;

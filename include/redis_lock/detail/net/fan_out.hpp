@@ -39,6 +39,7 @@ class FanOut : Pinned {
     Replies replies;
     Connection::Number from = 0, to = 0;  // numbers of the replies to the latest question
     Time sent{};
+    Request request{};      // the latest question
     bool late = false;      // a reply is overdue
     bool was_used = false;  // the connection was, before this
     bool is_due_at_once = false, is_polled = false;
@@ -115,6 +116,7 @@ class FanOut : Pinned {
     server.failure.reset();
     server.from = server.to = 0;
     server.sent = now;
+    server.request = request;
     try {
       server.from = server.connection->send(bytes, replies, now, request, std::move(receiver));
       server.to = server.from + replies;
@@ -129,7 +131,8 @@ class FanOut : Pinned {
   void collect(Time deadline, const WaitUntil& wait_until) {
     Spin spin{Time::clock::now()};
     for (auto& server : servers_) {
-      server.is_due_at_once = server.is_pending() && server.connection->asked() != Request::wait;
+      server.is_due_at_once = server.is_pending() && server.request != Request::wait &&
+                              server.connection->asked() != Request::wait;
       server.is_polled = server.is_due_at_once && spin.join(server.connection->spinner);
     }
     bool polls = true;
@@ -154,7 +157,7 @@ class FanOut : Pinned {
       const auto timeout =
           polls ? milliseconds::zero() : std::min(left_until(next_look(limit, now), now), most);
       if (::poll(polled_.data(), polled_.size(), static_cast<int>(timeout.count())) > 0)
-        receive(spin);
+        receive(spin, polls);
     }
   }
 
@@ -212,7 +215,7 @@ class FanOut : Pinned {
     });
   }
 
-  void receive(Spin& spin) {
+  void receive(Spin& spin, bool polls) {
     auto polled = polled_.begin();
     for (auto& server : servers_) {
       if (!server.is_pending()) continue;
@@ -225,7 +228,8 @@ class FanOut : Pinned {
           if (!answer) break;
           server.replies.push_back(std::move(*answer));
         }
-        if (server.is_due_at_once && !server.is_pending())
+        const bool is_fair = server.is_polled || !polls;  // not found by a poll for another
+        if (server.is_due_at_once && is_fair && !server.is_pending())
           spin.learn(server.connection->spinner, server.is_polled);
       } catch (const Failure& failure) {
         fail(server, failure);

@@ -304,7 +304,8 @@ inline bool receive_some(redisContext& context) {
 
 /// Returns whether the owner of a borrowed connection has commands or replies under way, which would pass for ours.
 [[nodiscard]] inline bool is_busy(const redisContext& context) {
-  return ::sdslen(context.obuf) > 0 || has_more(context);
+  const bool is_reading = context.reader->ridx >= 0;  // a part of a reply was read
+  return ::sdslen(context.obuf) > 0 || has_more(context) || is_reading;
 }
 
 /// Makes a borrowed connection that still owes replies useless to its owner, through hiredis itself. Otherwise a late
@@ -319,11 +320,11 @@ inline void poison(redisContext& context) noexcept {
     sigpipe.take_back();
     clear_openssl_errors();
   }
-  // Discard what was read before the end: hiredis would still hand it out.
-  if (auto* const empty = ::redisReaderCreate()) {
-    ::redisReaderFree(context.reader);
-    context.reader = empty;
-  }
+  // hiredis would still hand out what was read before the end, or go on with a reply of which a part is ours.
+  auto& reader = *context.reader;
+  reader.err = context.err;
+  std::copy_n(context.errstr, sizeof reader.errstr, reader.errstr);
+  reader.reply = nullptr;
 }
 
 }  // namespace redis_lock::detail

@@ -114,8 +114,11 @@ class Pipeline : Pinned {
   /// Returns the next reply that was read, if its number is at least `from`. No thread waits for earlier ones.
   [[nodiscard]] std::optional<Reply> next(Number from) {
     for (;;) {
-      if (!take_reply(*context_, incoming_)) return std::nullopt;
       is_sound_ = false;
+      if (!take_reply(*context_, incoming_)) {
+        is_sound_ = true;
+        return std::nullopt;
+      }
       auto reply = std::move(incoming_.reply);
       if (received_ == sent_) {
         throw reply.is_error()

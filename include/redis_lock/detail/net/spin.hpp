@@ -9,11 +9,12 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/base/pinned.hpp>
 #include <redis_lock/detail/base/processors.hpp>
+#include <redis_lock/detail/base/thread_identity.hpp>
 
 namespace redis_lock::detail {
 
-/// Whether a connection is polled for its replies before the thread sleeps, and for how long. Whether that pays depends
-/// on how far the server is, and on what a sleep and a wake-up cost on this machine. So the Spinner learns from the
+/// Whether a connection is polled for its replies before the thread sleeps. Whether that pays depends on how far the
+/// server is, and on what a sleep and a wake-up cost on this machine. So the Spinner learns from the
 /// replies how long they take with and without polling. It polls if that takes half the time at most: then it costs
 /// about as much work of the processor as the sleep did. For one thread at a time.
 class Spinner {
@@ -22,7 +23,7 @@ class Spinner {
   Spinner() = default;
   /// Polls for `longest` at most; not at all if that is zero, or if there is one processor only.
   explicit Spinner(std::chrono::microseconds longest)
-      : Spinner(longest, longest > longest.zero() ? usable_processors() : 1) {}
+      : Spinner(longest, longest > longest.zero() ? processors() : 1) {}
   Spinner(std::chrono::microseconds longest, int processors)
       : longest_(longest), room_(longest > longest.zero() ? processors - 1 : 0) {}
 
@@ -34,14 +35,16 @@ class Spinner {
   /// Returns whether to poll for the next reply. Tries both in turn at first, and the other one now and then.
   [[nodiscard]] bool is_due() noexcept {
     if (room_ == 0) return false;
-    if (++replies_ <= first_trials) return replies_ % 2 == 1;
+    if (++replies_ <= first_trials)
+      return replies_ % 4 < 2;  // each of two commands in turn both ways
     const bool is_trial = replies_ % between_trials == 0;
     return (2 * polled_ <= slept_) != is_trial;
   }
-  /// Records how long a reply took. A single one that took much longer says little.
+  /// Records how long a reply took. What disturbs a reply makes it longer: so one that took longer than the others says
+  /// little, and one that took half of the time says much.
   void learn(bool polled, Time::duration took) noexcept {
     auto& average = polled ? polled_ : slept_;
-    if (average == average.zero()) {
+    if (average == average.zero() || took < average / 2) {
       average = took;
     } else {
       average += (std::min(took, 2 * average) - average) / 8;
@@ -49,6 +52,11 @@ class Spinner {
   }
 
  private:
+  [[nodiscard]] static int processors() {
+    const CancellationPause no_cancellation;
+    return usable_processors();
+  }
+
   static constexpr unsigned first_trials = 8;
   /// A prime, as most programs send the same few commands in turn.
   static constexpr unsigned between_trials = 127;
@@ -110,8 +118,9 @@ class SpinOnOne : Pinned {
   template <class HasCome>
   [[nodiscard]] bool finds(const HasCome& has_come) {
     while (polls_) {
-      if (has_come()) return true;
+      const bool found = has_come();
       polls_ = !spin_.is_over();
+      if (found) return true;
     }
     return false;
   }

@@ -14,7 +14,7 @@
 
 /// The keys and scripts of the wire protocol, and what the server's replies to them mean. Has no I/O: a Link is
 /// anything with `Replies exchange(const Commands&)`, which sends all commands in one write and returns as many
-/// replies, and with `void reuse(Replies&&)`, which takes them back for the next exchange.
+/// replies. For evaluate() of one call it also has `void reuse(Replies&&)`, which takes them back.
 namespace redis_lock::detail {
 
 /// The keys of one lock.
@@ -122,8 +122,8 @@ inline void add_call(Commands& commands, const ScriptCall& call, bool by_digest)
   for (std::size_t i = 0; i < script.operands; ++i) commands.append(call.operands[i]);
 }
 
-/// Runs again the calls whose script the server did not know, in one write as EVAL. `call_of(i)` returns the call behind
-/// a reply. exchange() gets the `times`, too.
+/// Runs again the calls whose script the server did not know, in one write as EVAL. `call_of(i)` returns the call
+/// behind a reply. exchange() gets the `times`, too.
 template <class Link, class CallOf, class... Times>
 void repeat_unknown(Link& link, const CallOf& call_of, Replies& replies, Times... times) {
   Commands unknown;
