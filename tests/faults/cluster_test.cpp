@@ -236,6 +236,14 @@ TEST_F(OnCluster, CachesHaveTheirValuesOnAllMasters) {
   }
 }
 
+TEST_F(OnCluster, CacheStoresAValueWithoutItsLocksSlot) {
+  Cache cache{client};
+  const auto odd = unique_name() + "}x";  // its lock is in another slot: lock:{cache:<odd>}
+  EXPECT_EQ(cache.get_or_create(odd, 60s, [] { return std::string("made"); }), "made");
+  EXPECT_EQ(value_of("cache:" + odd), "made");
+  EXPECT_TRUE(cache.erase(odd));
+}
+
 // ---------------------------------------------------------------------------------------------------
 // The way there.
 
