@@ -18,6 +18,7 @@
 
 namespace redis_lock::detail {
 class Commands;
+class Once;
 }  // namespace redis_lock::detail
 
 namespace redis_lock {
@@ -122,6 +123,8 @@ class Cache {
   }
 
  private:
+  friend class detail::Once;
+
   /// Returns whether one script may use the value and its lock: not if they are in two slots of a
   /// cluster.
   [[nodiscard]] bool is_beside_its_lock(const std::string& key, const Options& options) const;

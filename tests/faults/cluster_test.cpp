@@ -244,6 +244,17 @@ TEST_F(OnCluster, CacheStoresAValueWithoutItsLocksSlot) {
   EXPECT_TRUE(cache.erase(odd));
 }
 
+TEST_F(OnCluster, CallOnceHasItsMarkersOnAllMasters) {
+  auto names = names_everywhere();
+  names.push_back("a{" + unique_name() + '}');
+  for (const auto& one : names) {
+    EXPECT_TRUE(redis_lock::call_once(client, one, 60s, [] {}));
+    EXPECT_FALSE(redis_lock::call_once(client, one, 60s, [] {}));
+    EXPECT_TRUE(value_of("once:" + one));
+    EXPECT_TRUE((Cache{client, "once:"}.erase(one)));
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------
 // The way there.
 
