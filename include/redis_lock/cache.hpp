@@ -18,7 +18,8 @@
 
 namespace redis_lock::detail {
 class Commands;
-}
+class Once;
+}  // namespace redis_lock::detail
 
 namespace redis_lock {
 
@@ -76,7 +77,10 @@ class Cache {
   /// Throws Error from reading and locking. Throws what create() throws; then the next caller in
   /// line calls its own. A value that was made is always returned. If it cannot be stored (out of
   /// memory, Redis is away), Options::on_error receives the error. If the lock was lost meanwhile,
-  /// the value is not stored, because another caller is making it by then.
+  /// the value is not stored, because another caller is making it by then. Lock::guarded_set()
+  /// makes sure of that, except on a cluster if value and lock are not in one slot: if `prefix` +
+  /// key has a '}' but no hash tag, or Options::key_prefix has a hash tag. Then set() stores the
+  /// value, unless the loss is known.
   template <class Create>
   std::string get_or_create(const std::string& key, std::chrono::milliseconds ttl, Create&& create,
                             Options options = {}, const CacheTerms& terms = {}) {
@@ -91,6 +95,7 @@ class Cache {
       without_redis(error);
       return std::invoke(std::forward<Create>(create));
     }
+    const bool is_guarded = is_beside_its_lock(key, options);
     auto mutex = lock(key, std::move(options));
     std::unique_lock turn{mutex, std::defer_lock};
     bool stores = true;
@@ -108,9 +113,9 @@ class Cache {
     std::string value = std::invoke(std::forward<Create>(create));
     if (!stores || !mutex.owns_lock()) return value;
     try {
-      set(key, value, ttl);
-    } catch (const Error& error) {
-      detail::call_back(on_error, error);
+      is_guarded ? mutex.guarded_set(prefix_ + key, value, ttl) : set(key, value, ttl);
+    } catch (const Error& error) {  // unlock() reports a loss
+      if (error.code() != errc::lease_lost) detail::call_back(on_error, error);
     } catch (const std::exception& error) {  // no memory
       detail::call_back_about(on_error, error);
     }
@@ -118,6 +123,11 @@ class Cache {
   }
 
  private:
+  friend class detail::Once;
+
+  /// Returns whether one script may use the value and its lock: not if they are in two slots of a
+  /// cluster.
+  [[nodiscard]] bool is_beside_its_lock(const std::string& key, const Options& options) const;
   [[nodiscard]] Reply ask(const char* operation, const std::string& name,
                           const detail::Commands& command);
 

@@ -28,8 +28,8 @@ struct HeldLock {
 /// became a hash tag is returned as it was given to the Lock.
 ///
 /// Leaves out: keys that are not strings; keys that begin with `fence_prefix`, or the default
-/// prefixes of signals, fencing tokens and Cache, unless `key_prefix` begins with the same; and on
-/// a cluster keys without a hash tag, as each lock has one there.
+/// prefixes of signals, fencing tokens, Cache and call_once(), unless `key_prefix` begins with the
+/// same; and on a cluster keys without a hash tag, as each lock has one there.
 ///
 /// Throws Error, as Lock does when Redis is away. Throws std::invalid_argument if `key_prefix` is
 /// empty, as every string would be listed, or begins with a prefix of fencing tokens.

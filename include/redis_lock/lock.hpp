@@ -124,8 +124,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::SingleServe
 /// those that joined since. If slots move meanwhile, it walks again, up to five times.
 ///
 /// Leaves alone: keys that are not strings; keys that begin with `signal_prefix`, `fence_prefix`,
-/// or the default prefixes of signals, fencing tokens and Cache, unless `key_prefix` begins with
-/// the same; and on a cluster keys without a hash tag, as each lock has one there.
+/// or the default prefixes of signals, fencing tokens, Cache and call_once(), unless `key_prefix`
+/// begins with the same; and on a cluster keys without a hash tag, as each lock has one there.
 ///
 /// Throws Error, as Lock does when Redis is away. Throws std::invalid_argument if `key_prefix` is
 /// empty, as every string in the database would be deleted, or begins with a prefix of fencing

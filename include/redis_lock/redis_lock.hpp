@@ -13,6 +13,7 @@
 #include <redis_lock/inspect.hpp>
 #include <redis_lock/lock.hpp>
 #include <redis_lock/node_status.hpp>
+#include <redis_lock/once.hpp>
 #include <redis_lock/options.hpp>
 #include <redis_lock/quorum.hpp>
 #include <redis_lock/reply.hpp>

@@ -49,7 +49,7 @@ completed() {
   printf '%s ' "${COMPREPLY[@]}" | sorted
 }
 
-for subcommand in run list show reset; do
+for subcommand in run once list show reset; do
   options=$(options_of "$subcommand")
   [[ $options == *--uri* ]] || { echo "$program $subcommand --help names no options" >&2; exit 1; }
   expect "completion of $subcommand -" "$(completed redis-lock "$subcommand" -)" "$options"
@@ -63,16 +63,20 @@ done
 
 expect "options of run in the page" "$(page_options "Options of run") " \
   "$(options_of run | sed -E 's/--(uri|uri-file|help|key-prefix|signal-prefix) //g') "
+expect "options of once in the page" "$(page_options "Options of once")" "--every "
+expect "options of once" "$(echo "$(options_of once)--at-least" | sorted)" "$(echo "$(options_of run)--every" | sorted)"
 expect "options of list in the page" "$(page_options "Options of list and show")" "--json --waiters "
 expect "options of reset in the page" "$(page_options "Options of reset")" "--all --yes "
 expect "options of all in the page" "$(page_options "Options of all subcommands")" \
   "--help --key-prefix --signal-prefix --uri --uri-file --version "
 
-expect "subcommands" "$(completed redis-lock "")" "--help --version list reset run show "
+expect "subcommands" "$(completed redis-lock "")" "--help --version list once reset run show "
 expect "one subcommand" "$(completed redis-lock re)" "reset "
 expect "durations" "$(completed redis-lock run --wait 5)" "500ms 5m 5s "
+expect "periods" "$(completed redis-lock once --every 2)" "20h "
 expect "URIs" "$(completed redis-lock run --uri u)" "unix:// "
 expect "what follows the name" "$(completed redis-lock run --wait 5s name "")" "-- "
+expect "what follows the name of once" "$(completed redis-lock once name "")" "-- "
 expect "the name itself" "$(completed redis-lock run --wait 5s "")" ""
 expect "the command" "$(completed redis-lock run name -- mkdi)" "mkdir "
 expect "nothing behind -- of another subcommand" "$(completed redis-lock list -- mkdi)" ""

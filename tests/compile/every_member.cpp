@@ -155,6 +155,16 @@ std::string cached(const redis_lock::Client& client) {
                             : other.get_or_create("key", 1min, [] { return std::string("value"); });
 }
 
+bool called_once(const redis_lock::Client& client) {
+  const auto f = [] {};
+  return redis_lock::call_once(client, "name", 1min, f) ||
+         redis_lock::call_once(
+             client, "name", redis_lock::no_expiry, [] {}, options()) ||
+         redis_lock::try_call_once(client, "name", 1min, f) ||
+         redis_lock::try_call_once(
+             "redis://localhost", "name", 1min, [] {}, options());
+}
+
 void lock_on_several(redis_lock::QuorumLock& lock, std::error_code& error) {
   redis_lock::QuorumLock other({connect(), connect(), "redis://localhost"}, "name", options());
   const redis_lock::QuorumLock by_default({connect(), connect(), connect()}, "name");

@@ -236,6 +236,25 @@ TEST_F(OnCluster, CachesHaveTheirValuesOnAllMasters) {
   }
 }
 
+TEST_F(OnCluster, CacheStoresAValueWithoutItsLocksSlot) {
+  Cache cache{client};
+  const auto odd = unique_name() + "}x";  // its lock is in another slot: lock:{cache:<odd>}
+  EXPECT_EQ(cache.get_or_create(odd, 60s, [] { return std::string("made"); }), "made");
+  EXPECT_EQ(value_of("cache:" + odd), "made");
+  EXPECT_TRUE(cache.erase(odd));
+}
+
+TEST_F(OnCluster, CallOnceHasItsMarkersOnAllMasters) {
+  auto names = names_everywhere();
+  names.push_back("a{" + unique_name() + '}');
+  for (const auto& one : names) {
+    EXPECT_TRUE(redis_lock::call_once(client, one, 60s, [] {}));
+    EXPECT_FALSE(redis_lock::call_once(client, one, 60s, [] {}));
+    EXPECT_TRUE(value_of("once:" + one));
+    EXPECT_TRUE((Cache{client, "once:"}.erase(one)));
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------
 // The way there.
 

@@ -99,9 +99,9 @@ TEST_F(Rights, AreThoseOfTheDocumentation) {
   const auto user = "reset on >password ";
   EXPECT_THAT(text, HasSubstr(user + rights::locks + '\n'));
   EXPECT_THAT(text, HasSubstr(user + rights::operators + '\n'));
-  for (const auto& more :
-       {rights::fencing, rights::replicas, rights::cache, rights::reset_all, rights::sentinel,
-        rights::cluster, std::string("+select"), std::string("+client|setname")}) {
+  for (const auto& more : {rights::fencing, rights::replicas, rights::cache, rights::once,
+                           rights::reset_all, rights::sentinel, rights::cluster,
+                           std::string("+select"), std::string("+client|setname")}) {
     EXPECT_THAT(text, HasSubstr(" " + more + '\n'));
   }
   EXPECT_EQ(rights::endpoint, "+select +client|setname");
@@ -136,6 +136,14 @@ TEST_F(Rights, OfACacheAreAllNeeded) {
                   "x", 60s, [] { return "value"; }, options),
               "value");
     EXPECT_TRUE(cache.erase("x"));
+  });
+}
+
+TEST_F(Rights, OfCallOnceAreAllNeeded) {
+  expect_least(rights::once, rights::locks, [this](const Client& client, const Options& options) {
+    redis.command("DEL", "once:x");
+    EXPECT_TRUE(redis_lock::call_once(
+        client, "x", 60s, [] {}, options));
   });
 }
 

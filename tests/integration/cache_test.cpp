@@ -149,6 +149,26 @@ TEST_F(CacheCreation, UnderALostLockReturnsButStoresNothing) {
   EXPECT_EQ(cache.get(name), "newer");
 }
 
+TEST_F(CacheCreation, DoesNotOverwriteAfterATakeover) {
+  Options options;
+  std::vector<std::error_code> told;
+  options.on_error = [&](const Error& error) { told.push_back(error.code()); };
+  Lock other = cache.lock(name);
+  EXPECT_EQ(cache.get_or_create(
+                name, 60s,
+                [&] {
+                  other.reset();  // the holder does not know of it before its next renewal
+                  other.lock();
+                  cache.set(name, "newer", 60s);
+                  return std::string("late");
+                },
+                options),
+            "late");
+  EXPECT_EQ(cache.get(name), "newer");
+  EXPECT_TRUE(other.owns_lock());
+  EXPECT_EQ(told, std::vector<std::error_code>{errc::lease_lost}) << "told once, by unlock()";
+}
+
 using CacheLock = CacheOnRedis;
 
 TEST_F(CacheLock, IsUnlockedYetAndOneForEachKey) {

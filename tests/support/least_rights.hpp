@@ -17,6 +17,7 @@ inline const std::string operators =
     "~lock:* ~lock-signal:* +scan +get +pttl +eval +evalsha +del +lpush +pexpire";
 inline const std::string fencing = "~lock-fence:* +exists +incr";
 inline const std::string cache = "~cache:*";
+inline const std::string once = "~once:*";
 inline const std::string reset_all = "+scan";
 inline const std::string replicas = "+wait";
 inline const std::string endpoint = "+select +client|setname";
@@ -45,8 +46,8 @@ inline std::vector<std::string> words_of_least_user() {
   const std::string of_tests =
       "~app:* ~data:* ~k1 ~k2 ~other:* ~any*bytes:* ~?-test-* ~test-* ~*test-*x +echo +ping";
   auto words = words_of(rights::locks + ' ' + rights::fencing + ' ' + rights::cache + ' ' +
-                        rights::reset_all + ' ' + rights::replicas + ' ' + rights::endpoint + ' ' +
-                        of_tests);
+                        rights::once + ' ' + rights::reset_all + ' ' + rights::replicas + ' ' +
+                        rights::endpoint + ' ' + of_tests);
   words.insert(words.begin(), {"--user", least_user});
   return words;
 }

@@ -23,6 +23,7 @@
 #include <redis_lock/detail/base/duration.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/options.hpp>
 #include <redis_lock/version.hpp>
 
 #include "message.hpp"
@@ -77,6 +78,36 @@ void add_listing(CLI::App& app, Listing& listing) {
   app.add_flag("--json", listing.json, "Print JSON");
   app.add_flag("--waiters", listing.waiters,
                "Count the waiters: may watch the server with MONITOR for up to 3.4 s");
+}
+
+/// Adds the options that `run` and `once` share.
+void add_running(CLI::App& app, Run& run, bool& no_wait) {
+  auto* const wait =
+      add_duration(app, "-w,--wait", "Give up after that long (default: wait for ever)",
+                   [&](milliseconds time) { run.wait = time; });
+  app.add_flag("-n,--no-wait", no_wait, "Do not wait, like --wait 0")->excludes(wait);
+  add_duration(
+      app, "--expire",
+      "The lease, renewed while the command runs: how long the lock outlives a machine that dies "
+      "(default 30s)",
+      [&](milliseconds time) { run.expire = time; });
+  add_duration(app, "--grace",
+               "Time from TERM to KILL for a command whose lock is lost (default 10s)",
+               [&](milliseconds time) { run.grace = time; });
+  auto* const fencing =
+      app.add_flag("--fencing", run.fencing, "Take a fencing token, exported as REDIS_LOCK_FENCE");
+  app.add_option("--fence-prefix", run.fence_prefix,
+                 "What the key of the counter of these tokens begins with")
+      ->needs(fencing)
+      ->capture_default_str()
+      ->type_name("PREFIX");
+  app.add_flag("--pass-url", run.passes_url, "Leave REDIS_URL in the environment of the command");
+  app.add_option("-E,--conflict-exit-code", run.conflict_status,
+                 "The exit status if another holder has the lock (default 1)")
+      ->check(CLI::Range(0, 255))
+      ->type_name("N");
+  app.add_option("NAME", run.name, "The lock's name");
+  app.allow_extras();
 }
 
 /// The address, from wherever it was given. Refused here if it is malformed.
@@ -143,17 +174,17 @@ std::size_t distance(std::string_view one, std::string_view other) {
 }
 
 constexpr const char* statuses =
-    R"(Exit status of run: the command's; 128+n if signal n ended it; 1 (see -E) if
+    R"(Exit status of run and once: the command's; 128+n if signal n ended it; 1 (see -E) if
 another holder had the lock; 64 bad usage; 69 Redis cannot be reached, or refuses a command;
 71 the system failed; 74 the output could not be written; 75 the lock was lost while the command ran;
 77 the lock was lost, and the command could not be ended; 126 the command is not executable;
-127 the command was not found.
+127 the command was not found. Of once also: 0 if the command has run in this period.
 Of list: 0. Of show: 0 held, 1 free. Of reset: 0 freed, 1 nothing was freed.)";
 
 /// Says so if the first word is no subcommand, and which one is nearest.
 void check_subcommand(const std::vector<std::string>& words) {
   if (words.empty() || words.front().compare(0, 1, "-") == 0) return;
-  const std::vector<std::string> known{"run", "list", "show", "reset"};
+  const std::vector<std::string> known{"run", "once", "list", "show", "reset"};
   const auto& given = words.front();
   if (std::find(known.begin(), known.end(), given) != known.end()) return;
   auto text = '"' + printable(given) + "\" is no subcommand";
@@ -181,6 +212,7 @@ int dispatch(int argc, char** argv) {
   Run run;
   std::string name, uri_file;
   bool yes = false, all = false, no_wait = false;
+  auto period = redis_lock::no_expiry;
   CLI::App app{
       "Locks shared by many machines, in Redis: run a command while holding one, or see who holds "
       "one.",
@@ -193,43 +225,29 @@ int dispatch(int argc, char** argv) {
 
   auto& run_command = *app.add_subcommand("run", "Run a command while holding the lock");
   run_command.formatter(std::make_shared<Usage>("run [OPTIONS] NAME -- COMMAND [ARG...]"));
-  auto* const wait =
-      add_duration(run_command, "-w,--wait", "Give up after that long (default: wait for ever)",
-                   [&](milliseconds time) { run.wait = time; });
-  run_command.add_flag("-n,--no-wait", no_wait, "Do not wait, like --wait 0")->excludes(wait);
-  add_duration(
-      run_command, "--expire",
-      "The lease, renewed while the command runs: how long the lock outlives a machine that dies "
-      "(default 30s)",
-      [&](milliseconds time) { run.expire = time; });
-  add_duration(run_command, "--grace",
-               "Time from TERM to KILL for a command whose lock is lost (default 10s)",
-               [&](milliseconds time) { run.grace = time; });
+  add_running(run_command, run, no_wait);
   add_duration(
       run_command, "--at-least",
       "Keep the lock for at least that time after it was acquired, even if the command ends "
       "earlier (default 0)",
       [&](milliseconds time) { run.at_least = time; });
-  auto* const fencing = run_command.add_flag("--fencing", run.fencing,
-                                             "Take a fencing token, exported as REDIS_LOCK_FENCE");
-  run_command
-      .add_option("--fence-prefix", run.fence_prefix,
-                  "What the key of the counter of these tokens begins with")
-      ->needs(fencing)
-      ->capture_default_str()
-      ->type_name("PREFIX");
-  run_command.add_flag("--pass-url", run.passes_url,
-                       "Leave REDIS_URL in the environment of the command");
-  run_command
-      .add_option("-E,--conflict-exit-code", run.conflict_status,
-                  "The exit status if another holder has the lock (default 1)")
-      ->check(CLI::Range(0, 255))
-      ->type_name("N");
-  run_command.add_option("NAME", run.name, "The lock's name");
-  run_command.allow_extras();
   run_command.footer("COMMAND finds REDIS_LOCK_NAME and REDIS_LOCK_ID in its environment.\n\n" +
                      std::string(statuses));
   add_place(run_command, place, uri_file);
+
+  auto& once_command = *app.add_subcommand(
+      "once", "Run a command unless it has run with status 0 in this period, on any machine");
+  once_command.formatter(std::make_shared<Usage>("once [OPTIONS] NAME -- COMMAND [ARG...]"));
+  add_duration(once_command, "--every",
+               "The period, counted from the end of the command: less than the time between two "
+               "starts (default: for ever)",
+               [&](milliseconds time) {
+                 if (time <= time.zero()) throw CLI::ValidationError("--every", "must be positive");
+                 period = time;
+               });
+  add_running(once_command, run, no_wait);
+  once_command.footer(run_command.get_footer());
+  add_place(once_command, place, uri_file);
 
   auto& list_command = *app.add_subcommand("list", "List the locks that are held");
   list_command.formatter(std::make_shared<Usage>("list [OPTIONS]"));
@@ -250,6 +268,7 @@ int dispatch(int argc, char** argv) {
   reset_command.add_flag("--yes", yes, "Do not ask");
   add_place(reset_command, place, uri_file);
 
+  const auto runs = [&] { return run_command.parsed() || once_command.parsed(); };
   // A name that begins with "-" stands behind "--".
   const auto take_name = [&rest](CLI::App& command, std::string& into) {
     if (command.count("NAME") > 0 || rest.empty()) return false;
@@ -260,14 +279,15 @@ int dispatch(int argc, char** argv) {
   try {
     check_subcommand(words);
     app.parse(std::vector<std::string>{words.rbegin(), words.rend()});  // as CLI11 wants them
-    if (run_command.parsed()) {
-      const bool is_behind = take_name(run_command, run.name);
+    if (runs()) {
+      CLI::App& runner = *app.get_subcommands().front();
+      const bool is_behind = take_name(runner, run.name);
       if (is_behind && !rest.empty() && rest.front() == "--") rest.erase(rest.begin());
-      const auto extra = run_command.remaining();
+      const auto extra = runner.remaining();
       if (!extra.empty() || rest.empty()) {
-        throw CLI::RequiredError(
-            "\"--\" and the command behind it, as in: redis-lock run NAME -- " +
-            (extra.empty() ? "COMMAND" : printable(extra.front())));
+        throw CLI::RequiredError("\"--\" and the command behind it, as in: redis-lock " +
+                                 runner.get_name() + " NAME -- " +
+                                 (extra.empty() ? "COMMAND" : printable(extra.front())));
       }
     } else {
       if (show_command.parsed()) (void)take_name(show_command, name);
@@ -285,8 +305,9 @@ int dispatch(int argc, char** argv) {
     return is_help ? Status::done : Status::usage;
   }
   hide_uri(argv, separator);
-  if (run_command.parsed()) {
+  if (runs()) {
     run.command = rest;
+    if (once_command.parsed()) run.once_in = period;
     if (no_wait) run.wait = milliseconds::zero();
     const auto how = redis_lock_command::run(place, run);
     if (how.signal != 0) die_of(how.signal);

@@ -6,13 +6,14 @@ _redis_lock() {
   _init_completion -n : || return
 
   if ((cword == 1)); then
-    COMPREPLY=($(compgen -W "run list show reset --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "run once list show reset --help --version" -- "$cur"))
     return
   fi
 
   local everywhere="--uri --uri-file --key-prefix --signal-prefix --help"
   local -A options=(
     [run]="-w --wait -n --no-wait --expire --at-least --fencing --fence-prefix --pass-url -E --conflict-exit-code --grace $everywhere"
+    [once]="--every -w --wait -n --no-wait --expire --fencing --fence-prefix --pass-url -E --conflict-exit-code --grace $everywhere"
     [list]="--json --waiters $everywhere"
     [show]="--json --waiters $everywhere"
     [reset]="--yes --all $everywhere"
@@ -22,10 +23,10 @@ _redis_lock() {
   for ((i = 2; i < cword; i++)); do
     case ${words[i]} in
       --)
-        [[ $subcommand != run ]] || _command_offset $((i + 1))
+        [[ $subcommand != run && $subcommand != once ]] || _command_offset $((i + 1))
         return
         ;;
-      --uri | --uri-file | -w | --wait | --expire | --at-least | --grace | -E | --conflict-exit-code | --fence-prefix | --key-prefix | --signal-prefix) ((i++)) ;;
+      --uri | --uri-file | --every | -w | --wait | --expire | --at-least | --grace | -E | --conflict-exit-code | --fence-prefix | --key-prefix | --signal-prefix) ((i++)) ;;
       -*) ;;
       *) has_name=yes ;;
     esac
@@ -34,6 +35,10 @@ _redis_lock() {
   case $prev in
     -w | --wait | --expire | --at-least | --grace)
       COMPREPLY=($(compgen -W "500ms 5s 30s 1m 5m 1h" -- "$cur"))
+      return
+      ;;
+    --every)
+      COMPREPLY=($(compgen -W "1h 20h 6d" -- "$cur"))
       return
       ;;
     --uri)
@@ -49,8 +54,8 @@ _redis_lock() {
     -E | --conflict-exit-code | --fence-prefix | --key-prefix | --signal-prefix) return ;;
   esac
 
-  if [[ $subcommand == run && $has_name ]]; then
-    COMPREPLY=($(compgen -W "-- ${options[run]}" -- "$cur"))
+  if [[ $has_name && ($subcommand == run || $subcommand == once) ]]; then
+    COMPREPLY=($(compgen -W "-- ${options[$subcommand]}" -- "$cur"))
     [[ $cur ]] || COMPREPLY=(--)
   elif [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "${options[$subcommand]-}" -- "$cur"))

@@ -18,6 +18,7 @@
 #include <redis_lock/host_and_pid.hpp>
 #include <redis_lock/inspect.hpp>
 #include <redis_lock/lock.hpp>
+#include <redis_lock/once.hpp>
 
 #include "guardian.hpp"
 #include "message.hpp"
@@ -30,6 +31,7 @@ using Clock = Signals::Clock;
 using redis_lock::errc;
 using redis_lock::Error;
 using redis_lock::Lock;
+using redis_lock::detail::Once;
 using std::chrono::milliseconds;
 
 /// How long what was to be cut short has left to come to an end.
@@ -39,16 +41,22 @@ constexpr milliseconds last_moment{250};
   return error.code() == errc::connection_failed || error.code() == errc::timed_out;
 }
 
+/// The lock to wait for. With `once`, it is a part of that.
+struct Turn {
+  std::shared_ptr<Lock> lock;
+  std::shared_ptr<Once> once;  // null for `run`
+};
+
 /// Gets the lock on a thread of its own, so that signals and the end of --wait can end the wait, whatever Redis does.
 class Wait {
  public:
   /// Until `deadline` Redis may be away, without one not at all.
-  Wait(std::shared_ptr<Lock> lock, const Signals& signals, bool tries_once,
+  Wait(Turn turn, const Signals& signals, bool tries_once,
        const std::optional<Clock::time_point>& deadline)
       : state_(std::make_shared<State>()) {
     // It is left alone if it takes too long to end, and `signals` with it, until this process is over.
-    std::thread{[state = state_, lock = std::move(lock), &signals, tries_once, deadline] {
-      state->get(*lock, tries_once, deadline);
+    std::thread{[state = state_, turn = std::move(turn), &signals, tries_once, deadline] {
+      state->get(turn, tries_once, deadline);
       const std::lock_guard guard{state->mutex};
       state->is_over = true;
       state->changed.notify_all();
@@ -71,19 +79,27 @@ class Wait {
     if (state_->error) std::rethrow_exception(state_->error);
     return state_->acquired;
   }
+  /// Returns whether a wait that is over found that the command has run in this period.
+  [[nodiscard]] bool found_done() const { return !state_->acquired && !state_->is_busy; }
 
  private:
   struct State {
     std::mutex mutex;
     std::condition_variable_any changed;
     std::stop_source stop;
-    bool is_over = false, acquired = false;
+    bool is_over = false, acquired = false, is_busy = false;
     std::exception_ptr error;
 
-    void get(Lock& lock, bool tries_once, const std::optional<Clock::time_point>& deadline) {
+    void get(const Turn& turn, bool tries_once, const std::optional<Clock::time_point>& deadline) {
+      const auto acquire = [&](Lock& lock) {
+        is_busy = !(tries_once ? lock.try_lock() : lock.lock(stop.get_token()));
+        return is_busy ? std::unique_lock<Lock>{} : std::unique_lock{lock, std::adopt_lock};
+      };
       for (;;) {
         try {
-          acquired = tries_once ? lock.try_lock() : lock.lock(stop.get_token());
+          auto guard = turn.once ? turn.once->take_turn(acquire) : acquire(*turn.lock);
+          acquired = guard.owns_lock();
+          (void)guard.release();
           error = nullptr;
           return;
         } catch (const Error& failure) {
@@ -122,7 +138,8 @@ End conflict(const Place& place, const Run& run) {
   endpoint.connect_timeout = std::min(endpoint.connect_timeout, last_moment);
   endpoint.command_timeout = std::min(endpoint.command_timeout, last_moment);
   endpoint.retry_for = milliseconds::zero();
-  const auto held = redis_lock::held_lock(redis_lock::Client{endpoint}, run.name, place.key_prefix);
+  const auto held = redis_lock::held_lock(
+      redis_lock::Client{endpoint}, (run.once_in ? "once:" : "") + run.name, place.key_prefix);
   // With a status that is no failure, it is none to complain of either: cron would send a mail.
   if (run.conflict_status != Status::done) {
     say('"' + printable(run.name) + "\" is " +
@@ -164,16 +181,16 @@ std::error_code unlock(Lock& lock, const Run& run, bool has_run) {
 }
 
 /// Waits for the lock. Nothing: it is acquired.
-std::optional<End> acquire(const std::shared_ptr<Lock>& lock, const Place& place, const Run& run,
+std::optional<End> acquire(const Turn& turn, const Place& place, const Run& run,
                            const Signals& signals) {
   const auto free = [&](int signal) {
-    (void)unlock(*lock, run, false);
+    (void)unlock(*turn.lock, run, false);
     return End{0, signal};
   };
   const bool tries_once = run.wait && run.wait->count() == 0;
   std::optional<Clock::time_point> deadline;
   if (run.wait && !tries_once) deadline = Clock::now() + *run.wait;
-  Wait wait{lock, signals, tries_once, deadline};
+  Wait wait{turn, signals, tries_once, deadline};
   while (!wait.is_over()) {
     if (const auto signal = end_by_signal(signals)) {
       // What is still under way then ends with its lease, if Redis comes to it at all.
@@ -186,9 +203,17 @@ std::optional<End> acquire(const std::shared_ptr<Lock>& lock, const Place& place
     }
     signals.wait(deadline);
   }
-  if (!wait.acquired()) return conflict(place, run);
+  if (!wait.acquired()) return wait.found_done() ? End{} : conflict(place, run);
   if (const auto signal = end_by_signal(signals)) return free(*signal);
   return std::nullopt;
+}
+
+/// Stores that the command of `once` has run. Returns why it could not.
+std::optional<Error> mark(Once& once) try {
+  once.mark();
+  return std::nullopt;
+} catch (const Error& error) {
+  return error;
 }
 
 /// What the terminal sends to all of the foreground group.
@@ -303,8 +328,15 @@ End run(const Place& place, const Run& run) {
     lost = true;
     signals.wake_main();
   };
-  const auto lock = std::make_shared<Lock>(place.uri, run.name, options);
-  if (const auto end = acquire(lock, place, run, signals)) {
+  Turn turn;
+  if (run.once_in) {
+    turn.once = std::make_shared<Once>(place.uri, run.name, *run.once_in, options);
+    turn.lock = {turn.once, &turn.once->lock()};
+  } else {
+    turn.lock = std::make_shared<Lock>(place.uri, run.name, options);
+  }
+  const auto& lock = turn.lock;
+  if (const auto end = acquire(turn, place, run, signals)) {
     guardian.finish();
     return *end;
   }
@@ -332,6 +364,9 @@ End run(const Place& place, const Run& run) {
     throw;
   }
   guardian.finish();
+  std::optional<Error> not_marked;
+  const bool succeeded = has_run && end.status == Status::done && end.signal == 0;
+  if (turn.once && succeeded && !is_ended_early) not_marked = mark(*turn.once);
   const auto error = unlock(*lock, run, has_run);
   if (end.status == Status::not_ended) return end;
   if (lost || is_ended_early || error == errc::lease_lost) {
@@ -343,6 +378,10 @@ End run(const Place& place, const Run& run) {
   if (error) {
     say('"' + printable(run.name) +
         "\" could not be freed, its lease will end: " + printable(error.message()));
+  }
+  if (not_marked) {
+    say('"' + printable(run.name) + "\" has run, but may run again in this period");
+    throw *not_marked;
   }
   return end;
 }

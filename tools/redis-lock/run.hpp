@@ -15,6 +15,7 @@ namespace redis_lock_command {
 /// A command to be run while the lock is held.
 struct Run {
   std::string name;
+  std::optional<std::chrono::milliseconds> once_in;  // the period of `once`; none: `run`
   std::vector<std::string> command;
   std::optional<std::chrono::milliseconds> wait;  // none: for ever
   std::chrono::milliseconds expire{30'000};
@@ -26,13 +27,13 @@ struct Run {
   bool passes_url = false;  // REDIS_URL, to the command
 };
 
-/// How `redis-lock run` ends: with a status, or of the signal that ended the command or the wait.
+/// How `redis-lock run` and `once` end: with a status, or of the signal that ended the command or the wait.
 struct End {
   int status = Status::done;
   int signal = 0;
 };
 
-/// What `redis-lock run` does. Throws redis_lock::Error if Redis cannot be asked.
+/// What `redis-lock run` and `once` do. Throws redis_lock::Error if Redis cannot be asked.
 [[nodiscard]] End run(const Place& place, const Run& run);
 
 }  // namespace redis_lock_command

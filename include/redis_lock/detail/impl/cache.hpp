@@ -36,6 +36,14 @@ REDIS_LOCK_DEFINITION bool Cache::erase(const std::string& key) {
   return detail::integer_of(ask("erase", name, detail::Commands{}.add({"DEL", name})), "DEL") > 0;
 }
 
+REDIS_LOCK_DEFINITION bool Cache::is_beside_its_lock(const std::string& key,
+                                                     const Options& options) const {
+  const auto& state = *client_.state_;
+  if (!state.is_cluster()) return true;
+  const auto name = prefix_ + key;
+  return state.slot_of(name) == state.slot_of(detail::keys_on_cluster(name, options).lock);
+}
+
 REDIS_LOCK_DEFINITION Reply Cache::ask(const char* operation, const std::string& name,
                                        const detail::Commands& command) {
   auto& state = *client_.state_;

@@ -25,7 +25,7 @@ class LockKeys {
   LockKeys(std::string key_prefix, const std::string& signal_prefix,
            const std::string& fence_prefix, bool is_cluster)
       : prefix_(std::move(key_prefix)),
-        others_{signal_prefix, fence_prefix, "lock-signal:", "lock-fence:", "cache:"},
+        others_{signal_prefix, fence_prefix, "lock-signal:", "lock-fence:", "cache:", "once:"},
         is_cluster_(is_cluster) {
     require(!prefix_.empty(), "key_prefix must not be empty");
     for (const auto& fences : {fence_prefix, others_[3]}) {
@@ -36,8 +36,8 @@ class LockKeys {
 
   [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
 
-  /// Returns whether a string under this key, which begins with the prefix, may be a lock. Signals, fencing tokens
-  /// and values of a Cache are none. On a cluster each lock has a hash tag (keys_on_cluster()).
+  /// Returns whether a string under this key, which begins with the prefix, may be a lock. Signals, fencing tokens,
+  /// values of a Cache and markers of call_once() are none. On a cluster each lock has a hash tag (keys_on_cluster()).
   [[nodiscard]] bool may_have(const std::string& key) const {
     if (is_cluster_ && !hash_tag(key)) return false;
     return std::none_of(others_.begin(), others_.end(), [&](const std::string& other) {
@@ -47,7 +47,7 @@ class LockKeys {
 
  private:
   std::string prefix_;
-  std::array<std::string, 5> others_;
+  std::array<std::string, 6> others_;
   bool is_cluster_;
 };
 
