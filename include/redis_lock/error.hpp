@@ -33,7 +33,9 @@ enum class errc {
   /// acquisition throws it, nothing was acquired.
   no_thread,
   /// The environment variable that Endpoint::from_env() reads is unset, empty or not a URI.
-  not_configured
+  not_configured,
+  /// An exception other than an Error ended the term of a Leader; what() quotes it.
+  term_failed
 };
 
 namespace detail {
@@ -55,6 +57,7 @@ class Category final : public std::error_category {
       case errc::too_few_replicas: return "too few replicas acknowledged the lock in time";
       case errc::no_thread: return "the system has no thread to spare";
       case errc::not_configured: return "Redis is not configured";
+      case errc::term_failed: return "an exception ended the term";
     }
     return "unknown redis_lock error";
   }
@@ -73,7 +76,8 @@ class Category final : public std::error_category {
       case errc::lease_lost:
       case errc::server_error:
       case errc::not_expirable:
-      case errc::too_few_replicas: break;
+      case errc::too_few_replicas:
+      case errc::term_failed: break;
     }
     return {value, *this};
   }

@@ -11,6 +11,7 @@
 #include <redis_lock/event.hpp>
 #include <redis_lock/host_and_pid.hpp>
 #include <redis_lock/inspect.hpp>
+#include <redis_lock/leader.hpp>
 #include <redis_lock/lock.hpp>
 #include <redis_lock/node_status.hpp>
 #include <redis_lock/once.hpp>

@@ -11,6 +11,7 @@
 #include <redis_lock/detail/impl/cache.hpp>
 #include <redis_lock/detail/impl/client.hpp>
 #include <redis_lock/detail/impl/inspect.hpp>
+#include <redis_lock/detail/impl/leader.hpp>
 #include <redis_lock/detail/impl/lock.hpp>
 #include <redis_lock/detail/impl/once.hpp>
 #include <redis_lock/detail/impl/quorum.hpp>

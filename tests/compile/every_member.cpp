@@ -112,6 +112,17 @@ void report_by_error_code(redis_lock::Lock& lock, std::error_code& error) {
 bool stop(redis_lock::Lock& lock, std::stop_token token) {
   return lock.lock(token) && lock.lost_token().stop_requested();
 }
+
+bool lead(const redis_lock::Client& client) {
+  const auto function = [](std::stop_token lost, std::uint64_t term) {
+    static_cast<void>(lost.stop_requested() && term > 1);
+  };
+  redis_lock::Leader leader(client, "name", function);
+  const redis_lock::Leader other("redis://localhost", "name", function, options());
+  static_assert(noexcept(leader.leads())&& noexcept(leader.request_stop()));
+  leader.request_stop();
+  return leader.leads() || other.leads();
+}
 #endif
 
 bool ask(redis_lock::Lock& lock) {

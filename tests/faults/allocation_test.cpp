@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <memory>
@@ -417,6 +418,29 @@ TEST_F(WithoutMemory, ALossIsToldAfterwards) {
   EXPECT_TRUE(eventually([&] { return complaints.count() == 1 && token.stop_requested(); }));
   lock.unlock();
   expect_works(lock);
+}
+
+TEST_F(WithoutMemory, ALeaderLeadsAgainAfterwards) {
+  Complaints complaints;
+  Options told;
+  told.on_error = complaints.on_error();
+  std::atomic<int> terms{0};
+  const redis_lock::Leader leader{server.uri(), name,
+                                  [&](std::stop_token, std::uint64_t) {
+                                    ++terms;
+                                    throw 42;
+                                  },
+                                  told};
+  ASSERT_TRUE(eventually([&] { return terms >= 2; }));
+  {
+    const ShortageElsewhere shortage;
+    const auto begun = terms.load();
+    std::this_thread::sleep_for(600ms);  // the pause is of 200 ms at most: a campaign fails
+    EXPECT_LE(terms, begun + 1);
+  }
+  const auto before = terms.load();
+  EXPECT_TRUE(eventually([&] { return terms >= before + 2; }));
+  EXPECT_GE(complaints.count(), 2U);
 }
 
 TEST(RenewalWithoutMemory, LeavesNoLeaseInFlight) {

@@ -145,6 +145,17 @@ TEST_F(WithoutThreads, TellingALossMayEndTheClient) {
   EXPECT_EQ(lock, nullptr);
 }
 
+TEST_F(WithoutThreads, ALeaderIsNotMade) {
+  const auto make = [&] {
+    redis_lock::Leader{client, name, [](std::stop_token, std::uint64_t) {}};
+  };
+  {
+    const NoThreads none;
+    EXPECT_EQ(error_of(make), errc::no_thread);
+  }
+  EXPECT_EQ(error_of(make), std::error_code{}) << "later, there is one";
+}
+
 class QuorumWithoutThreads : public WithoutThreads {
  protected:
   QuorumServers nodes{3};

@@ -24,7 +24,8 @@ constexpr errc every_errc[] = {errc::not_owned,
                                errc::not_expirable,
                                errc::too_few_replicas,
                                errc::no_thread,
-                               errc::not_configured};
+                               errc::not_configured,
+                               errc::term_failed};
 
 TEST(Errc, HasNoValueThatMeansSuccess) {
   for (const auto each : every_errc) EXPECT_TRUE(make_error_code(each)) << static_cast<int>(each);
@@ -33,6 +34,7 @@ TEST(Errc, HasNoValueThatMeansSuccess) {
   EXPECT_EQ(static_cast<int>(errc::too_few_replicas), 9);
   EXPECT_EQ(static_cast<int>(errc::no_thread), 10);
   EXPECT_EQ(static_cast<int>(errc::not_configured), 11);
+  EXPECT_EQ(static_cast<int>(errc::term_failed), 12);
 }
 
 TEST(Errc, ConvertsToAnErrorCodeByItself) {
@@ -83,7 +85,7 @@ TEST(Category, HasADistinctMessageForEachErrc) {
 
 TEST(Category, HasAMessageForWhatIsNoErrc) {
   EXPECT_EQ(category().message(0), "unknown redis_lock error");
-  EXPECT_EQ(category().message(12), "unknown redis_lock error");
+  EXPECT_EQ(category().message(13), "unknown redis_lock error");
   EXPECT_EQ(category().message(-1), "unknown redis_lock error");
 }
 

@@ -40,6 +40,7 @@ std::string name_of(const std::error_code& code) {
     case redis_lock::errc::too_few_replicas: return "too_few_replicas";
     case redis_lock::errc::no_thread: return "no_thread";
     case redis_lock::errc::not_configured: return "not_configured";
+    case redis_lock::errc::term_failed: return "term_failed";
   }
   return "exception";
 }

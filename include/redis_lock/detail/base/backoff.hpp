@@ -10,12 +10,15 @@
 
 namespace redis_lock::detail {
 
-/// Pauses between attempts to reconnect: they double from 5 ms to 500 ms, and each is cut at random by up to a half.
-/// The cut spreads out the clients of a server that comes back.
+/// Pauses between attempts: they double from a first to a longest one, and each is cut at random by up to a half. The
+/// cut spreads out the clients of a server that comes back. By default they are those between attempts to reconnect.
 class Backoff {
  public:
+  Backoff() = default;
+  Backoff(milliseconds first, milliseconds last) : pause_(first), longest_(last) {}
+
   [[nodiscard]] milliseconds next() {
-    const auto longest_pause = std::exchange(pause_, std::min(pause_ * 2, milliseconds{500}));
+    const auto longest_pause = std::exchange(pause_, std::min(pause_ * 2, longest_));
     const auto now = static_cast<std::uint64_t>(Time::clock::now().time_since_epoch().count());
     const auto cut = mix(now) % static_cast<std::uint64_t>(longest_pause.count() / 2 + 1);
     return longest_pause - milliseconds{cut};
@@ -23,6 +26,7 @@ class Backoff {
 
  private:
   milliseconds pause_{5};
+  milliseconds longest_{500};
 };
 
 /// How far one attempt of an operation got before it failed.
