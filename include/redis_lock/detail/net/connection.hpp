@@ -107,7 +107,7 @@ class Connection : public Pipeline {
     const auto marker = owned_ || is_in_step_ ? std::string{} : fresh_marker(now);
     expect_replies(commands.size(), now);
     if (owned_) {
-      send_all(commands, deadline);
+      send_owned(*context_, incoming_, encoded(commands), deadline);
     } else {
       send_borrowed(commands, marker, deadline);
     }
@@ -154,7 +154,8 @@ class Connection : public Pipeline {
     add_call(commands, receiver->call(), std::exchange(has_sent_script_, true));
     is_sound_ = false;
     expect_replies(1, Time::clock::now(), Request::connect, std::move(receiver));
-    send_all(commands, after(Time::clock::now(), command_timeout_));
+    send_owned(*context_, incoming_, encoded(commands),
+               after(Time::clock::now(), command_timeout_));
     is_sound_ = true;
   }
   /// Returns the next reply that no command has asked for, such as those of MONITOR. Throws timed_out at the deadline.
@@ -225,11 +226,11 @@ class Connection : public Pipeline {
     }
   }
 
-  /// Sends the commands on a connection of the library, from memory that it keeps.
-  void send_all(const Commands& commands, Time deadline) {
-    commands.encode_to(bytes_);
-    send_owned(*context_, incoming_, bytes_, deadline);
+  /// Returns the bytes of the commands, in memory that the connection keeps unless it is much.
+  [[nodiscard]] const std::string& encoded(const Commands& commands) {
     if (bytes_.capacity() > most_bytes_kept) std::string{}.swap(bytes_);
+    commands.encode_to(bytes_);
+    return bytes_;
   }
 
   /// Sends the commands on a borrowed connection, and makes sure that the next replies are theirs.
@@ -298,7 +299,8 @@ class Connection : public Pipeline {
       Connection& connection;
       Time deadline;
       [[nodiscard]] Replies exchange(const Commands& commands) const {
-        connection.send_all(commands, deadline);
+        send_owned(*connection.context_, connection.incoming_, connection.encoded(commands),
+                   deadline);
         return connection.receive_all(commands.size(), deadline, true);
       }
     };
