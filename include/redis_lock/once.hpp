@@ -29,6 +29,15 @@ class Once {
     if (turn && is_done()) turn.unlock();
     return turn;
   }
+  /// Takes its turn, and then runs f and stores the marker. Returns whether f ran here.
+  template <class Acquire, class F>
+  bool run(Acquire&& acquire, F&& f) {
+    const auto turn = take_turn(std::forward<Acquire>(acquire));
+    if (!turn) return false;
+    std::invoke(std::forward<F>(f));
+    mark();
+    return true;
+  }
   /// Stores the marker: the id of this acquisition. Throws like Lock::guarded_set().
   void mark();
 
@@ -77,11 +86,7 @@ template <class F>
 bool call_once(Client client, const std::string& name, std::chrono::milliseconds period, F&& f,
                Options options = {}) {
   detail::Once once{std::move(client), name, period, std::move(options)};
-  const auto turn = once.take_turn([](Lock& lock) { return std::unique_lock{lock}; });
-  if (!turn) return false;
-  std::invoke(std::forward<F>(f));
-  once.mark();
-  return true;
+  return once.run([](Lock& lock) { return std::unique_lock{lock}; }, std::forward<F>(f));
 }
 
 /// Runs `f()` like call_once(), but does not wait for another caller. Returns true if f ran here,
@@ -91,13 +96,8 @@ template <class F>
 bool try_call_once(Client client, const std::string& name, std::chrono::milliseconds period, F&& f,
                    Options options = {}) {
   detail::Once once{std::move(client), name, period, std::move(options)};
-  const auto turn = once.take_turn([](Lock& lock) {
-    return std::unique_lock{lock, std::try_to_lock};
-  });
-  if (!turn) return false;
-  std::invoke(std::forward<F>(f));
-  once.mark();
-  return true;
+  const auto try_to_acquire = [](Lock& lock) { return std::unique_lock{lock, std::try_to_lock}; };
+  return once.run(try_to_acquire, std::forward<F>(f));
 }
 
 }  // namespace redis_lock

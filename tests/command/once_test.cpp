@@ -2,6 +2,8 @@
 
 #include "command.hpp"
 
+#include <utility>
+
 namespace redis_lock_test {
 namespace {
 
@@ -26,6 +28,16 @@ class OnceCommand : public CommandTest {
   }
   [[nodiscard]] std::string counting(int status = 0) const {
     return "echo x >> " + file("runs") + "; exit " + std::to_string(status);
+  }
+  /// Starts a second one while a first one runs, which ends with this status. Returns the statuses of both.
+  [[nodiscard]] std::pair<int, int> one_beside_another(int status) {
+    auto runner = start(once({}, slow(status)));
+    EXPECT_TRUE(exists("ready"));
+    auto other = start(once({}, counting()));
+    EXPECT_TRUE(gets_waiters());
+    go();
+    const int first = runner.exit_code();
+    return {first, other.exit_code()};
   }
   [[nodiscard]] std::size_t runs() const { return content_of(file("runs")).size() / 2; }
   void go() const { std::ofstream{file("go")}; }
@@ -63,24 +75,12 @@ TEST_F(OnceCommand, FailureLeavesNoMarker) {
 }
 
 TEST_F(OnceCommand, WaitsForARunThatSucceeds) {
-  auto runner = start(once({}, slow()));
-  ASSERT_TRUE(exists("ready"));
-  auto other = start(once({}, counting()));
-  ASSERT_TRUE(gets_waiters());
-  go();
-  EXPECT_EQ(runner.exit_code(), 0);
-  EXPECT_EQ(other.exit_code(), 0);
+  EXPECT_EQ(one_beside_another(0), std::pair(0, 0));
   EXPECT_EQ(runs(), 1U);
 }
 
 TEST_F(OnceCommand, RunsAfterARunThatFails) {
-  auto runner = start(once({}, slow(3)));
-  ASSERT_TRUE(exists("ready"));
-  auto other = start(once({}, counting()));
-  ASSERT_TRUE(gets_waiters());
-  go();
-  EXPECT_EQ(runner.exit_code(), 3);
-  EXPECT_EQ(other.exit_code(), 0);
+  EXPECT_EQ(one_beside_another(3), std::pair(3, 0));
   EXPECT_EQ(runs(), 2U);
 }
 
