@@ -83,28 +83,29 @@ extern "C" int poll(pollfd* sockets, nfds_t count, int timeout) {
 namespace redis_lock_test {
 namespace {
 
+template <class AnyLock>
+void cycle(AnyLock& lock, int times) {
+  for (int i = 0; i < times; ++i) {
+    lock.lock();
+    lock.unlock();
+  }
+}
+
 class WithSpin : public OnRedis {
  protected:
   explicit WithSpin(std::chrono::microseconds spin = milliseconds{1}) {
     endpoint.spin = spin;
     lock.emplace(Client{endpoint}, name, leased_for(std::chrono::minutes{1}));
-    lock->lock();
-    lock->unlock();  // it is connected, and the server knows the scripts
+    cycle(*lock, 1);  // it is connected, and the server knows the scripts
     counts = {};
   }
   ~WithSpin() override { wake_up = {}; }
 
-  void cycle(int times) {
-    for (int i = 0; i < times; ++i) {
-      lock->lock();
-      lock->unlock();
-    }
-  }
   /// Returns for how many of the replies to 100 exchanges it looked, after some for learning.
   int looked_for() {
-    cycle(20);
+    cycle(*lock, 20);
     counts = {};
-    cycle(50);
+    cycle(*lock, 50);
     return static_cast<int>(std::count_if(counts.looks.begin(), counts.looks.end(),
                                           [](int looks) { return looks > 0; }));
   }
@@ -178,16 +179,10 @@ TEST(QuorumLockWithSpin, RepliesAreLookedForWhereWakingUpTakesLong) {
   redis_lock::QuorumLock lock{servers.clients(with_spin), "name",
                               leased_for(std::chrono::minutes{1})};
   wake_up = milliseconds{3};
-  const auto cycle = [&](int times) {
-    for (int i = 0; i < times; ++i) {
-      lock.lock();
-      lock.unlock();
-    }
-  };
   EXPECT_TRUE(eventually([&] {
-    cycle(20);
+    cycle(lock, 20);
     counts = {};
-    cycle(50);
+    cycle(lock, 50);
     const auto looks = std::accumulate(counts.looks.begin(), counts.looks.end(), 0);
     return counts.polls - looks <= 20;  // that slept, for 100 exchanges
   }));
