@@ -44,14 +44,6 @@ std::map<std::string, double> used(redis_lock_test::Redis& redis) {
   return sums;
 }
 
-template <class Locking>
-void run(Locking& lock, int count) {
-  for (int i = 0; i < count; ++i) {
-    lock.lock();
-    lock.unlock();
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -70,7 +62,7 @@ int main(int argc, char** argv) {
     options.deferred_unlock = what == "deferred";
     lock.emplace(redis_lock::Client{endpoint}, "cycle", options);
   }
-  const auto cycles = [&](int n) { floor ? run(*floor, n) : run(*lock, n); };
+  const auto cycles = [&](int n) { floor ? cycle(*floor, n) : cycle(*lock, n); };
   if (!profile) {
     cycles(count);
     return 0;

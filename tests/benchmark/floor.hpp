@@ -61,10 +61,7 @@ class RawConnection {
   /// Goes out now.
   void send(const std::string& formatted) {
     append(formatted);
-    for (int done = 0; done == 0;) {
-      if (redisBufferWrite(context_.get(), &done) != REDIS_OK)
-        throw std::runtime_error(context_->errstr);
-    }
+    flush();
   }
   RawReply call(const std::string& formatted) {
     append(formatted);
@@ -72,9 +69,16 @@ class RawConnection {
   }
 
  private:
+  void flush() {
+    for (int done = 0; done == 0;) {
+      if (redisBufferWrite(context_.get(), &done) != REDIS_OK)
+        throw std::runtime_error(context_->errstr);
+    }
+  }
+
   void poll() {
     auto* const context = context_.get();
-    for (int done = 0; done == 0;) redisBufferWrite(context, &done);
+    flush();
     if (context->reader->pos < context->reader->len) return;
     std::array<char, 4096> bytes;
     for (const auto end = std::chrono::steady_clock::now() + spin_;

@@ -35,6 +35,15 @@ inline constexpr Transport transports[] = {Transport::unix_socket, Transport::tc
   return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
 }
 
+/// So many times lock and unlock, uncontended.
+template <class Locking>
+void cycle(Locking& lock, int count = 1) {
+  for (int i = 0; i < count; ++i) {
+    lock.lock();
+    lock.unlock();
+  }
+}
+
 [[nodiscard]] inline double cpu_time_of_this_thread() {
   timespec time{};
   ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);

@@ -76,6 +76,14 @@ void compare(benchmark::State& state, const std::string& figure, const std::stri
   report(figure + "_cpu", where, cpu_ratios);
 }
 
+/// Compares what one lock+unlock takes of each.
+template <class Floor, class Library>
+void compare_cycles(benchmark::State& state, const std::string& figure, const std::string& where,
+                    Floor& floor, Library& lock, void (*pause)() = no_pause) {
+  compare(
+      state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); }, pause);
+}
+
 Options deferred() {
   Options options;
   options.deferred_unlock = true;
@@ -103,7 +111,7 @@ enum class Waiting { asleep, spinning };
 /// Registers one comparison; `make` gets the server's endpoint, and makes the pair when it is run.
 template <class Make>
 void register_comparison(std::string figure, const RedisServer& server, Transport transport,
-                         Make make, Waiting waiting = Waiting::asleep) {
+                         Make make, Waiting waiting) {
   const std::string where = name_of(transport);
   auto endpoint = server.endpoint();
   if (waiting == Waiting::asleep) {
@@ -117,12 +125,6 @@ void register_comparison(std::string figure, const RedisServer& server, Transpor
       ->UseManualTime()
       ->Iterations(repetitions)
       ->Unit(benchmark::kMicrosecond);
-}
-
-template <class Locking>
-void cycle(Locking& lock) {
-  lock.lock();
-  lock.unlock();
 }
 
 /// What Client::stats() takes of each cycle: the looks at the clock, and the counters.
@@ -165,14 +167,12 @@ void add_waiting(const RedisServer& server, Transport transport, Waiting waiting
   add("uncontended", [](State& state, Text figure, Text where, Endpoint at) {
     RawLock floor{at, RawTerms{"floor-1"}};
     Lock lock{Client{at}, "floor-2"};
-    compare(
-        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+    compare_cycles(state, figure, where, floor, lock);
   });
   add("deferred", [](State& state, Text figure, Text where, Endpoint at) {
     RawLock floor{at, RawTerms{"floor-1"}};
     Lock lock{Client{at}, "floor-2", deferred()};
-    compare(
-        state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+    compare_cycles(state, figure, where, floor, lock);
   });
   add("try_lock_busy", [](State& state, Text figure, Text where, Endpoint at) {
     RawLock floor{at, RawTerms{"floor-3"}};
@@ -203,57 +203,50 @@ void add_waiting(const RedisServer& server, Transport transport, Waiting waiting
 void add_all(const RedisServer& server, Transport transport) {
   add_waiting(server, transport, Waiting::asleep);
   add_waiting(server, transport, Waiting::spinning);
-  register_comparison(
-      "raw", server, transport,
+  const auto add = [&](const char* figure, auto make, Waiting waiting = Waiting::asleep) {
+    register_comparison(figure, server, transport, make, waiting);
+  };
+  add(
+      "raw",
       [](State& state, Text figure, Text where, Endpoint at) {
         RawLock floor{at, RawTerms{"floor-1"}};
         RawLock lock{at, RawTerms{"floor-2"}, false, at.spin};
-        compare(
-            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+        compare_cycles(state, figure, where, floor, lock);
       },
       Waiting::spinning);
-  register_comparison(
-      "over_raw", server, transport,
+  add(
+      "over_raw",
       [](State& state, Text figure, Text where, Endpoint at) {
         RawLock floor{at, RawTerms{"floor-1"}, false, at.spin};
         Lock lock{Client{at}, "floor-2"};
-        compare(
-            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
+        compare_cycles(state, figure, where, floor, lock);
       },
       Waiting::spinning);
-  register_comparison("uncontended_same_commands", server, transport,
-                      [](State& state, Text figure, Text where, Endpoint at) {
-                        RawLock floor{at, RawTerms{"floor-1"}, true};
-                        Lock lock{Client{at}, "floor-2"};
-                        compare(
-                            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
-                      });
-  register_comparison("deferred_raw", server, transport,
-                      [](State& state, Text figure, Text where, Endpoint at) {
-                        RawLock floor{at, RawTerms{"floor-1"}};
-                        RawDeferredLock lock{at, RawTerms{"floor-2"}};
-                        compare(
-                            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
-                      });
-  register_comparison(
-      "deferred_spaced", server, transport, [](State& state, Text figure, Text where, Endpoint at) {
-        RawLock floor{at, RawTerms{"floor-1"}};
-        Lock lock{Client{at}, "floor-2", deferred()};
-        compare(
-            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); }, work_for_100_us);
-      });
-  register_comparison("stats", server, transport, [](State& state, Text, Text where, Endpoint at) {
+  add("uncontended_same_commands", [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}, true};
+    Lock lock{Client{at}, "floor-2"};
+    compare_cycles(state, figure, where, floor, lock);
+  });
+  add("deferred_raw", [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}};
+    RawDeferredLock lock{at, RawTerms{"floor-2"}};
+    compare_cycles(state, figure, where, floor, lock);
+  });
+  add("deferred_spaced", [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}};
+    Lock lock{Client{at}, "floor-2", deferred()};
+    compare_cycles(state, figure, where, floor, lock, work_for_100_us);
+  });
+  add("stats", [](State& state, Text, Text where, Endpoint at) {
     Lock lock{Client{at}, "floor-2"};
     weigh_counting(state, where, lock);
   });
-  register_comparison("borrowed", server, transport,
-                      [](State& state, Text figure, Text where, Endpoint at) {
-                        RawLock floor{at, RawTerms{"floor-1"}};
-                        const auto context = redis_lock_test::connect_hiredis(at);
-                        Lock lock{context.get(), "floor-2"};
-                        compare(
-                            state, figure, where, [&] { cycle(floor); }, [&] { cycle(lock); });
-                      });
+  add("borrowed", [](State& state, Text figure, Text where, Endpoint at) {
+    RawLock floor{at, RawTerms{"floor-1"}};
+    const auto context = redis_lock_test::connect_hiredis(at);
+    Lock lock{context.get(), "floor-2"};
+    compare_cycles(state, figure, where, floor, lock);
+  });
 }
 
 }  // namespace

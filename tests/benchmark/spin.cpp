@@ -80,13 +80,6 @@ class FarAway {
   redis_lock_test::Child accepts_;
 };
 
-void cycle(Lock& lock, int count) {
-  for (int i = 0; i < count; ++i) {
-    lock.lock();
-    lock.unlock();
-  }
-}
-
 /// Time and CPU of one thread over those with spin off.
 void measure_one(const Endpoint& endpoint, const std::string& figure, const std::string& where,
                  int cycles, int repetitions) {
