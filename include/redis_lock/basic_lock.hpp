@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -80,15 +79,8 @@ class REDIS_LOCK_CAPABILITY("mutex") BasicLock {
   template <class Clock, class Duration>
   [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& deadline)
       REDIS_LOCK_TRY_ACQUIRE {
-    if constexpr (!Clock::is_steady) {
-      const std::function<detail::Time()> look = [&] { return detail::steady_now(deadline); };
-      return acquire_until(detail::Deadline{look});
-    }
-    while (!acquire_until(detail::steady(deadline))) {
-      if (detail::has_passed(deadline))
-        return false;  // otherwise that clock was set back meanwhile
-    }
-    return true;
+    return detail::try_until(
+        deadline, [this](const detail::Deadline& until) { return acquire_until(until); });
   }
 
   /// Frees the lock and wakes the first waiter, in one round trip. Never throws: errors go to

@@ -47,6 +47,8 @@ class Client {
  private:
   friend class Lock;
   friend class QuorumLock;
+  friend class SharedLock;
+  friend class Semaphore;
   friend class Cache;
   friend std::size_t reset_all(Client, const std::string&, const std::string&, const std::string&);
   friend void held_locks(Client, const std::function<void(const HeldLock&)>&, const std::string&,

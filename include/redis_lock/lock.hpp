@@ -17,7 +17,8 @@ struct redisContext;  // of hiredis
 
 namespace redis_lock::detail {
 class SingleServer;
-}
+struct Access;
+}  // namespace redis_lock::detail
 
 namespace redis_lock {
 
@@ -113,6 +114,11 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::SingleServe
   /// no_expiry. Blocks, throws and retries like guarded_eval(). Throws std::invalid_argument if
   /// `ttl` is not positive.
   void guarded_set(const std::string& key, std::string_view value, std::chrono::milliseconds ttl);
+
+ protected:
+  /// @cond
+  Lock(const detail::Access& access, const std::string& name, Options checked);
+  /// @endcond
 };
 
 /// Frees every lock whose key begins with `key_prefix`, whatever its holder, and wakes waiters. For

@@ -153,12 +153,12 @@ void ask(ScriptedServer& server, std::string_view) {
   attempt([&] {
     Connection connection{context.get()};
     attempt([&] { (void)scan(connection, "lock:", "0"); });
-    attempt([&] { (void)extend(connection, keys.lock, id, "1000"); });
+    attempt([&] { (void)extend(connection, keys, id, "1000"); });
     attempt([&] { (void)owner(connection, keys.lock); });
     attempt([&] { reset(connection, keys, "1000"); });
     attempt([&] { (void)was_held(reset_each(connection, {keys}, "1000").front()); });
     attempt([&] { release(connection, keys, id, "1000"); });
-    const auto renewal = extend_call(keys.lock, id, "1000");
+    const auto renewal = extend_call(keys, id, "1000");
     attempt([&] { (void)evaluate(connection, {renewal, renewal}); });
   });
   check_given_back(*context);

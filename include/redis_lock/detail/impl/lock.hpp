@@ -24,9 +24,12 @@
 namespace redis_lock {
 
 REDIS_LOCK_DEFINITION Lock::Lock(Client client, std::string name, Options options)
-    : BasicLock(std::make_unique<State>(
-          client.state_, name,
-          detail::checked(name, std::move(options), client.state_->is_borrowed()))) {}
+    : Lock(detail::Access{client.state_}, name,
+           detail::checked(name, std::move(options), client.state_->is_borrowed())) {}
+
+REDIS_LOCK_DEFINITION Lock::Lock(const detail::Access& access, const std::string& name,
+                                 Options checked)
+    : BasicLock(std::make_unique<State>(access, name, std::move(checked))) {}
 
 REDIS_LOCK_DEFINITION Lock::Lock(redisContext* borrowed, std::string name, Options options)
     : Lock(Client{detail::borrow(borrowed)}, std::move(name), std::move(options)) {}
