@@ -129,7 +129,9 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::SingleServe
 /// walked the keyspace, but does not block the servers. On a cluster it walks all masters, with
 /// those that joined since. If slots move meanwhile, it walks again, up to five times.
 ///
-/// Leaves alone: keys that are not strings; keys that begin with `signal_prefix`, `fence_prefix`,
+/// With the default `key_prefix`, also frees every SharedLock and Semaphore, each counted once.
+///
+/// Leaves alone: other keys that are not strings; keys that begin with `signal_prefix`, `fence_prefix`,
 /// or the default prefixes of signals, fencing tokens, Cache and call_once(), unless `key_prefix`
 /// begins with the same; and on a cluster keys without a hash tag, as each lock has one there.
 ///

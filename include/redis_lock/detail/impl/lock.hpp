@@ -61,15 +61,16 @@ REDIS_LOCK_DEFINITION std::size_t reset_all(Client client, const std::string& ke
                                             const std::string& signal_prefix,
                                             const std::string& fence_prefix) {
   auto& state = *client.state_;
-  const detail::LockKeys locks{key_prefix, signal_prefix, fence_prefix, state.is_cluster()};
   const auto signal_expire = std::to_string(Options{}.signal_expire.count());
   std::size_t held = 0;
   const auto reset = [&](detail::Connection& connection, const std::vector<std::string>& found) {
     std::vector<detail::Keys> all;
     for (const auto& key : found) {
-      const auto signal = signal_prefix + key.substr(key_prefix.size());
-      if (state.slot_of(signal) == state.slot_of(key))
-        all.push_back({key, signal});  // a lock of ours
+      const auto shared = detail::shared_key(key);
+      auto keys = shared ? detail::keys_of(key.substr(shared->prefix.size()), {}, shared->kind)
+                         : detail::Keys{key, signal_prefix + key.substr(key_prefix.size())};
+      if (state.slot_of(keys.signal) == state.slot_of(key))
+        all.push_back(std::move(keys));  // a lock of ours
     }
     std::vector<detail::Elsewhere> elsewhere;
     if (all.empty()) return elsewhere;
@@ -83,7 +84,10 @@ REDIS_LOCK_DEFINITION std::size_t reset_all(Client client, const std::string& ke
     }
     return elsewhere;
   };
-  detail::walk_locks(state, "reset_all", locks, reset);
+  for (const auto& prefix : detail::prefixes_of(key_prefix)) {
+    const detail::LockKeys locks{prefix, signal_prefix, fence_prefix, state.is_cluster()};
+    detail::walk_locks(state, "reset_all", locks, reset);
+  }
   return held;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,9 +15,32 @@
 #include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
+#include <redis_lock/options.hpp>
 
 /// All locks of a keyspace: which keys are locks, and the walk over them.
 namespace redis_lock::detail {
+
+/// What the key of a SharedLock or a Semaphore begins with, and what holds it.
+struct SharedKey {
+  std::string_view prefix;
+  Keys::Kind kind;
+};
+inline constexpr std::array shared_keys{SharedKey{"shared-lock:", Keys::Kind::writing},
+                                        SharedKey{"shared-lock-readers:", Keys::Kind::reading},
+                                        SharedKey{"semaphore:", Keys::Kind::permit}};
+/// Returns nothing for any other key.
+[[nodiscard]] inline std::optional<SharedKey> shared_key(std::string_view key) {
+  for (const auto& each : shared_keys) {
+    if (key.substr(0, each.prefix.size()) == each.prefix) return each;
+  }
+  return std::nullopt;
+}
+
+/// Returns the prefixes to walk for all that `key_prefix` stands for: the default one also for SharedLock and Semaphore.
+[[nodiscard]] inline std::vector<std::string> prefixes_of(const std::string& key_prefix) {
+  if (key_prefix != Options{}.key_prefix) return {key_prefix};
+  return {key_prefix, "shared-lock", "semaphore:"};
+}
 
 /// A filter for the keys of locks among those with one prefix.
 class LockKeys {
@@ -25,10 +49,11 @@ class LockKeys {
   LockKeys(std::string key_prefix, const std::string& signal_prefix,
            const std::string& fence_prefix, bool is_cluster)
       : prefix_(std::move(key_prefix)),
-        others_{signal_prefix, fence_prefix, "lock-signal:", "lock-fence:", "cache:", "once:"},
+        others_{signal_prefix, fence_prefix, "lock-signal:",      "lock-fence:",
+                "cache:",      "once:",      "shared-lock-fence:"},
         is_cluster_(is_cluster) {
     require(!prefix_.empty(), "key_prefix must not be empty");
-    for (const auto& fences : {fence_prefix, others_[3]}) {
+    for (const auto& fences : {fence_prefix, others_[3], others_[6]}) {
       require(fences.empty() || prefix_.compare(0, fences.size(), fences) != 0,
               "key_prefix must not begin with the prefix of fencing tokens");
     }
@@ -47,7 +72,7 @@ class LockKeys {
 
  private:
   std::string prefix_;
-  std::array<std::string, 6> others_;
+  std::array<std::string, 7> others_;
   bool is_cluster_;
 };
 

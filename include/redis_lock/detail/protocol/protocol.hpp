@@ -194,16 +194,27 @@ template <class Link>
   return extension_of(evaluate(link, extend_call(keys, id, expire)));
 }
 
-/// Frees the lock, whatever its holder, and signals. Returns whether it was held.
+/// Makes the call that frees all that is held under these keys, and signals.
+[[nodiscard]] inline ScriptCall reset_call(const Keys& keys, std::string_view signal_expire) {
+  const auto shared = [&](std::string_view readers, std::string_view gate) {
+    return ScriptCall{&reset_shared_script,
+                      {readers, keys.signal, gate, keys.drained, signal_expire}};
+  };
+  switch (keys.kind) {
+    case Keys::Kind::lock: break;
+    case Keys::Kind::permit:
+      return {&reset_permits_script, {keys.lock, keys.signal, signal_expire}};
+    case Keys::Kind::writing: return shared(keys.others, keys.lock);
+    case Keys::Kind::reading: return shared(keys.lock, keys.others);
+  }
+  return {&reset_script, {keys.lock, keys.signal, signal_expire}};
+}
+
+/// Frees the lock, whatever its holders, and signals. Returns whether it was held.
 template <class Link>
 bool reset(Link& link, const Keys& keys, std::string_view signal_expire) {
-  ScriptCall call{&reset_script, {keys.lock, keys.signal, signal_expire}};
-  if (keys.kind == Keys::Kind::permit) call.script = &reset_permits_script;
-  if (keys.kind == Keys::Kind::writing) {
-    call = {&reset_shared_script,
-            {keys.others, keys.signal, keys.lock, keys.drained, signal_expire}};
-  }
-  return integer_of_repeatable(evaluate(link, call), "the reset script") == 1;
+  return integer_of_repeatable(evaluate(link, reset_call(keys, signal_expire)),
+                               "the reset script") == 1;
 }
 
 /// Runs the reset script for all `locks`. was_held() reads the replies.
@@ -212,8 +223,7 @@ template <class Link>
                                  std::string_view signal_expire) {
   std::vector<ScriptCall> calls;
   calls.reserve(locks.size());
-  for (const auto& keys : locks)
-    calls.push_back({&reset_script, {keys.lock, keys.signal, signal_expire}});
+  for (const auto& keys : locks) calls.push_back(reset_call(keys, signal_expire));
   return evaluate(link, calls);
 }
 

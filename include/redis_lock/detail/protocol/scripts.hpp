@@ -92,28 +92,32 @@ return token)",
 // Sets of ids, each with the end of its lease on the server's clock, in milliseconds. What is over is purged first.
 
 // Joins the set if it has room and the gate is open. An id that is in the set already joins again: the reply to an
-// earlier attempt was lost. Returns {1, lease}; or {0, time until it may be possible}.
+// earlier attempt was lost. Returns {1, lease}; or {0, time until it may be possible}. If room is left, an id that has
+// waited passes the signal on. The last one that has room deletes it: it would wake a waiter in vain, behind the line.
 // KEYS: set, signal, gate (of readings). ARGV: id, ms, most ids, "waited" or "turn" or "", ms of the signal.
 inline constexpr std::string_view join_text{R"(local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local room = ARGV[3] - redis.call('ZCARD', KEYS[1])
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
   if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return {0, redis.call('PTTL', KEYS[3])} end
-  if room < 1 then return {0, redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] - now} end
+  if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
+    return {0, redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] - now}
+  end
   if ARGV[4] == 'turn' and redis.call('EXISTS', KEYS[2]) == 0 then return {0, -2} end
 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2])
-if ARGV[4] == 'waited' and room > 1 then
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
+  redis.call('DEL', KEYS[2])
+elseif ARGV[4] == 'waited' then
   redis.call('DEL', KEYS[2])
   redis.call('LPUSH', KEYS[2], 1)
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
 end
 return {1, tonumber(ARGV[2])})"};
-inline constexpr Script take_permit_script{join_text, "65b10adc19e34f2f9a17013d413e37067fd5c58c",
+inline constexpr Script take_permit_script{join_text, "3ee5f94645b90ceabc0833c5e3c5d66774eb85f9",
                                            "2", 7};
-inline constexpr Script start_reading_script{join_text, "65b10adc19e34f2f9a17013d413e37067fd5c58c",
+inline constexpr Script start_reading_script{join_text, "3ee5f94645b90ceabc0833c5e3c5d66774eb85f9",
                                              "3", 8};
 
 // Leaves the set, or stays in it for ARGV[3] milliseconds more. Then wakes a waiter for a permit; or the writer that
@@ -148,7 +152,7 @@ return 0)",
 
 // Closes the gate for writing. Returns {1, lease, fencing token} if no reader is left. Otherwise returns {2, time until
 // the last reader's lease is over}, and the writer waits for them behind its gate; or {0, that time} if it does not
-// wait. INCR comes before SET: see acquire_script.
+// wait. INCR comes before SET: see acquire_script. The signal is deleted, because it would wake a waiter in vain.
 // KEYS: gate, readers, signal, fence (with fencing). ARGV: id, ms, "once" or "turn" or "".
 inline constexpr std::string_view close_gate_text{R"(local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -159,13 +163,14 @@ if ARGV[3] == 'turn' and not id and redis.call('EXISTS', KEYS[3]) == 0 then retu
 local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
 if last and ARGV[3] == 'once' then return {0, last - now} end
 local token = not last and KEYS[4] and redis.call('INCR', KEYS[4]) or 0
+redis.call('DEL', KEYS[3])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if last then return {2, last - now} end
 return {1, tonumber(ARGV[2]), token})"};
 inline constexpr Script close_gate_script{close_gate_text,
-                                          "ddd7c3a2d417b7caf9211a317591abf426a2ff3a", "3", 6};
+                                          "1adf96b408fa53acbdf985815aaaf27a2c5fab1f", "3", 6};
 inline constexpr Script close_gate_fenced_script{
-    close_gate_text, "ddd7c3a2d417b7caf9211a317591abf426a2ff3a", "4", 7};
+    close_gate_text, "1adf96b408fa53acbdf985815aaaf27a2c5fab1f", "4", 7};
 
 // Frees all permits; or the gate and all readings.
 // KEYS: set, signal, gate, drained (the last two of a SharedLock). ARGV: ms of the signals.
