@@ -70,7 +70,9 @@ class SingleServer {
     }
     Acquisition acquisition{keys_,         lease.id,           options_.expire,  signal_expire_,
                             call.deadline, Time::clock::now(), options_.replicas};
-    if (options_.deferred_unlock && call.follows_release) acquisition.go_in_turn();
+    // The end of a reading sends no signal, so no waiter can be before the next one.
+    const bool signals = keys_.kind != Keys::Kind::reading;
+    if (options_.deferred_unlock && call.follows_release && signals) acquisition.go_in_turn();
     const CallLimits limits{client_->limits().retry_for, call.retry_deadline, call.cancellation,
                             slot_};
     std::optional<Time> lease_end;

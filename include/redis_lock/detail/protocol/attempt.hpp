@@ -186,7 +186,9 @@ struct Attempt {
     if (keys.kind != Keys::Kind::lock) {
       rest.left = left_of(reply->elements[1]);
       rest.has_no_ttl = reply->elements[1].integer < 0;
-      if (granted && is_fenced) rest.fencing_token = token_of(reply->elements.back().integer);
+      const auto& said = reply->elements;
+      if (granted && is_fenced)
+        rest.fencing_token = token_of(said.size() > 2 ? said[2].integer : 0);
       return rest;
     }
     if (granted && is_fenced) rest.fencing_token = token_of(reply->integer);
@@ -217,11 +219,11 @@ struct Attempt {
                 {keys.lock, keys.signal, keys.others, id, expire, keys.most, how, signal_expire}};
       default: break;
     }
-    const std::string_view enters = tries_once ? "once" : in_turn ? "turn" : "";
+    const std::string_view once = tries_once ? "once" : "", turn = in_turn ? "turn" : "";
     if (keys.fence.empty())
-      return {&close_gate_script, {keys.lock, keys.others, keys.signal, id, expire, enters}};
+      return {&close_gate_script, {keys.lock, keys.others, keys.signal, id, expire, once, turn}};
     return {&close_gate_fenced_script,
-            {keys.lock, keys.others, keys.signal, keys.fence, id, expire, enters}};
+            {keys.lock, keys.others, keys.signal, keys.fence, id, expire, once, turn}};
   }
 
   /// Reads the reply to that call. Throws Failure.

@@ -153,13 +153,13 @@ return 0)",
 // Closes the gate for writing. Returns {1, lease, fencing token} if no reader is left. Otherwise returns {2, time until
 // the last reader's lease is over}, and the writer waits for them behind its gate; or {0, that time} if it does not
 // wait. INCR comes before SET: see acquire_script. The signal is deleted, because it would wake a waiter in vain.
-// KEYS: gate, readers, signal, fence (with fencing). ARGV: id, ms, "once" or "turn" or "".
+// KEYS: gate, readers, signal, fence (with fencing). ARGV: id, ms, "once" or "", "turn" or "".
 inline constexpr std::string_view close_gate_text{R"(local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local id = redis.call('GET', KEYS[1])
 if id and id ~= ARGV[1] then return {0, redis.call('PTTL', KEYS[1])} end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-if ARGV[3] == 'turn' and not id and redis.call('EXISTS', KEYS[3]) == 0 then return {0, -2} end
+if ARGV[4] == 'turn' and redis.call('EXISTS', KEYS[3]) == 0 then return {0, -2} end
 local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
 if last and ARGV[3] == 'once' then return {0, last - now} end
 local token = not last and KEYS[4] and redis.call('INCR', KEYS[4]) or 0
@@ -168,9 +168,9 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if last then return {2, last - now} end
 return {1, tonumber(ARGV[2]), token})"};
 inline constexpr Script close_gate_script{close_gate_text,
-                                          "1adf96b408fa53acbdf985815aaaf27a2c5fab1f", "3", 6};
+                                          "6eb6fc2e76b7e4a72f86736dc9df4d18a5a7e029", "3", 7};
 inline constexpr Script close_gate_fenced_script{
-    close_gate_text, "1adf96b408fa53acbdf985815aaaf27a2c5fab1f", "4", 7};
+    close_gate_text, "6eb6fc2e76b7e4a72f86736dc9df4d18a5a7e029", "4", 8};
 
 // Frees all permits; or the gate and all readings.
 // KEYS: set, signal, gate, drained (the last two of a SharedLock). ARGV: ms of the signals.
