@@ -37,7 +37,8 @@ struct HeldLock {
 /// those that joined since. If slots move meanwhile, it walks again, up to five times. A name that
 /// became a hash tag is returned as it was given to the Lock.
 ///
-/// Leaves out: other keys that are not strings; keys that begin with `fence_prefix`, or the default
+/// Leaves out: other keys that are not strings; a SharedLock or Semaphore whose keys this user of
+/// Redis may not read; keys that begin with `fence_prefix`, or the default
 /// prefixes of signals, fencing tokens, Cache and call_once(), unless `key_prefix` begins with the
 /// same; and on a cluster keys without a hash tag, as each lock has one there.
 ///
@@ -56,8 +57,8 @@ void held_locks(Client client, const std::function<void(const HeldLock&)>& each,
                 const std::string& fence_prefix = "lock-fence:");
 
 /// Returns the holders of the SharedLock or Semaphore of this name, sorted by id: permits if `kind`
-/// is LockKind::permit, otherwise the writer and the readers. For LockKind::lock, returns the holder of the
-/// Lock. Blocks for one round trip. Throws Error, as Lock does when Redis is away. Throws
+/// is LockKind::permit, otherwise the writer and the readers. For LockKind::lock, returns the holder
+/// of the Lock. Blocks for one round trip. Throws Error, as Lock does when Redis is away. Throws
 /// std::invalid_argument if `name` is empty.
 [[nodiscard]] std::vector<HeldLock> holders(Client client, const std::string& name, LockKind kind);
 

@@ -131,7 +131,8 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::SingleServe
 ///
 /// With the default `key_prefix`, also frees every SharedLock and Semaphore, each counted once.
 ///
-/// Leaves alone: other keys that are not strings; keys that begin with `signal_prefix`, `fence_prefix`,
+/// Leaves alone: other keys that are not strings; a SharedLock or Semaphore whose keys this user of
+/// Redis may not write; keys that begin with `signal_prefix`, `fence_prefix`,
 /// or the default prefixes of signals, fencing tokens, Cache and call_once(), unless `key_prefix`
 /// begins with the same; and on a cluster keys without a hash tag, as each lock has one there.
 ///

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #if __has_include(<version>)
 #include <version>
 #endif

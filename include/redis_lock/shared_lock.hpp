@@ -28,17 +28,17 @@ class Readings;
 /// ([thread.req.lockable.shared.timed]), and so works with std::shared_lock, std::unique_lock,
 /// std::scoped_lock and std::condition_variable_any. Needs Redis 5 or later.
 ///
-/// Its members that it inherits from Lock are those of the writer, with fencing and guarded writes.
-/// All that Lock says of loss, of threads, and of an absent Redis is true for readings, too. A
-/// SharedLock and a Lock of one name do not exclude each other.
+/// The members that it has in common with Lock are those of the writer, with fencing and guarded
+/// writes. All that Lock says of loss, of threads, and of an absent Redis is true for readings,
+/// too. A SharedLock and a Lock of one name do not exclude each other.
 ///
-///                     | free     | read by others        | written by another | read by this thread
-///     ----------------+----------+-----------------------+--------------------+--------------------
-///     lock()          | acquires | waits until they left | waits              | deadlock error
-///     try_lock()      | true     | false                 | false              | false
-///     lock_shared()   | acquires | acquires              | waits              | deadlock error
-///     try_lock_shared | true     | true                  | false              | false
-///     unlock_shared() | error    | error                 | error              | ends the reading
+///                       | free     | read by others  | written by another | read by this thread
+///     ------------------+----------+-----------------+--------------------+--------------------
+///     lock()            | acquires | waits for them  | waits              | deadlock error
+///     try_lock()        | true     | false           | false              | false
+///     lock_shared()     | acquires | acquires        | waits              | deadlock error
+///     try_lock_shared() | true     | true            | false              | false
+///     unlock_shared()   | error    | error           | error              | ends the reading
 ///
 /// **Readings.** Each thread that reads through this object has a reading of its own in Redis, with
 /// a lease of its own. So `std::shared_lock` works as with std::shared_timed_mutex. A reading is
@@ -46,13 +46,18 @@ class Readings;
 ///
 /// **Order.** Readers and writers wait in one line, in the order in which they came to Redis. A
 /// writer at the front keeps newcomers out, and waits until the readers have left. After a writer,
-/// all readers up to the next writer enter at once. So neither side starves.
+/// all readers up to the next writer enter at once. So neither side starves. A waiter asks anew at
+/// least every 3 seconds, and then is behind those that came meanwhile. A writer with a deadline
+/// keeps newcomers out, too, while it waits for the readers.
+///
+/// **Callbacks** of Options report each reading as that of a lock object of its own: those of
+/// different threads may run at once.
 ///
 /// **Crashes.** A reader or writer that dies costs its own lease, and no other.
 ///
-/// **Options.** `expire` must be finite. `id`, `key_prefix`, `signal_prefix` and `fence_prefix` must
-/// be as by default. `min_hold` holds for readings, too: each stays for that time.
-class REDIS_LOCK_CAPABILITY("mutex") SharedLock : public Lock {
+/// **Options.** `expire` must be finite. `id`, `key_prefix`, `signal_prefix` and `fence_prefix`
+/// must be as by default. `min_hold` holds for readings, too: each stays for that time.
+class REDIS_LOCK_CAPABILITY("mutex") SharedLock : private Lock {
  public:
   /// Checks the arguments. No I/O: the first operation connects. Throws std::invalid_argument,
   /// which names the argument.
@@ -125,6 +130,25 @@ class REDIS_LOCK_CAPABILITY("mutex") SharedLock : public Lock {
 
   /// Returns whether this thread has a reading whose lease is not over. No I/O.
   [[nodiscard]] bool owns_lock_shared() const noexcept;
+
+  using Lock::expires_at;
+  using Lock::extend;
+  using Lock::fencing_token;
+  using Lock::guarded_eval;
+  using Lock::guarded_set;
+  using Lock::id;
+  using Lock::locked;
+  using Lock::loss_reason;
+#ifdef __cpp_lib_jthread
+  using Lock::lost_token;
+#endif
+  using Lock::name;
+  using Lock::owner;
+  using Lock::owns_lock;
+  using Lock::try_lock;
+  using Lock::try_lock_for;
+  using Lock::try_lock_until;
+  using Lock::unlock;
 
   /// Frees the lock whatever its holders, readers and writer, and wakes waiters, in one round trip.
   /// For operators, like Lock::reset(). Returns whether it was held. Throws Error.

@@ -146,6 +146,35 @@ TEST_F(HeldLocks, IncludeReadersWritersAndPermits) {
   EXPECT_TRUE(redis.exists("semaphore:string"));
 }
 
+TEST_F(HeldLocks, LeaveForeignKeysWithSimilarNamesAlone) {
+  const std::vector<std::string> foreign{"shared-lock",       "shared-locks:x",
+                                         "shared-lock-own:x", "shared-lockers:count",
+                                         "semaphores",        "semaphore-x:y"};
+  for (const auto& each : foreign) redis.string("SET", each, "precious");
+  redis.string("SET", "lock:held", "id");
+  EXPECT_THAT(names(), ElementsAre("held"));
+  EXPECT_EQ(redis_lock::reset_all(client), 1U);
+  for (const auto& each : foreign) EXPECT_EQ(redis.string("GET", each), "precious") << each;
+}
+
+TEST_F(HeldLocks, LeaveOutWhatTheUserMayNotSee) {
+  redis.command("ACL", "SETUSER", "limited", "on", ">pw", "~lock:*", "~lock-signal:*", "+@all");
+  SharedLock read{client, "read"};
+  Semaphore permits{client, "permits", 2};
+  read.lock_shared();
+  permits.acquire();
+  redis.string("SET", "lock:held", "id");
+  auto endpoint = server.endpoint();
+  endpoint.username = "limited";
+  endpoint.password = "pw";
+  Client limited{endpoint};
+  const auto seen = redis_lock::held_locks(limited);
+  ASSERT_EQ(seen.size(), 1U);
+  EXPECT_EQ(seen.front().name, "held");
+  EXPECT_EQ(redis_lock::reset_all(limited), 1U);
+  EXPECT_EQ(permits.available(), 1U);
+}
+
 TEST_F(HeldLocks, AreNoOtherKeys) {
   redis.integer("LPUSH", "lock:list", "x");
   redis.string("SET", "block:x", "x");

@@ -174,9 +174,20 @@ void print_rows(std::vector<Row> rows) {
   for (const auto& row : rows) print(row);
 }
 
+/// Throws Error if there is something else under the key.
+void fail_if_of_another_type(const Place& place, const std::string& name, LockKind kind) {
+  const auto options = redis_lock::Options::without_renewal();
+  if (kind == LockKind::permit) {
+    (void)redis_lock::Semaphore{place.uri, name, 1, options}.available();
+  } else {
+    (void)redis_lock::SharedLock{place.uri, name, options}.owner();
+  }
+}
+
 /// Shows all holders of a SharedLock or a Semaphore.
 int show_all(const Place& place, const std::string& name, const Listing& listing, LockKind kind) {
   const auto held = redis_lock::holders(place.uri, name, kind);
+  if (held.empty()) fail_if_of_another_type(place, name, kind);
   Report report{place, listing};
   if (listing.json) {
     auto json = nlohmann::json::array();

@@ -41,7 +41,7 @@ bool BasicLock<Backend>::acquire_until(const detail::Deadline& deadline) {
 
 template <class Backend>
 void BasicLock<Backend>::unlock() noexcept {
-  detail::release(*state_);
+  detail::report_errors(state_->options(), [this] { state_->release(); });
 }
 
 template <class Backend>

@@ -35,8 +35,8 @@ void tell_members(const Reply& members, const Reply& time, const Tell& tell) {
   const auto number = [](const Reply& reply) { return std::strtod(reply.text.c_str(), nullptr); };
   const auto now = number(time.elements[0]) * 1000 + std::floor(number(time.elements[1]) / 1000);
   for (std::size_t i = 0; i + 1 < members.elements.size(); i += 2) {
-    const auto left = number(members.elements[i + 1]) - now;
-    if (left > 0) tell(members.elements[i].text, milliseconds{static_cast<long long>(left)});
+    const auto left = std::min(number(members.elements[i + 1]) - now, 1e15);
+    if (left >= 0) tell(members.elements[i].text, milliseconds{static_cast<long long>(left)});
   }
 }
 
@@ -64,9 +64,11 @@ template <class Link, class Each>
       elsewhere.push_back({keys[i], is_elsewhere(value) ? value : time});
       continue;
     }
-    if (!value.is_error("WRONGTYPE")) expect_no_error(value);
-    expect_no_error(time);
+    const bool is_hidden = kinds[i] != Keys::Kind::lock && value.is_error("NOPERM");
+    if (!value.is_error("WRONGTYPE") && !is_hidden) expect_no_error(value);
+    if (!is_hidden) expect_no_error(time);
     if (value.is_nil() || value.is_error()) continue;  // gone by now, or no lock
+    static_assert(static_cast<int>(LockKind::permit) == static_cast<int>(Keys::Kind::permit));
     const auto tell = [&](std::string owner, std::optional<milliseconds> left) {
       each(HeldLock{keys[i], std::move(owner), left, static_cast<LockKind>(kinds[i])});
     };
@@ -81,10 +83,6 @@ template <class Link, class Each>
   }
   return elsewhere;
 }
-
-}  // namespace detail
-
-namespace detail {
 
 /// Returns the holders of what has these keys.
 [[nodiscard]] inline std::vector<HeldLock> holders(ClientState& state, const char* operation,
@@ -144,8 +142,7 @@ REDIS_LOCK_DEFINITION void held_locks(Client client,
     lock.name = detail::name_under(lock.name.substr(prefix.size()), state.is_cluster(), prefix);
     each(lock);
   };
-  for (const auto& prefix : detail::prefixes_of(key_prefix)) {
-    const detail::LockKeys keys{prefix, {}, fence_prefix, state.is_cluster()};
+  for (const auto& keys : detail::LockKeys::all(key_prefix, {}, fence_prefix, state.is_cluster())) {
     detail::walk_locks(state, "held_locks", keys,
                        [&](detail::Connection& connection, const std::vector<std::string>& found) {
                          return detail::look_at(connection, found, tell);

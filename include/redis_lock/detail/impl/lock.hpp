@@ -78,14 +78,14 @@ REDIS_LOCK_DEFINITION std::size_t reset_all(Client client, const std::string& ke
     for (std::size_t i = 0; i < all.size(); ++i) {
       if (detail::is_elsewhere(replies[i])) {
         elsewhere.push_back({all[i].lock, replies[i]});
-      } else {
+      } else if (all[i].kind == detail::Keys::Kind::lock || !replies[i].is_error("NOPERM")) {
         held += detail::was_held(replies[i]) ? 1U : 0U;
       }
     }
     return elsewhere;
   };
-  for (const auto& prefix : detail::prefixes_of(key_prefix)) {
-    const detail::LockKeys locks{prefix, signal_prefix, fence_prefix, state.is_cluster()};
+  for (const auto& locks :
+       detail::LockKeys::all(key_prefix, signal_prefix, fence_prefix, state.is_cluster())) {
     detail::walk_locks(state, "reset_all", locks, reset);
   }
   return held;

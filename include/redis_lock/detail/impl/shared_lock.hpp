@@ -67,8 +67,10 @@ REDIS_LOCK_DEFINITION bool SharedLock::acquire_shared_until(const detail::Deadli
 }
 
 REDIS_LOCK_DEFINITION void SharedLock::unlock_shared() noexcept {
-  const detail::Readings::Mine mine{*readings_};
-  detail::release(*mine);
+  detail::report_errors(state().options(), [this] {
+    const detail::Readings::Mine mine{*readings_};
+    mine->release();
+  });
 }
 
 REDIS_LOCK_DEFINITION void SharedLock::lock_shared(std::error_code& error) noexcept {

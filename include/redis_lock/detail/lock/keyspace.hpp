@@ -36,12 +36,6 @@ inline constexpr std::array shared_keys{SharedKey{"shared-lock:", Keys::Kind::wr
   return std::nullopt;
 }
 
-/// Returns the prefixes to walk for all that `key_prefix` stands for: the default one also for SharedLock and Semaphore.
-[[nodiscard]] inline std::vector<std::string> prefixes_of(const std::string& key_prefix) {
-  if (key_prefix != Options{}.key_prefix) return {key_prefix};
-  return {key_prefix, "shared-lock", "semaphore:"};
-}
-
 /// A filter for the keys of locks among those with one prefix.
 class LockKeys {
  public:
@@ -53,10 +47,23 @@ class LockKeys {
                 "cache:",      "once:",      "shared-lock-fence:"},
         is_cluster_(is_cluster) {
     require(!prefix_.empty(), "key_prefix must not be empty");
-    for (const auto& fences : {fence_prefix, others_[3], others_[6]}) {
+    for (const auto& fences : {fence_prefix, others_[3]}) {
       require(fences.empty() || prefix_.compare(0, fences.size(), fences) != 0,
               "key_prefix must not begin with the prefix of fencing tokens");
     }
+  }
+
+  /// Returns filters for all that `key_prefix` stands for: the default one also for SharedLock and Semaphore.
+  [[nodiscard]] static std::vector<LockKeys> all(const std::string& key_prefix,
+                                                 const std::string& signal_prefix,
+                                                 const std::string& fence_prefix, bool is_cluster) {
+    std::vector<LockKeys> filters{{key_prefix, signal_prefix, fence_prefix, is_cluster}};
+    if (key_prefix != Options{}.key_prefix) return filters;
+    for (const auto* const prefix : {"shared-lock", "semaphore:"}) {
+      filters.push_back({prefix, {}, {}, is_cluster});
+      filters.back().is_shared_ = true;
+    }
+    return filters;
   }
 
   [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
@@ -65,6 +72,7 @@ class LockKeys {
   /// values of a Cache and markers of call_once() are none. On a cluster each lock has a hash tag (keys_on_cluster()).
   [[nodiscard]] bool may_have(const std::string& key) const {
     if (is_cluster_ && !hash_tag(key)) return false;
+    if (is_shared_) return shared_key(key).has_value();
     return std::none_of(others_.begin(), others_.end(), [&](const std::string& other) {
       return other.size() > prefix_.size() && key.compare(0, other.size(), other) == 0;
     });
@@ -73,6 +81,7 @@ class LockKeys {
  private:
   std::string prefix_;
   std::array<std::string, 7> others_;
+  bool is_shared_ = false;  // of SharedLock and Semaphore
   bool is_cluster_;
 };
 

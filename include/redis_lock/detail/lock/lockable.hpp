@@ -17,6 +17,7 @@
 #include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/lease.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/options.hpp>
 
 /// Common parts of the members of Lock, QuorumLock, SharedLock and Semaphore. `State` is a LockState.
 namespace redis_lock::detail {
@@ -36,16 +37,16 @@ bool without_exceptions(std::error_code& error, Work&& work) noexcept {
   return false;
 }
 
-/// Releases what is held. Reports errors to on_error.
-template <class State>
-void release(State& state) noexcept {
+/// Runs `work`, and reports what it throws to on_error.
+template <class Work>
+void report_errors(const Options& options, const Work& work) noexcept {
   const CancellationPause no_cancellation;
   try {
-    state.release();
+    work();
   } catch (const Error& error) {
-    call_back(state.options().on_error, error);
+    call_back(options.on_error, error);
   } catch (const std::exception& error) {
-    call_back_about(state.options().on_error, error);
+    call_back_about(options.on_error, error);
   }
 }
 
@@ -53,7 +54,7 @@ void release(State& state) noexcept {
 template <class State>
 void close(State& state) noexcept {
   const CancellationPause no_cancellation;
-  if (state.current()) release(state);
+  if (state.current()) report_errors(state.options(), [&] { state.release(); });
   state.await_callback();
 }
 

@@ -174,7 +174,7 @@ class Acquisition : Pinned {
   }
 
   [[nodiscard]] Step tried(const Answer& answer) {
-    in_doubt_ = attempt_.asks_for_id;
+    in_doubt_ = attempt_.asks_for_id || attempt_.may_have_run(answer.replies, keys_);
     const auto grant = attempt_.grant_of(answer.replies, keys_);
     if (grant == Attempt::Grant::unknown_script) {
       check_wake_up(answer.replies);

@@ -166,6 +166,12 @@ struct Attempt {
     if (asks_for_id) commands.add({"GET", keys.lock});
   }
 
+  /// Returns whether a script has failed that may have written before.
+  [[nodiscard]] bool may_have_run(const Replies& replies, const Keys& keys) const {
+    const auto& reply = replies[waits() ? 1 : 0];
+    return keys.kind != Keys::Kind::lock && reply.is_error() && !reply.is_error("NOSCRIPT");
+  }
+
   /// Reads the reply to SET or to the script. Throws Failure.
   [[nodiscard]] Grant grant_of(const Replies& replies, const Keys& keys) const {
     const bool is_fenced = !keys.fence.empty();

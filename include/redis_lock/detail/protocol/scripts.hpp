@@ -89,17 +89,19 @@ end
 return token)",
     "b53d4f46add9d71156e0542a24f5ee9e99e0000a", "3", 5};
 
-// Sets of ids, each with the end of its lease on the server's clock, in milliseconds. What is over is purged first.
+// Sets of ids, each with the end of its lease on the server's clock, in milliseconds. Times are rounded down, so a
+// lease is over when the time is past its end, not at it.
 
 // Joins the set if it has room and the gate is open. An id that is in the set already joins again: the reply to an
-// earlier attempt was lost. Returns {1, lease}; or {0, time until it may be possible}. If room is left, an id that has
-// waited passes the signal on. The last one that has room deletes it: it would wake a waiter in vain, behind the line.
+// earlier attempt was lost. Returns {1, lease}; or {0, time until it may be possible}.
+// Each permit that is free has at most one signal, so that none wakes a waiter in vain: an id that has not waited takes
+// one out. One signal wakes all readers in line: each that has waited passes it on.
 // KEYS: set, signal, gate (of readings). ARGV: id, ms, most ids, "waited" or "turn" or "", ms of the signal.
 inline constexpr std::string_view join_text{R"(local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
-  if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return {0, redis.call('PTTL', KEYS[3])} end
+  if KEYS[3] and redis.call('GET', KEYS[3]) then return {0, redis.call('PTTL', KEYS[3])} end
   if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
     return {0, redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] - now}
   end
@@ -107,48 +109,53 @@ if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2])
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
+if not KEYS[3] and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
   redis.call('DEL', KEYS[2])
-elseif ARGV[4] == 'waited' then
+elseif not KEYS[3] and ARGV[4] ~= 'waited' then
+  redis.call('LPOP', KEYS[2])
+elseif KEYS[3] and ARGV[4] == 'waited' then
   redis.call('DEL', KEYS[2])
   redis.call('LPUSH', KEYS[2], 1)
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
 end
 return {1, tonumber(ARGV[2])})"};
-inline constexpr Script take_permit_script{join_text, "3ee5f94645b90ceabc0833c5e3c5d66774eb85f9",
+inline constexpr Script take_permit_script{join_text, "1d4bac4152e9f2ea679e06e00e02934b57b4977a",
                                            "2", 7};
-inline constexpr Script start_reading_script{join_text, "3ee5f94645b90ceabc0833c5e3c5d66774eb85f9",
+inline constexpr Script start_reading_script{join_text, "1d4bac4152e9f2ea679e06e00e02934b57b4977a",
                                              "3", 8};
 
 // Leaves the set, or stays in it for ARGV[3] milliseconds more. Then wakes a waiter for a permit; or the writer that
-// has closed the gate, if no reader is left.
+// has closed the gate, if no reader is left, or to tell it the new end.
 // KEYS: set, signal or drained, gate (of readings). ARGV: id, ms of the signal, ms to stay or "".
 inline constexpr std::string_view leave_text{R"(local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 3 end
 if ARGV[3] ~= '' then
   redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
   redis.call('PEXPIREAT', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2])
 end
-if KEYS[3] and (redis.call('EXISTS', KEYS[3]) == 0 or redis.call('EXISTS', KEYS[1]) == 1) then return 0 end
-redis.call('DEL', KEYS[2])
+if KEYS[3] then
+  if redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
+  if redis.call('EXISTS', KEYS[1]) == 1 and ARGV[3] == '' then return 0 end
+  redis.call('DEL', KEYS[2])
+end
 redis.call('LPUSH', KEYS[2], 1)
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 0)"};
-inline constexpr Script return_permit_script{leave_text, "914607a604374d46de1a87491819722473a9fc2d",
+inline constexpr Script return_permit_script{leave_text, "de257bd67c9b3b548d086ae9cab9b25f9713a26c",
                                              "2", 5};
-inline constexpr Script stop_reading_script{leave_text, "914607a604374d46de1a87491819722473a9fc2d",
+inline constexpr Script stop_reading_script{leave_text, "de257bd67c9b3b548d086ae9cab9b25f9713a26c",
                                             "3", 6};
 
 inline constexpr Script stay_script{R"(local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 3 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2])
 return 0)",
-                                    "29cd3a22ba3d15f6430b659b70a00f3b02ebf776", "1", 3};
+                                    "ad208d304019ce748f80b72810b0e31e95d2d03c", "1", 3};
 
 // Closes the gate for writing. Returns {1, lease, fencing token} if no reader is left. Otherwise returns {2, time until
 // the last reader's lease is over}, and the writer waits for them behind its gate; or {0, that time} if it does not
@@ -158,7 +165,7 @@ inline constexpr std::string_view close_gate_text{R"(local t = redis.call('TIME'
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local id = redis.call('GET', KEYS[1])
 if id and id ~= ARGV[1] then return {0, redis.call('PTTL', KEYS[1])} end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. now)
 if ARGV[4] == 'turn' and redis.call('EXISTS', KEYS[3]) == 0 then return {0, -2} end
 local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
 if last and ARGV[3] == 'once' then return {0, last - now} end
@@ -168,31 +175,32 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if last then return {2, last - now} end
 return {1, tonumber(ARGV[2]), token})"};
 inline constexpr Script close_gate_script{close_gate_text,
-                                          "6eb6fc2e76b7e4a72f86736dc9df4d18a5a7e029", "3", 7};
+                                          "17fbcce4c64779391be6767e239cd1936ad8b05c", "3", 7};
 inline constexpr Script close_gate_fenced_script{
-    close_gate_text, "6eb6fc2e76b7e4a72f86736dc9df4d18a5a7e029", "4", 8};
+    close_gate_text, "17fbcce4c64779391be6767e239cd1936ad8b05c", "4", 8};
 
 // Frees all permits; or the gate and all readings.
 // KEYS: set, signal, gate, drained (the last two of a SharedLock). ARGV: ms of the signals.
 inline constexpr std::string_view reset_set_text{R"(local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local held = KEYS[3] and redis.call('GET', KEYS[3]) or redis.call('EXISTS', KEYS[1]) == 1
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
+local count = redis.call('ZCARD', KEYS[1])
+local held = KEYS[3] and redis.call('GET', KEYS[3]) or count > 0
 for i = 1, #KEYS, 2 do
   redis.call('DEL', KEYS[i], KEYS[i + 1])
-  redis.call('LPUSH', KEYS[i + 1], 1)
+  for _ = 1, KEYS[3] and 1 or count do redis.call('LPUSH', KEYS[i + 1], 1) end
   redis.call('PEXPIRE', KEYS[i + 1], ARGV[1])
 end
 return held and 1 or 0)"};
 inline constexpr Script reset_permits_script{reset_set_text,
-                                             "7b4d2f4b187fe2deb032dcc6f6df552fda356948", "2", 3};
+                                             "8f99142d6067f6bd6ae4b8f2dadff1b7e1ea8d2b", "2", 3};
 inline constexpr Script reset_shared_script{reset_set_text,
-                                            "7b4d2f4b187fe2deb032dcc6f6df552fda356948", "4", 5};
+                                            "8f99142d6067f6bd6ae4b8f2dadff1b7e1ea8d2b", "4", 5};
 
 // Counts what is not over. Writes nothing.
 inline constexpr Script count_script{R"(local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-return redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf'))",
-                                     "c9d665e9fc4aa4bed25efe2086b4c0f91e2a7e33", "1", 1};
+return redis.call('ZCOUNT', KEYS[1], now, '+inf'))",
+                                     "7f434ff418ea37aaaa5c84fc4fbe45b3d79d0a81", "1", 1};
 
 }  // namespace redis_lock::detail
