@@ -55,6 +55,7 @@ class Readings;
 ///
 /// **Options.** `expire` must be finite. `id`, `key_prefix`, `signal_prefix` and `fence_prefix` must
 /// be as by default. `min_hold` holds for readings, too: each stays in Redis for that time.
+/// The counter of fencing tokens is the key `shared-lock-fence:` + name.
 class REDIS_LOCK_CAPABILITY("mutex") SharedLock : public Lock {
  public:
   /// Checks the arguments. No I/O: the first operation connects. Throws std::invalid_argument,
