@@ -22,10 +22,10 @@ template <class Backend>
 class LockState;
 }
 
-/// Interface that Lock and QuorumLock share. It meets the requirements of TimedLockable
-/// ([thread.req.lockable.timed]). So std::lock_guard, std::unique_lock, std::scoped_lock, std::lock
-/// and std::condition_variable_any work with it. `Backend` holds the lock on one server, or on a
-/// majority of several.
+/// Interface that Lock, SharedLock, Semaphore and QuorumLock share. It meets the requirements of
+/// TimedLockable ([thread.req.lockable.timed]). So std::lock_guard, std::unique_lock,
+/// std::scoped_lock, std::lock and std::condition_variable_any work with it. `Backend` holds the
+/// lock on one server, or on a majority of several.
 ///
 /// **Threads.** Several threads may call any members at once. Threads that share one object queue
 /// for it in the process, in order of arrival. One of them at a time talks to Redis. Any thread may

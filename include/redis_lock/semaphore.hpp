@@ -25,9 +25,11 @@ namespace redis_lock {
 /// of a name hold a permit at a time. An object holds one permit at a time; threads that share an
 /// object queue for it. Needs Redis 5 or later.
 ///
-/// It has the members of std::counting_semaphore, and is TimedLockable: lock(), try_lock() and
-/// unlock() are acquire(), try_acquire() and release() under other names. So std::unique_lock works
-/// with it, and gives the permit back at the end of a scope. BasicLock says what these members do.
+/// It has the members of std::counting_semaphore, without max() and release(n). It is also
+/// TimedLockable: lock(), try_lock() and unlock() are acquire(), try_acquire() and release() under
+/// other names. So std::unique_lock works with it, and gives the permit back at the end of a scope.
+/// BasicLock says what these members do. Where it says "the lock", read "a permit". Other holders
+/// may have other permits.
 ///
 ///     Semaphore exports{client, "exports", 4};
 ///     std::unique_lock permit{exports};

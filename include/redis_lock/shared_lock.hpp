@@ -44,6 +44,9 @@ class Readings;
 /// a lease of its own. So `std::shared_lock` works as with std::shared_timed_mutex. A reading is
 /// ended by the thread that began it, or by ~SharedLock().
 ///
+/// **Questions.** locked() and owner() ask for the writer, also for one that waits until readers
+/// have left. They do not tell of readers: see holders().
+///
 /// **Order.** Readers and writers wait in one line, in the order in which they came to Redis. A
 /// writer at the front keeps newcomers out, and waits until the readers have left. After a writer,
 /// all readers up to the next writer enter at once. So neither side starves. A waiter asks anew at
@@ -56,7 +59,8 @@ class Readings;
 /// **Crashes.** A reader or writer that dies costs its own lease, and no other.
 ///
 /// **Options.** `expire` must be finite. `id`, `key_prefix`, `signal_prefix` and `fence_prefix`
-/// must be as by default. `min_hold` holds for readings, too: each stays for that time.
+/// must be as by default. `min_hold` holds for readings, too: each stays in Redis for that time.
+/// The counter of fencing tokens is the key `shared-lock-fence:` + name.
 class REDIS_LOCK_CAPABILITY("mutex") SharedLock : private Lock {
  public:
   /// Checks the arguments. No I/O: the first operation connects. Throws std::invalid_argument,

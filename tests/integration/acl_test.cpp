@@ -99,9 +99,11 @@ TEST_F(Rights, AreThoseOfTheDocumentation) {
   const auto user = "reset on >password ";
   EXPECT_THAT(text, HasSubstr(user + rights::locks + '\n'));
   EXPECT_THAT(text, HasSubstr(user + rights::operators + '\n'));
-  for (const auto& more : {rights::fencing, rights::replicas, rights::cache, rights::once,
-                           rights::reset_all, rights::sentinel, rights::cluster,
-                           std::string("+select"), std::string("+client|setname")}) {
+  for (const auto& more :
+       {rights::semaphore, rights::shared_lock, rights::shared_fencing, rights::shared_operators,
+        rights::fencing, rights::replicas, rights::cache, rights::once, rights::reset_all,
+        rights::sentinel, rights::cluster, std::string("+select"),
+        std::string("+client|setname")}) {
     EXPECT_THAT(text, HasSubstr(" " + more + '\n'));
   }
   EXPECT_EQ(rights::endpoint, "+select +client|setname");
@@ -114,6 +116,65 @@ TEST_F(Rights, OfFencingAreAllNeeded) {
     options.fencing = true;
     use_locks(client, options);
   });
+}
+
+TEST_F(Rights, OfASemaphoreAreAllNeeded) {
+  expect_least(rights::semaphore, rights::locks, [](const Client& client, Options options) {
+    redis_lock::Semaphore semaphore{client, "x", 1, options};
+    redis_lock::Semaphore other{client, "x", 1, options};
+    semaphore.acquire();
+    if (other.try_acquire_for(20ms)) ADD_FAILURE() << "held twice";
+    EXPECT_EQ(semaphore.available(), 0U);
+    semaphore.extend();
+    semaphore.release();
+    semaphore.reset();
+    options.deferred_unlock = true;
+    redis_lock::Semaphore deferred{client, "y", 1, options};
+    for (int i = 0; i < 2; ++i) {
+      if (deferred.try_acquire()) deferred.release();
+    }
+  });
+}
+
+/// All that a SharedLock does.
+void share(const Client& client, const Options& options) {
+  redis_lock::SharedLock shared{client, "x", options};
+  redis_lock::SharedLock other{client, "x", options};
+  shared.lock();
+  if (other.try_lock_shared_for(20ms)) ADD_FAILURE() << "read while it was written";
+  shared.extend();
+  shared.unlock();
+  shared.lock_shared();
+  if (other.try_lock_for(20ms)) ADD_FAILURE() << "written while it was read";
+  shared.unlock_shared();
+  shared.reset();
+}
+
+TEST_F(Rights, OfASharedLockAreAllNeeded) {
+  expect_least(rights::shared_lock, rights::locks, share);
+}
+
+TEST_F(Rights, OfAFencedSharedLockAreAllNeeded) {
+  expect_least(rights::shared_fencing, rights::locks + ' ' + rights::shared_lock,
+               [](const Client& client, Options options) {
+                 options.fencing = true;
+                 share(client, options);
+               });
+}
+
+TEST_F(Rights, OfAnOperatorForReadersAndPermitsAreAllNeeded) {
+  expect_least(
+      rights::shared_operators, rights::operators, [this](const Client& client, const Options&) {
+        redis.command("ZADD", "shared-lock-readers:x", "9e15", "reader");
+        redis.command("SET", "shared-lock:x", "writer");
+        redis.command("ZADD", "semaphore:x", "9e15", "holder");
+        redis.command("LPUSH", "shared-lock-drained:x",
+                      "1");  // listed with the others, and left out
+        redis.command("LPUSH", "shared-lock-signal:x", "1");
+        EXPECT_EQ(redis_lock::held_locks(client).size(), 3U);
+        EXPECT_EQ(redis_lock::holders(client, "x", redis_lock::LockKind::permit).size(), 1U);
+        EXPECT_GE(redis_lock::reset_all(client), 2U);
+      });
 }
 
 TEST_F(Rights, OfReplicasAreAllNeeded) {

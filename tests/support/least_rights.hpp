@@ -16,6 +16,16 @@ inline const std::string locks =
 inline const std::string operators =
     "~lock:* ~lock-signal:* +scan +get +pttl +eval +evalsha +del +lpush +pexpire";
 inline const std::string fencing = "~lock-fence:* +exists +incr";
+inline const std::string semaphore =
+    "~semaphore:* ~semaphore-signal:* +time +zadd +zcard +zcount +zrange +zrem +zremrangebyscore "
+    "+zscore +pexpireat +exists";
+inline const std::string shared_lock =
+    "~shared-lock:* ~shared-lock-readers:* ~shared-lock-signal:* ~shared-lock-drained:* +time "
+    "+zadd +zcard +zrange +zrem +zremrangebyscore +zscore +pexpireat +exists";
+inline const std::string shared_fencing = "~shared-lock-fence:* +incr";
+inline const std::string shared_operators =
+    "~semaphore:* ~semaphore-signal:* ~shared-lock:* ~shared-lock-readers:* ~shared-lock-signal:* "
+    "~shared-lock-drained:* +time +zrange +zremrangebyscore +exists";
 inline const std::string cache = "~cache:*";
 inline const std::string once = "~once:*";
 inline const std::string reset_all = "+scan";
@@ -47,7 +57,8 @@ inline std::vector<std::string> words_of_least_user() {
       "~app:* ~data:* ~k1 ~k2 ~other:* ~any*bytes:* ~?-test-* ~test-* ~*test-*x +echo +ping";
   auto words = words_of(rights::locks + ' ' + rights::fencing + ' ' + rights::cache + ' ' +
                         rights::once + ' ' + rights::reset_all + ' ' + rights::replicas + ' ' +
-                        rights::endpoint + ' ' + of_tests);
+                        rights::endpoint + ' ' + rights::semaphore + ' ' + rights::shared_lock +
+                        ' ' + rights::shared_fencing + ' ' + of_tests);
   words.insert(words.begin(), {"--user", least_user});
   return words;
 }
