@@ -70,7 +70,9 @@ class SingleServer {
     }
     Acquisition acquisition{keys_,         lease.id,           options_.expire,  signal_expire_,
                             call.deadline, Time::clock::now(), options_.replicas};
-    if (options_.deferred_unlock && call.follows_release) acquisition.go_in_turn();
+    // A reading takes no waiter's turn.
+    const bool has_turn = keys_.kind != Keys::Kind::reading;
+    if (options_.deferred_unlock && call.follows_release && has_turn) acquisition.go_in_turn();
     const CallLimits limits{client_->limits().retry_for, call.retry_deadline, call.cancellation,
                             slot_};
     std::optional<Time> lease_end;

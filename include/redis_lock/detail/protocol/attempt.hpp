@@ -217,7 +217,7 @@ struct Attempt {
                 {keys.lock, keys.signal, keys.others, id, expire, keys.most, how, signal_expire}};
       default: break;
     }
-    const std::string_view enters = tries_once ? "once" : in_turn ? "turn" : "";
+    const std::string_view enters = in_turn ? "turn" : tries_once ? "once" : "";
     if (keys.fence.empty())
       return {&close_gate_script, {keys.lock, keys.others, keys.signal, id, expire, enters}};
     return {&close_gate_fenced_script,
