@@ -30,9 +30,9 @@ struct SharedKeys {
 /// The keys of a Semaphore.
 struct PermitKeys {
   explicit PermitKeys(const std::string& name)
-      : permits("semaphore:" + name), signal("semaphore-signal:" + name) {}
+      : set("semaphore:" + name), signal("semaphore-signal:" + name) {}
 
-  std::string permits, signal;
+  std::string set, signal;
 };
 
 /// Returns the server's time in milliseconds.
@@ -132,7 +132,7 @@ class OnFamily : public OnRedis {
   [[nodiscard]] bool waited_once(long long waiters) { return redis.calls_of("blpop") == waiters; }
 
   const SharedKeys shared{name};
-  const PermitKeys permit{name};
+  const PermitKeys permits{name};
 };
 
 }  // namespace redis_lock_test
