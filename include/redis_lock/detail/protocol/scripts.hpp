@@ -99,7 +99,7 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local room = ARGV[3] - redis.call('ZCARD', KEYS[1])
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
-  if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return {0, redis.call('PTTL', KEYS[3])} end
+  if KEYS[3] and redis.call('GET', KEYS[3]) then return {0, redis.call('PTTL', KEYS[3])} end
   if room < 1 then return {0, redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] - now} end
   if ARGV[4] == 'turn' and redis.call('EXISTS', KEYS[2]) == 0 then return {0, -2} end
 end
@@ -111,9 +111,9 @@ if ARGV[4] == 'waited' and room > 1 then
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
 end
 return {1, tonumber(ARGV[2])})"};
-inline constexpr Script take_permit_script{join_text, "65b10adc19e34f2f9a17013d413e37067fd5c58c",
+inline constexpr Script take_permit_script{join_text, "e9b56d0473201c966ac5ab7125d44786e39b1948",
                                            "2", 7};
-inline constexpr Script start_reading_script{join_text, "65b10adc19e34f2f9a17013d413e37067fd5c58c",
+inline constexpr Script start_reading_script{join_text, "e9b56d0473201c966ac5ab7125d44786e39b1948",
                                              "3", 8};
 
 // Leaves the set, or stays in it for ARGV[3] milliseconds more. Then wakes a waiter for a permit; or the writer that
