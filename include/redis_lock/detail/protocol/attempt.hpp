@@ -186,7 +186,10 @@ struct Attempt {
     if (keys.kind != Keys::Kind::lock) {
       rest.left = left_of(reply->elements[1]);
       rest.has_no_ttl = reply->elements[1].integer < 0;
-      if (granted && is_fenced) rest.fencing_token = token_of(reply->elements.back().integer);
+      if (granted && is_fenced) {
+        expect(*reply, reply->elements.size() > 2, "the acquire script");
+        rest.fencing_token = token_of(reply->elements[2].integer);
+      }
       return rest;
     }
     if (granted && is_fenced) rest.fencing_token = token_of(reply->integer);
