@@ -40,7 +40,10 @@ REDIS_LOCK_DEFINITION void SharedLock::lock() {
 }
 
 REDIS_LOCK_DEFINITION void SharedLock::lock(std::error_code& error) noexcept {
-  detail::without_exceptions(error, [this] { return lock(), true; });
+  detail::without_exceptions(error, [this] {
+    refuse_reader("lock");
+    return state().acquire("lock", detail::never, detail::never);
+  });
 }
 
 REDIS_LOCK_DEFINITION bool SharedLock::acquire_shared(const char* operation,
@@ -69,7 +72,8 @@ REDIS_LOCK_DEFINITION void SharedLock::unlock_shared() noexcept {
 }
 
 REDIS_LOCK_DEFINITION void SharedLock::lock_shared(std::error_code& error) noexcept {
-  detail::without_exceptions(error, [this] { return lock_shared(), true; });
+  detail::without_exceptions(
+      error, [this] { return acquire_shared("lock_shared", detail::never, detail::never); });
 }
 
 REDIS_LOCK_DEFINITION bool SharedLock::try_lock_shared(std::error_code& error) noexcept {
