@@ -100,7 +100,7 @@ TEST_F(Rights, AreThoseOfTheDocumentation) {
   EXPECT_THAT(text, HasSubstr(user + rights::locks + '\n'));
   EXPECT_THAT(text, HasSubstr(user + rights::operators + '\n'));
   for (const auto& more :
-       {rights::semaphore, rights::shared_lock, rights::shared_fencing, rights::shared_operators,
+       {rights::shared_locks, rights::semaphores, rights::shared_fencing, rights::shared_operators,
         rights::fencing, rights::replicas, rights::cache, rights::once, rights::reset_all,
         rights::sentinel, rights::cluster, std::string("+select"),
         std::string("+client|setname")}) {
@@ -111,70 +111,85 @@ TEST_F(Rights, AreThoseOfTheDocumentation) {
 
 TEST_F(Rights, OfALockAreAllNeeded) { expect_least(rights::locks, "", &Rights::use_locks); }
 
-TEST_F(Rights, OfFencingAreAllNeeded) {
-  expect_least(rights::fencing, rights::locks, [](const Client& client, Options options) {
-    options.fencing = true;
-    use_locks(client, options);
-  });
+/// All that the readers and the writers of a SharedLock do.
+void use_shared_locks(const Client& client, const Options& options) {
+  redis_lock::SharedLock lock{client, "x", options}, other{client, "x", options};
+  lock.lock_shared();
+  if (other.try_lock_for(20ms)) ADD_FAILURE() << "read and written at once";
+  lock.unlock_shared();
+  if (!other.try_lock_for(1s)) return;  // on_error was told why it is read still
+  if (lock.try_lock_shared_for(20ms)) ADD_FAILURE() << "read and written at once";
+  other.extend();
+  EXPECT_TRUE(other.locked());
+  other.unlock();
+  if (other.try_lock_shared()) other.unlock_shared();
+  if (other.try_lock()) other.unlock();
+  lock.reset();
+}
+
+TEST_F(Rights, OfASharedLockAreAllNeeded) {
+  expect_least(rights::shared_locks, "", use_shared_locks);
+}
+
+TEST_F(Rights, OfAFencedSharedLockAreAllNeeded) {
+  expect_least(rights::shared_fencing, rights::shared_locks,
+               [](const Client& client, Options options) {
+                 options.fencing = true;
+                 use_shared_locks(client, options);
+               });
 }
 
 TEST_F(Rights, OfASemaphoreAreAllNeeded) {
-  expect_least(rights::semaphore, rights::locks, [](const Client& client, Options options) {
-    redis_lock::Semaphore semaphore{client, "x", 1, options};
-    redis_lock::Semaphore other{client, "x", 1, options};
-    semaphore.acquire();
-    if (other.try_acquire_for(20ms)) ADD_FAILURE() << "held twice";
-    EXPECT_EQ(semaphore.available(), 0U);
-    semaphore.extend();
-    semaphore.release();
-    semaphore.reset();
-    options.deferred_unlock = true;
-    redis_lock::Semaphore deferred{client, "y", 1, options};
+  expect_least(rights::semaphores, "", [](const Client& client, const Options& options) {
+    redis_lock::Semaphore permit{client, "x", 1, options}, other{client, "x", 1, options};
+    permit.acquire();
+    if (other.try_acquire_for(20ms)) ADD_FAILURE() << "one permit for two";
+    permit.extend();
+    EXPECT_EQ(permit.available(), 0U);
+    permit.release();
+    permit.reset();
+    auto defers = options;
+    defers.deferred_unlock = true;
+    redis_lock::Semaphore deferred{client, "y", 2, defers};
     for (int i = 0; i < 2; ++i) {
       if (deferred.try_acquire()) deferred.release();
     }
   });
 }
 
-/// All that a SharedLock does.
-void share(const Client& client, const Options& options) {
-  redis_lock::SharedLock shared{client, "x", options};
-  redis_lock::SharedLock other{client, "x", options};
-  shared.lock();
-  if (other.try_lock_shared_for(20ms)) ADD_FAILURE() << "read while it was written";
-  shared.extend();
-  shared.unlock();
-  shared.lock_shared();
-  if (other.try_lock_for(20ms)) ADD_FAILURE() << "written while it was read";
-  shared.unlock_shared();
-  shared.reset();
+TEST_F(Rights, OfAnOperatorForReadersAndPermitsAreEnough) {
+  const auto list_and_reset = [this](const Client& client, const Options&) {
+    redis.command("ZADD", "shared-lock-readers:x", "9e15", "reader");
+    redis.command("SET", "shared-lock:x", "writer");
+    redis.command("ZADD", "semaphore:x", "9e15", "holder");
+    EXPECT_EQ(redis_lock::held_locks(client).size(), 3U);
+    EXPECT_EQ(redis_lock::holders(client, "x", redis_lock::LockKind::permit).size(), 1U);
+    EXPECT_EQ(redis_lock::reset_all(client), 2U);
+  };
+  EXPECT_EQ(first_error(rights::operators + ' ' + rights::shared_operators, list_and_reset), "");
 }
 
-TEST_F(Rights, OfASharedLockAreAllNeeded) {
-  expect_least(rights::shared_lock, rights::locks, share);
+TEST_F(Rights, OfDeferredSharedReleasesAreEnough) {
+  const auto all = rights::shared_locks + ' ' + rights::semaphores + ' ' + rights::shared_fencing;
+  EXPECT_EQ(first_error(all,
+                        [](const Client& client, Options options) {
+                          options.deferred_unlock = true;
+                          for (int i = 0; i < 3; ++i) {
+                            use_shared_locks(client, options);
+                            redis_lock::Semaphore permit{client, "x", 1, options};
+                            permit.acquire();
+                            permit.release();
+                            permit.acquire();
+                          }
+                        }),
+            "");
 }
 
-TEST_F(Rights, OfAFencedSharedLockAreAllNeeded) {
-  expect_least(rights::shared_fencing, rights::locks + ' ' + rights::shared_lock,
-               [](const Client& client, Options options) {
-                 options.fencing = true;
-                 share(client, options);
-               });
-}
-
-TEST_F(Rights, OfAnOperatorForReadersAndPermitsAreAllNeeded) {
-  expect_least(
-      rights::shared_operators, rights::operators, [this](const Client& client, const Options&) {
-        redis.command("ZADD", "shared-lock-readers:x", "9e15", "reader");
-        redis.command("SET", "shared-lock:x", "writer");
-        redis.command("ZADD", "semaphore:x", "9e15", "holder");
-        redis.command("LPUSH", "shared-lock-drained:x",
-                      "1");  // listed with the others, and left out
-        redis.command("LPUSH", "shared-lock-signal:x", "1");
-        EXPECT_EQ(redis_lock::held_locks(client).size(), 3U);
-        EXPECT_EQ(redis_lock::holders(client, "x", redis_lock::LockKind::permit).size(), 1U);
-        EXPECT_GE(redis_lock::reset_all(client), 2U);
-      });
+TEST_F(Rights, OfFencingAreAllNeeded) {
+  expect_least(rights::fencing, rights::locks, [](const Client& client, Options options) {
+    options.fencing = true;
+    use_locks(client, options);
+  });
 }
 
 TEST_F(Rights, OfReplicasAreAllNeeded) {
