@@ -128,8 +128,10 @@ class OnFamily : public OnRedis {
     return eventually([&] { return waiters() == count; });
   }
 
-  /// Returns whether the first look at a list has been enough for those that waited for it.
-  [[nodiscard]] bool waited_once(long long waiters) { return redis.calls_of("blpop") == waiters; }
+  /// Returns whether a release has woken all who wait, before the ends of their slices: those of 3 s.
+  [[nodiscard]] bool all_are_woken() {
+    return eventually([&] { return waiters() == 0; }, 1500ms);
+  }
 
   const SharedKeys shared{name};
   const PermitKeys permits{name};
