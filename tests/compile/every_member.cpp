@@ -206,10 +206,9 @@ bool read_and_write(redis_lock::SharedLock& lock, std::error_code& error) {
 #endif
   lock.extend();
   lock.guarded_set("key", "value");
-  const redis_lock::Lock& writer = lock;
   return lock.owns_lock_shared() && lock.owns_lock() && lock.locked() && lock.reset() &&
          lock.reset("id") && lock.owner() == lock.id() && lock.fencing_token() > 0 &&
-         writer.name() == lock.name() && !is_lost(lock);
+         !lock.name().empty() && lock.loss_reason() == redis_lock::LossReason::none;
 }
 
 bool take_permits(redis_lock::Semaphore& semaphore, std::error_code& error) {

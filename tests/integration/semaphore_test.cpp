@@ -349,16 +349,21 @@ TEST_F(SemaphoreOrder, TwoReleasesWithOneSignalWakeTwo) {
   EXPECT_TRUE(one.gets_inside() && two.gets_inside());
 }
 
-TEST_F(SemaphoreOrder, TheSignalHasOneElementAtMost) {
+TEST_F(SemaphoreOrder, NoMorePermitsAreSignalledThanFree) {
   for (int i = 0; i < 10; ++i) {
     first.acquire();
     second.acquire();
-    EXPECT_FALSE(third.try_acquire());
+    EXPECT_EQ(redis.integer("LLEN", permits.signal), 0);
     second.release();
     first.release();
+    EXPECT_EQ(redis.integer("LLEN", permits.signal), 2);
+    first.acquire();
     EXPECT_EQ(redis.integer("LLEN", permits.signal), 1);
-    first.reset();
-    EXPECT_EQ(redis.integer("LLEN", permits.signal), 1);
+    second.acquire();
+    EXPECT_TRUE(first.reset());
+    EXPECT_EQ(redis.integer("LLEN", permits.signal), 2);
+    first.release();
+    second.release();
   }
   EXPECT_THAT(redis.integer("PTTL", permits.signal), AllOf(Gt(0), Le(1000)));
 }

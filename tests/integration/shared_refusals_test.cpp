@@ -107,6 +107,7 @@ TEST(SharedOnAOneServerCluster, KeysAreInOneSlot) {
   const RedisServer server{Transport::tcp, {"--cluster-enabled", "yes"}};
   Redis redis{server.endpoint()};
   redis.string("CLUSTER", "ADDSLOTSRANGE", 0, 16383);
+  if (as_least_user()) redis.command("ACL", "SETUSER", least_user, "+cluster|slots", "+asking");
   auto endpoint = server.endpoint();
   endpoint.cluster = {{endpoint.host, endpoint.port}};
   ASSERT_TRUE(eventually([&] {
@@ -211,8 +212,8 @@ TEST_F(SharedKeyOfAnotherType, AtTheReadersIsRefused) {
 }
 
 TEST_F(SharedKeyOfAnotherType, AtTheSignalIsRefused) {
-  make_string(shared.signal);
   lock.lock();
+  make_string(shared.signal);
   expect_refusal("timed reader", [&] { return other.try_lock_shared_for(5s); });
   expect_refusal("timed writer", [&] { return other.try_lock_for(5s); });
   EXPECT_EQ(lock.owner(), lock.id());
@@ -263,12 +264,28 @@ TEST_F(SharedKeyOfAnotherType, AtThePermitsIsRefused) {
 }
 
 TEST_F(SharedKeyOfAnotherType, AtThePermitSignalIsRefused) {
-  make_string(permits.signal);
   Semaphore next{client, name, 1};
   semaphore.acquire();
+  make_string(permits.signal);
   expect_refusal("timed", [&] { return next.try_acquire_for(5s); });
+  redis.command("DEL", permits.signal);
   semaphore.release();
   EXPECT_TRUE(next.try_acquire());
+}
+
+TEST_F(SharedKeyOfAnotherType, AtThePermitSignalCostsNoPermit) {
+  make_string(permits.signal);
+  Semaphore one_of_two{client, name, 2};
+  expect_refusal("try_acquire", [&] { return one_of_two.try_acquire(); });
+  EXPECT_EQ(one_of_two.available(), 2U);
+}
+
+TEST_F(SharedKeyOfAnotherType, AfterAWriteOfTheScriptLeavesNoPermit) {
+  redis.command("ZADD", permits.set, "inf", "somebody");  // PEXPIREAT refuses that end
+  Semaphore one_of_nine{client, name, 9};
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(error_of([&] { (void)one_of_nine.try_acquire(); }), errc::server_error);
+  EXPECT_EQ(one_of_nine.available(), 8U);
 }
 
 TEST_F(SharedKeyOfAnotherType, IsReportedByAnUnlock) {

@@ -28,10 +28,11 @@ REDIS_LOCK_DEFINITION SharedLock::SharedLock(Client client, std::string name, Op
 REDIS_LOCK_DEFINITION SharedLock::~SharedLock() = default;
 
 REDIS_LOCK_DEFINITION void SharedLock::refuse_reader(const char* operation) const {
-  if (const auto* const mine = readings_->find()) mine->refuse_holder(operation);
+  const auto* const mine = readings_->find();
+  if (mine && mine->owns_lock()) mine->refuse_holder(operation);
 }
 REDIS_LOCK_DEFINITION void SharedLock::refuse_writer(const char* operation) const {
-  state().refuse_holder(operation);
+  if (owns_lock()) state().refuse_holder(operation);
 }
 
 REDIS_LOCK_DEFINITION void SharedLock::lock() {
