@@ -1,0 +1,98 @@
+/* shared */
+#ifndef WRITERS
+#define WRITERS 1
+#endif
+#define is_writer(p) ((p) < WRITERS)
+#include "family.pml"
+
+#define is_certain(p) (holds[p] && good[p])
+#define is_certain_writer(p) (is_writer(p) && is_certain(p))
+inline check_entry() {
+  surely_owned = good[_pid];
+  if
+  :: is_writer(_pid) -> alone = !any_process(is_certain)
+  :: else -> alone = !any_process(is_certain_writer)
+  fi;
+  assert(surely_owned);
+  assert(alone)
+}
+
+/* enter: the script of lock. */
+inline run_enter(a) {
+  x = id_on(a);
+  purge(a);
+  if
+  :: gate == 0 || gate == x ->
+     found = (gate == x);
+     if
+     :: members == 0 -> gate = x; answer(a, true, false)
+     :: else ->
+#ifndef GATE_NOT_KEPT
+        gate = x;
+#endif
+        answer(a, false, true)
+     fi;
+#ifndef STALE_SIGNAL
+     signals = 0
+#endif
+  :: else -> answer(a, false, false)
+  fi
+}
+
+inline run_script(a, waited) {
+  if
+  :: is_writer(process_of(a)) -> run_enter(a)
+  :: else -> run_join(a, waited)
+  fi
+}
+
+inline signal_departure() {
+  if
+  :: gate != 0 && members == 0 -> push_drained()
+  :: else
+  fi
+}
+
+inline push_drained() {
+#ifndef SIGNALS_PILE_UP
+  drains = 0;
+#endif
+#ifndef NO_DRAINED
+  drains++;
+#endif
+  assert(drains <= 1)
+}
+
+inline run_unlock(value) {
+  released = (gate == value);
+  if
+  :: released -> push_signal(); gate = 0
+  :: else
+  fi
+}
+
+inline run_release(a, value) {
+  if
+  :: is_writer(process_of(a)) -> run_unlock(value)
+  :: else -> run_leave(a, value)
+  fi
+}
+
+inline run_extend(value) {
+  if
+#ifdef RENEWAL_REVIVES
+  :: is_writer(_pid) && gate == 0 -> gate = value; extended = true
+  :: !is_writer(_pid) -> members = members | bit(value); over = over & ~bit(value); extended = true
+#endif
+  :: is_writer(_pid) && gate != 0 -> extended = (gate == value)
+  :: else -> extended = (is_member(value) && !is_over(value))
+  fi
+}
+
+#include "family_processes.pml"
+
+#define is_acquiring(p) (acquiring[p])
+#define is_good(p) (good[p])
+ltl served { [] <> (!any_process(is_acquiring) || any_process(is_good)) }
+ltl writer { [] <> (!acquiring[0] || good[0]) }
+ltl reader { [] <> (!acquiring[N - 1] || good[N - 1]) }
