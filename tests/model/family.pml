@@ -35,7 +35,7 @@
  * SIGNAL_MAY_END  A signal may expire before a waiter that was told "busy" gets to its BLPOP. Otherwise
  *                 signal_expire is longer than that takes.
  * TURNS           As in lock.pml: between a BLPOP that ends and the rest of its pipeline others may come.
- * PROMPT          A waiter that was told "busy" gets to its BLPOP before a holder releases. */
+ */
 
 #if N == 2
 #define any_process(property) (property(0) || property(1))
@@ -131,7 +131,9 @@ inline purge(a) {
   :: else
   fi;
 #endif
-#ifndef COUNT_THE_DEAD
+#ifdef COUNT_THE_DEAD
+  skip
+#else
   members = members & ~over;
   over = 0
 #endif

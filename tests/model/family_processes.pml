@@ -202,13 +202,17 @@ holder:
   fi;
 
 #ifdef RENEWAL
-renewal: /* sent in good time; the server may run it later */
+renewal: /* sent while the lease was good; the server may run it later */
   if
   :: d_step {
        run_extend(id[_pid]);
+#ifdef LATE_RENEWAL
        good[_pid] = extended;
+#else
+       good[_pid] = good[_pid] && extended; /* a reply that comes behind the end of the lease is none */
+#endif
        if
-       :: extended -> holds[_pid] = false; check_entry(); holds[_pid] = true
+       :: good[_pid] -> holds[_pid] = false; check_entry(); holds[_pid] = true
        :: else
        fi
      } goto holder
@@ -216,8 +220,14 @@ renewal: /* sent in good time; the server may run it later */
 #endif
 
 give_up: /* an acquisition that may have been granted, or that has the gate: it is released */
+#ifdef GIVE_UP_SILENTLY
+  if
+  :: d_step { gate == id[_pid] -> gate = 0; end_acquisition() } goto newcomer
+  :: else
+  fi;
+#endif
 #ifdef KEEP_ON_GIVING_UP
-  d_step { end_acquisition() }
+  d_step { end_acquisition() };
   goto newcomer;
 #endif
 
@@ -295,9 +305,9 @@ end:
 #define is_leased(value) (gate == value || (is_member(value) && !is_over(value)))
 #define is_left_behind(value) (id[process_of_id(value)] != value)
 #ifdef GATE_NOT_RENEWED
-#define is_not_renewed(value) (entered[process_of_id(value)])
+#define is_not_renewed(value) (!good[process_of_id(value)])
 #else
-#define is_not_renewed(value) false
+#define is_not_renewed(value) (!good[process_of_id(value)] && !entered[process_of_id(value)])
 #endif
 #if defined(LEASE_FROM_REPLY)
 #define is_taken_for_longer(p) (!holds[p])

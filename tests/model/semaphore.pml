@@ -41,5 +41,6 @@ inline run_extend(value) {
 #include "family_processes.pml"
 
 #define is_acquiring(p) (acquiring[p])
-#define is_good(p) (good[p])
-ltl served { [] <> (!acquiring[N - 1] || good[N - 1]) }
+#define is_granted(p) (acquiring[p] && good[p])
+ltl served { [] <> (!any_process(is_acquiring) || any_process(is_granted)) }
+ltl acquirer { [] <> (!is_acquiring(N - 1) || is_granted(N - 1)) }

@@ -17,6 +17,11 @@ inline check_entry() {
   assert(alone)
 }
 
+#ifdef IGNORE_READERS
+#define readers_are_gone true
+#else
+#define readers_are_gone (members == 0)
+#endif
 /* enter: the script of lock. */
 inline run_enter(a) {
   x = id_on(a);
@@ -25,7 +30,7 @@ inline run_enter(a) {
   :: gate == 0 || gate == x ->
      found = (gate == x);
      if
-     :: members == 0 -> gate = x; answer(a, true, false)
+     :: readers_are_gone -> gate = x; answer(a, true, false)
      :: else ->
 #ifndef GATE_NOT_KEPT
         gate = x;
@@ -54,7 +59,7 @@ inline signal_departure() {
 }
 
 inline push_drained() {
-#ifndef SIGNALS_PILE_UP
+#ifndef DRAINS_PILE_UP
   drains = 0;
 #endif
 #ifndef NO_DRAINED
@@ -92,7 +97,7 @@ inline run_extend(value) {
 #include "family_processes.pml"
 
 #define is_acquiring(p) (acquiring[p])
-#define is_good(p) (good[p])
-ltl served { [] <> (!any_process(is_acquiring) || any_process(is_good)) }
-ltl writer { [] <> (!acquiring[0] || good[0]) }
-ltl reader { [] <> (!acquiring[N - 1] || good[N - 1]) }
+#define is_granted(p) (acquiring[p] && good[p])
+ltl served { [] <> (!any_process(is_acquiring) || any_process(is_granted)) }
+ltl writer { [] <> (!is_acquiring(0) || is_granted(0)) }
+ltl reader { [] <> (!is_acquiring(N - 1) || is_granted(N - 1)) }
