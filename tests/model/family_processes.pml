@@ -220,15 +220,15 @@ renewal: /* sent while the lease was good; the server may run it later */
 #endif
 
 give_up: /* an acquisition that may have been granted, or that has the gate: it is released */
-#ifdef GIVE_UP_SILENTLY
+#if defined(KEEP_ON_GIVING_UP)
+  if
+  :: d_step { end_acquisition() } goto newcomer
+  fi;
+#elif defined(GIVE_UP_SILENTLY)
   if
   :: d_step { gate == id[_pid] -> gate = 0; end_acquisition() } goto newcomer
-  :: else
+  :: gate != id[_pid] -> goto release_hold
   fi;
-#endif
-#ifdef KEEP_ON_GIVING_UP
-  d_step { end_acquisition() };
-  goto newcomer;
 #endif
 
 release_hold:
