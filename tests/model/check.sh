@@ -21,6 +21,7 @@ in_order="-DSLICES=0"
 ended="-DSLICES=1 -DEXPIRY"
 frozen="$expiry -DENDINGS=ANY_NUMBER"
 frozen_late="$frozen -DLATE -DIDS=3"
+frozen_late_2="$frozen -DRENEWAL -DLATE -DN=2 -DIDS=6 -DLOSSES=2 -DCRASHES=1"
 writers="-DWRITERS=2"
 four="-DN=4 -DWRITERS=2"
 
@@ -31,6 +32,8 @@ not_alone="assertion violated alone"
 not_permitted="assertion violated permitted"
 not_honest="assertion violated honest"
 not_owned="assertion violated surely_owned"
+vain=no_wait_in_vain
+in_vain="assertion violated  !("
 
 tests="
 signals              | lock | safe served   | holds         | $signals
@@ -57,7 +60,7 @@ limit-late-signal    | lock | safe          | $deadlock     | $signals -DSIGNAL_
 limit-turns          | lock | served        | $not_served   | $crash -DTURNS
 limit-dead-holder    | lock | safe          | $deadlock     | -DSLICES=0 -DEXPIRY -DCRASHES=1
 
-shared-signals              | shared_lock | safe writer reader | holds       | $in_order $four
+shared-signals              | shared_lock | safe writer reader $vain | holds       | $in_order $four
 shared-turns                | shared_lock | safe served        | holds       | $signals $four
 shared-slices               | shared_lock | safe writer        | holds       | $any_time
 shared-expiry               | shared_lock | safe               | holds       | $frozen -DRENEWAL $four
@@ -75,7 +78,8 @@ shared-late-writers         | shared_lock | safe writer reader | holds       | $
 shared-late-2               | shared_lock | served             | holds       | $late_2 -DIDS=6
 shared-late-safe            | shared_lock | safe               | holds       | $frozen_late -DLOSSES=1
 shared-late-safe-writers    | shared_lock | safe               | holds       | $frozen_late -DLOSSES=1 $writers
-shared-late-safe-2          | shared_lock | safe               | holds       | $frozen -DLATE -DN=2 -DIDS=6 -DLOSSES=2 -DCRASHES=1 -DRENEWAL
+shared-late-safe-2          | shared_lock | safe               | holds       | $frozen_late_2
+shared-doubt-late           | shared_lock | $vain              | holds       | -DSLICES=1 -DLOSSES=1 -DLATE -DIDS=3
 shared-no-signal            | shared_lock | safe               | $deadlock   | $in_order -DNO_SIGNAL
 shared-no-chain             | shared_lock | safe               | $deadlock   | $in_order -DNO_CHAIN
 shared-no-drained           | shared_lock | safe               | $deadlock   | $in_order -DNO_DRAINED
@@ -89,12 +93,12 @@ shared-client-clock         | shared_lock | safe               | $not_alone  | $
 shared-one-end-for-all      | shared_lock | safe               | $not_alone  | $frozen -DONE_END_FOR_ALL
 shared-leave-without-purge  | shared_lock | safe               | $not_honest | $frozen -DLEAVE_WITHOUT_PURGE
 shared-try-enters           | shared_lock | safe               | $deadlock   | $in_order -DIDS=2 -DTRY_ENTERS
-shared-keep-on-giving-up    | shared_lock | safe               | $deadlock   | $in_order -DKEEP_ON_GIVING_UP
+shared-keep-on-giving-up    | shared_lock | safe               | $deadlock   | $in_order -DIDS=2 -DKEEP_ON_GIVING_UP
 shared-give-up-silently     | shared_lock | safe               | $deadlock   | $in_order -DGIVE_UP_SILENTLY
 shared-no-doubt             | shared_lock | served             | $not_served | $doubt -DIDS=3 -DNO_DOUBT
 shared-lease-from-reply     | shared_lock | safe               | $not_alone  | $frozen -DLEASE_FROM_REPLY
 shared-old-lease-for-new    | shared_lock | safe               | $not_alone  | $frozen -DOLD_LEASE_FOR_NEW
-shared-late-renewal         | shared_lock | safe               | $not_alone  | $frozen -DLATE -DN=2 -DIDS=6 -DLOSSES=2 -DRENEWAL -DLATE_RENEWAL
+shared-late-renewal         | shared_lock | safe               | $not_alone  | $frozen_late_2 -DLATE_RENEWAL
 shared-believe-expired      | shared_lock | safe               | $not_owned  | $frozen -DBELIEVE_EXPIRED
 shared-reused-id            | shared_lock | safe               | $not_alone  | $frozen_late -DLOSSES=1 -DREUSED_ID
 shared-same-id-after-return | shared_lock | safe               | $not_alone  | $frozen_late -DLOSSES=1 -DSAME_ID_AFTER_RETURN
@@ -105,34 +109,37 @@ shared-limit-turns          | shared_lock | reader             | $not_served | $
 shared-limit-late-signal    | shared_lock | safe               | $deadlock   | $in_order -DSIGNAL_MAY_END
 shared-limit-dead-holder    | shared_lock | safe               | $deadlock   | $in_order -DEXPIRY -DCRASHES=1
 
-semaphore-signals              | semaphore | safe acquirer | holds          | $in_order -DN=4 -DSTAYS
+semaphore-signals              | semaphore | safe acquirer $vain | holds     | $in_order -DN=4 -DSTAYS
+semaphore-signals-3            | semaphore | safe acquirer $vain | holds     | $in_order -DN=4 -DSTAYS -DPERMITS=3
 semaphore-turns                | semaphore | safe served   | holds          | $signals -DN=4 -DSTAYS
 semaphore-expiry               | semaphore | safe          | holds          | $frozen -DRENEWAL -DN=4
 semaphore-expiry-served        | semaphore | served        | holds          | $frozen
 semaphore-crash                | semaphore | safe acquirer | holds          | $ended -DCRASHES=1 -DN=4
 semaphore-frozen               | semaphore | safe acquirer | holds          | $ended -DENDINGS=2
 semaphore-frozen-4             | semaphore | safe acquirer | holds          | $ended -DENDINGS=2 -DN=4
-semaphore-doubt                | semaphore | safe acquirer | holds          | $in_order -DLOSSES=2 -DN=4
+semaphore-doubt                | semaphore | safe acquirer $vain | holds     | $in_order -DLOSSES=2
+semaphore-doubt-late           | semaphore | $vain         | holds          | $in_order -DLOSSES=1 -DLATE -DIDS=3 -DN=4
 semaphore-late                 | semaphore | safe acquirer | holds          | $ended -DLATE -DIDS=3 -DLOSSES=1 -DCRASHES=1
 semaphore-late-served          | semaphore | served        | holds          | $late -DIDS=3 -DLOSSES=1 -DCRASHES=1
 semaphore-late-safe            | semaphore | safe          | holds          | $frozen_late -DLOSSES=1
-semaphore-late-safe-2          | semaphore | safe          | holds          | $frozen -DIDS=4 -DLATE -DLOSSES=2
+semaphore-late-safe-2          | semaphore | safe          | holds          | $frozen_late_2 -DPERMITS=1
 semaphore-no-signal            | semaphore | safe          | $deadlock      | $in_order -DSTAYS -DNO_SIGNAL
-semaphore-no-chain             | semaphore | safe          | $deadlock      | $in_order -DSTAYS -DN=4 -DNO_CHAIN
-semaphore-room-before          | semaphore | safe          | assertion violated passed_on | $frozen_late -DN=4 -DLOSSES=1 -DROOM_BEFORE
-semaphore-stale-signal         | semaphore | acquirer      | $not_served    | $in_order -DSTALE_SIGNAL
-semaphore-count-the-dead       | semaphore | served        | $not_served    | $ended -DCRASHES=2 -DN=3 -DCOUNT_THE_DEAD
+semaphore-one-signal           | semaphore | safe          | $deadlock      | $in_order -DSTAYS -DN=4 -DONE_SIGNAL
+semaphore-signals-pile-up      | semaphore | safe          | assertion violated (signals<=2) | $in_order -DSIGNALS_PILE_UP
+semaphore-found-takes-signal   | semaphore | $vain         | $in_vain       | $in_order -DLOSSES=1 -DLATE -DIDS=3 -DFOUND_TAKES_SIGNAL
+semaphore-found-keeps-signal   | semaphore | $vain         | $in_vain       | $in_order -DLOSSES=1 -DLATE -DIDS=3 -DFOUND_KEEPS_SIGNAL
+semaphore-count-the-dead       | semaphore | served        | $not_served    | $ended -DCRASHES=2 -DCOUNT_THE_DEAD
 semaphore-client-clock         | semaphore | safe          | $not_permitted | $in_order -DCLIENT_CLOCK
 semaphore-one-end-for-all      | semaphore | safe          | $not_permitted | $frozen -DONE_END_FOR_ALL
 semaphore-leave-without-purge  | semaphore | safe          | $not_honest    | $frozen -DLEAVE_WITHOUT_PURGE
-semaphore-keep-on-giving-up    | semaphore | served        | $not_served    | $doubt -DKEEP_ON_GIVING_UP
-semaphore-no-doubt             | semaphore | served        | $not_served    | $doubt -DNO_DOUBT
+semaphore-keep-on-giving-up    | semaphore | served        | $not_served    | $doubt -DIDS=3 -DKEEP_ON_GIVING_UP
+semaphore-no-doubt             | semaphore | served        | $not_served    | $doubt -DIDS=3 -DNO_DOUBT
 semaphore-lease-from-reply     | semaphore | safe          | $not_permitted | $frozen -DLEASE_FROM_REPLY
 semaphore-old-lease-for-new    | semaphore | safe          | $not_permitted | $frozen_late -DLOSSES=1 -DOLD_LEASE_FOR_NEW
+semaphore-late-renewal         | semaphore | safe          | $not_permitted | $frozen_late_2 -DPERMITS=1 -DLATE_RENEWAL
 semaphore-believe-expired      | semaphore | safe          | $not_owned     | $frozen -DBELIEVE_EXPIRED
 semaphore-reused-id            | semaphore | safe          | $not_permitted | $frozen_late -DLOSSES=1 -DREUSED_ID
 semaphore-same-id-after-return | semaphore | safe          | $not_permitted | $frozen_late -DLOSSES=1 -DSAME_ID_AFTER_RETURN
-semaphore-signals-pile-up      | semaphore | safe          | assertion violated (signals<=1) | $in_order -DSIGNALS_PILE_UP
 semaphore-limit-slices         | semaphore | acquirer      | $not_served    | -DSLICES=2
 semaphore-limit-turns          | semaphore | acquirer      | $not_served    | $signals
 semaphore-limit-late-signal    | semaphore | safe          | $deadlock      | $in_order -DSTAYS -DSIGNAL_MAY_END

@@ -109,7 +109,7 @@ byte stays_left = 1;
 hidden byte w, n, x;
 hidden short room;
 hidden byte found, released, extended;
-hidden byte surely_owned, alone, permitted, honest, passed_on;
+hidden byte surely_owned, alone, permitted, honest, all_woken;
 
 /* ---- The server's commands ---- */
 
@@ -158,16 +158,6 @@ inline measure_room() {
 #endif
 }
 
-inline push_signal() {
-#ifndef SIGNALS_PILE_UP
-  signals = 0;
-#endif
-#ifndef NO_SIGNAL
-  signals++;
-#endif
-  assert(signals <= 1)
-}
-
 /* join: the script of lock_shared and acquire. */
 #ifdef NO_DOUBT
 #define was_found(value) false
@@ -188,25 +178,8 @@ inline run_join(a, waited) {
   :: found || (!gate_is_shut && room > 0) ->
      members = members | bit(x);
      over = over & ~bit(x);
-#ifndef ROOM_BEFORE
      measure_room();
-#else
-     room--;
-#endif
-     if
-#ifndef NO_CHAIN
-     :: waited && room > 0 -> push_signal()
-#endif
-#ifndef STALE_SIGNAL
-     :: room == 0 -> signals = 0
-#endif
-     :: else
-     fi;
-#if LOSSES
-     measure_room();
-     passed_on = (!waited || room == 0 || signals > 0);
-     assert(passed_on);
-#endif
+     signal_arrival(waited);
      answer(a, true, false)
   :: else -> answer(a, false, false)
   fi

@@ -301,6 +301,8 @@ end:
   od
 }
 
+#define waits_in_vain(p) (connection[p].stage == blocked && connection[p].command == wait && could_enter(p))
+
 #ifdef EXPIRY
 #define is_leased(value) (gate == value || (is_member(value) && !is_over(value)))
 #define is_left_behind(value) (id[process_of_id(value)] != value)

@@ -51,6 +51,25 @@ inline run_script(a, waited) {
   fi
 }
 
+inline push_signal() {
+#ifndef SIGNALS_PILE_UP
+  signals = 0;
+#endif
+#ifndef NO_SIGNAL
+  signals++;
+#endif
+  assert(signals <= 1)
+}
+
+inline signal_arrival(waited) {
+  if
+#ifndef NO_CHAIN
+  :: waited -> push_signal() /* the next in line may enter too */
+#endif
+  :: else
+  fi
+}
+
 inline signal_departure() {
   if
   :: gate != 0 && members == 0 -> push_drained()
@@ -85,15 +104,12 @@ inline run_release(a, value) {
 
 inline run_extend(value) {
   if
-#ifdef RENEWAL_REVIVES
-  :: is_writer(_pid) && gate == 0 -> gate = value; extended = true
-  :: !is_writer(_pid) -> members = members | bit(value); over = over & ~bit(value); extended = true
-#endif
-  :: is_writer(_pid) && gate != 0 -> extended = (gate == value)
+  :: is_writer(_pid) -> extended = (gate == value)
   :: else -> extended = (is_member(value) && !is_over(value))
   fi
 }
 
+#define could_enter(p) (gate == 0)
 #include "family_processes.pml"
 
 #define is_acquiring(p) (acquiring[p])
@@ -101,3 +117,4 @@ inline run_extend(value) {
 ltl served { [] <> (!any_process(is_acquiring) || any_process(is_granted)) }
 ltl writer { [] <> (!is_acquiring(0) || is_granted(0)) }
 ltl reader { [] <> (!is_acquiring(N - 1) || is_granted(N - 1)) }
+ltl no_wait_in_vain { [] !any_process(waits_in_vain) }
