@@ -136,7 +136,6 @@ semaphore-keep-on-giving-up    | semaphore | served        | $not_served    | $d
 semaphore-no-doubt             | semaphore | served        | $not_served    | $doubt -DIDS=3 -DNO_DOUBT
 semaphore-lease-from-reply     | semaphore | safe          | $not_permitted | $frozen -DLEASE_FROM_REPLY
 semaphore-old-lease-for-new    | semaphore | safe          | $not_permitted | $frozen_late -DLOSSES=1 -DOLD_LEASE_FOR_NEW
-semaphore-late-renewal         | semaphore | safe          | $not_permitted | $frozen_late_2 -DPERMITS=1 -DLATE_RENEWAL
 semaphore-believe-expired      | semaphore | safe          | $not_owned     | $frozen -DBELIEVE_EXPIRED
 semaphore-reused-id            | semaphore | safe          | $not_permitted | $frozen_late -DLOSSES=1 -DREUSED_ID
 semaphore-same-id-after-return | semaphore | safe          | $not_permitted | $frozen_late -DLOSSES=1 -DSAME_ID_AFTER_RETURN

@@ -2,6 +2,13 @@
 #ifndef PERMITS
 #define PERMITS 2
 #endif
+#ifndef MOST_SIGNALS
+#ifdef TURNS
+#define MOST_SIGNALS N
+#else
+#define MOST_SIGNALS PERMITS
+#endif
+#endif
 #define is_writer(p) false
 #include "family.pml"
 
@@ -38,7 +45,7 @@ inline signal_arrival(waited) {
 #endif
   :: else
   fi;
-  assert(signals <= PERMITS)
+  assert(signals <= MOST_SIGNALS)
 }
 
 inline signal_departure() {
@@ -47,7 +54,7 @@ inline signal_departure() {
 #elif !defined(NO_SIGNAL)
   signals++;
 #endif
-  assert(signals <= PERMITS)
+  assert(signals <= MOST_SIGNALS)
 }
 
 inline run_release(a, value) {
