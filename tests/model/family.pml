@@ -1,12 +1,17 @@
-/* The part that shared_lock.pml and semaphore.pml have in common: a set of leases, a line of waiters, and the
- * processes, which come into the set and go. Read the model that includes this first; its comment explains all.
+/* The part that shared_lock.pml and semaphore.pml have in common: a set of leases, and a line of waiters. Their first
+ * comments explain it; family_processes.pml has the processes. A model defines, before this:
  *
- * The model defines, before it includes this:
- *   run_script(a, waited)  the server runs the script by which the process of connection a gets what it wants
- *   run_release(a, value)  the server runs the script that gives it back; sets `released`
- *   run_extend(value)      the server runs the script of a renewal; sets `extended`
- *   check_entry()          the assertions about a process that enters
- *   is_writer(p)           a writer of a SharedLock, which has a gate and not a member's place in the set
+ *   is_writer(p)             p writes under a SharedLock, so it takes the gate and is not in the set
+ *
+ * and behind this:
+ *
+ *   run_script(a, waited)    the script by which the process of connection a gets what it wants; waited: behind a BLPOP
+ *   run_release(a, value)    the script by which it gives that back; sets `released`
+ *   run_extend(value)        the script of a renewal; sets `extended`
+ *   signal_arrival(waited)   the signals at the end of join
+ *   signal_departure()       the signals at the end of leave
+ *   check_entry()            the assertions about a process that enters
+ *   could_enter(p)           there is room for process p, so it must not be blocked in the line
  */
 
 #ifndef N
@@ -34,8 +39,7 @@
  * LATE            The server comes upon a broken connection at any time. Otherwise it knows at once.
  * SIGNAL_MAY_END  A signal may expire before a waiter that was told "busy" gets to its BLPOP. Otherwise
  *                 signal_expire is longer than that takes.
- * TURNS           As in lock.pml: between a BLPOP that ends and the rest of its pipeline others may come.
- */
+ * TURNS           As in lock.pml: between a BLPOP that ends and the rest of its pipeline others may come. */
 
 #if N == 2
 #define any_process(property) (property(0) || property(1))
@@ -80,9 +84,9 @@ short over;                             /* those of them whose lease has ended: 
 byte signals;                           /* the length of the signal list */
 chan queue = [CONNECTIONS] of { byte }; /* connections that BLPOP blocks, in the order of their arrival */
 #ifdef WRITERS
-byte gate;                                   /* the id of the writer that holds it; 0 if there is none */
-byte drains;                                 /* the length of the drained list */
-chan entered_queue = [CONNECTIONS] of { byte }; /* of that list */
+byte gate;                              /* the id of the writer that holds it; 0 if there is none */
+byte drains;                            /* the length of the drained list */
+chan entered_queue = [CONNECTIONS] of { byte }; /* connections of writers, blocked by BLPOP drained */
 #else
 #define gate 0
 #endif
@@ -109,7 +113,7 @@ byte stays_left = 1;
 hidden byte w, n, x;
 hidden short room;
 hidden byte found, released, extended;
-hidden byte surely_owned, alone, permitted, honest, all_woken;
+hidden byte surely_owned, alone, permitted, honest;
 
 /* ---- The server's commands ---- */
 
@@ -123,7 +127,7 @@ inline forget(a) {
 #define is_member(value) ((members & bit(value)) != 0)
 #define is_over(value) ((over & bit(value)) != 0)
 
-/* ZREMRANGEBYSCORE set -inf now, as the first thing that a script of connection a does. */
+/* ZREMRANGEBYSCORE set -inf (now, as the first thing that a script of connection a does. */
 inline purge(a) {
 #ifdef CLIENT_CLOCK
   if
@@ -139,7 +143,7 @@ inline purge(a) {
 #endif
 }
 
-/* Sets `room`: permits - ZCARD set. A reading always has room, for itself and one more. */
+/* Sets `room`: permits - ZCARD set. A reading always finds room. */
 inline measure_room() {
 #ifdef PERMITS
   room = PERMITS;
@@ -185,7 +189,7 @@ inline run_join(a, waited) {
   fi
 }
 
-/* The reply of a script. Nobody reads that of an old connection. */
+/* The reply of a script. That of an old connection is not read. */
 inline answer(a, is_granted, is_entered) {
   if
   :: a < N ->
@@ -230,7 +234,10 @@ inline serve_waiters() {
   do
   :: signals > 0 && len(queue) > 0 -> signals--; queue ? w; unblock(w)
 #ifdef WRITERS
-  :: !(signals > 0 && len(queue) > 0) && drains > 0 && len(entered_queue) > 0 -> drains--; entered_queue ? w; unblock(w)
+  :: !(signals > 0 && len(queue) > 0) && drains > 0 && len(entered_queue) > 0 ->
+     drains--;
+     entered_queue ? w;
+     unblock(w)
 #endif
   :: else -> break
   od;
@@ -261,3 +268,9 @@ inline leave_queue(a) {
   queue ?? eval(a)
 #endif
 }
+
+/* ---- The processes' view ---- */
+
+#define is_acquiring(p) (acquiring[p])
+#define is_granted(p) (acquiring[p] && good[p])
+#define is_certain(p) (holds[p] && good[p])

@@ -1,3 +1,5 @@
+/* The part that shared_lock.pml and semaphore.pml have in common: the processes, and what the server does by itself. */
+
 /* ---- A process ---- */
 
 /* Names the next acquisition. */
@@ -115,7 +117,10 @@ inline enter() {
 }
 
 #define is_on_its_way(p) (connection[p].stage == answered && !granted[p])
-#define slice_may_end(a) (connection[a].stage == blocked && (SLICES == 2 || connection[a].command == drain || lease_ended[process_of(a)]))
+/* The slices of a writer behind its gate are at most a third of its lease: they end at any time. */
+#define slice_may_end(a) \
+  (connection[a].stage == blocked && \
+   (SLICES == 2 || connection[a].command == drain || lease_ended[process_of(a)]))
 
 active [N] proctype Client() {
 newcomer:
@@ -184,7 +189,13 @@ return_grant:
   if
   :: d_step { run_release(OWN, id[_pid]); serve_waiters(); go_on() } goto waiter
   :: d_step { run_release(OWN, id[_pid]); serve_waiters(); end_acquisition() } goto newcomer
-  :: d_step { may_lose -> run_release(OWN, id[_pid]); serve_waiters(); lose_connection(none); go_on_renamed() } goto first_attempt
+  :: d_step {
+       may_lose ->
+       run_release(OWN, id[_pid]);
+       serve_waiters();
+       lose_connection(none);
+       go_on_renamed()
+     } goto first_attempt
   :: d_step { may_lose -> lose_connection(release); go_on_renamed() } goto first_attempt
   :: d_step { may_crash -> crash(release) } goto stopped
   fi;
