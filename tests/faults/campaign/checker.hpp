@@ -31,6 +31,7 @@ enum class Violation {
 struct Finding {
   Violation violation;
   std::string text;
+  std::string name{};  ///< of the lock, of an overlap
 };
 
 /// What the library promises, and what a busy machine may add to it.
