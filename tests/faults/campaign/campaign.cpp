@@ -115,10 +115,12 @@ void run(const Arguments& arguments, const std::string& folder) {
 
 void print(const Report& report, std::size_t cut_lines) {
   const auto line = [](const std::string& what, const auto& value) {
-    std::cout << "  " << std::left << std::setw(44) << what << value << '\n';
+    std::cout << "  " << std::left << std::setw(50) << what << value << '\n';
   };
   std::cout << std::fixed << std::setprecision(1);
   line("acquisitions", report.acquisitions);
+  line("  of which readings", report.readings);
+  line("  of which permits", report.permits);
   line("waits (lock, try_lock_for)", report.waits);
   line("refused (busy, or not in time)", report.refusals);
   for (const auto& [error, count] : report.errors) line("error of " + error, count);

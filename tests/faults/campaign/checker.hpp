@@ -57,6 +57,7 @@ struct Bounds {
 
 struct Report {
   std::size_t acquisitions = 0, waits = 0, refusals = 0;  ///< refusals: busy, or not in time
+  std::size_t readings = 0, permits = 0;                  ///< of the acquisitions
   std::map<std::string, std::size_t> errors;              ///< of operations, by "operation: error"
   std::map<std::string, std::size_t> faults;              ///< by kind
   std::size_t losses = 0, excused_overlaps = 0, excused_losses = 0;  ///< of data, by a fault
