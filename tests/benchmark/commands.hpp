@@ -35,10 +35,11 @@ using Calls = std::map<std::string, double>;
 }
 
 /// What the server ran for each acquisition, while `waiters` threads waited, and so many others held what `make(i)`
-/// gives thread i; by turns and without a pause. `all` keeps everyone out at the beginning.
+/// gives thread i; by turns. `all` keeps everyone out at the beginning.
 template <class All, class Make>
 Calls contended_calls(const redis_lock_test::RedisServer& server, All& all, int holders,
-                      int waiters, int acquisitions, Make make) {
+                      int waiters, int acquisitions, Make make,
+                      std::chrono::microseconds section = {}) {
   redis_lock_test::Redis redis{server.endpoint()};
   redis.reset_stats();  // connects, before the crowd fills the server's queue
   std::map<std::string, long long> before, after;
@@ -59,6 +60,7 @@ Calls contended_calls(const redis_lock_test::RedisServer& server, All& all, int 
           after = redis.calls();
           stop = true;
         }
+        if (section.count() > 0) std::this_thread::sleep_for(section);
         lock->unlock();
       }
     });
@@ -90,14 +92,16 @@ inline Calls commands_per_shared_acquisition(const redis_lock_test::RedisServer&
   });
 }
 
+/// Of a Semaphore. Sections take some time, as otherwise holders that are on their way leave permits free.
 inline Calls commands_per_permit(const redis_lock_test::RedisServer& server, int permits,
                                  int waiters, int acquisitions) {
   const redis_lock::Client client{server.endpoint()};
-  AllPermits all{client, "contended", static_cast<std::size_t>(permits)};
-  return contended_calls(server, all, permits, waiters, acquisitions, [&](int) {
-    return std::make_unique<redis_lock::Semaphore>(client, "contended",
-                                                   static_cast<std::size_t>(permits));
-  });
+  const auto count = static_cast<std::size_t>(permits);
+  AllPermits all{client, "contended", count};
+  const auto make = [&](int) {
+    return std::make_unique<redis_lock::Semaphore>(client, "contended", count);
+  };
+  return contended_calls(server, all, permits, waiters, acquisitions, make, 1ms);
 }
 
 /// What the server ran for each lock and unlock of one thread.

@@ -30,6 +30,7 @@ bool measure(const std::string& where, NameOf name_of) {
   constexpr int periods = 3;
   const RedisServer server;
   redis_lock_test::Redis redis{server.endpoint()};
+  redis.reset_stats();  // connects
   const Renewed<Locking> locks{server, count, {}, name_of};
   Samples cpu, threads, connections;
   for (int period = 0; period < periods; ++period) {

@@ -2,8 +2,12 @@
 /// their place, and strict order of arrival with the hand-off of raw hiredis.
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
+#include <functional>
+#include <future>
 #include <memory>
+#include <queue>
 #include <string>
 #include <thread>
 #include <vector>
@@ -53,12 +57,17 @@ class Readers {
   /// From unlock() of the writer until the last one has entered, in microseconds.
   double let_in() {
     std::vector<Clock::time_point> entered(readers_.size());
+    std::atomic<std::size_t> inside{0};
+    std::promise<void> all_inside;  // nobody leaves before, as that would take the server's time
+    const auto leave = all_inside.get_future().share();
     std::vector<std::thread> threads;
     writer_.lock();
     for (std::size_t i = 0; i < readers_.size(); ++i) {
-      threads.emplace_back([&, i] {
+      threads.emplace_back([&, i, leave] {
         readers_[i].lock();
         entered[i] = Clock::now();
+        if (++inside == readers_.size()) all_inside.set_value();
+        leave.wait();
         readers_[i].unlock();
       });
     }
@@ -92,7 +101,8 @@ void measure_entry(const RedisServer& server, const std::string& where, int coun
   report("entry_us", all, times);
 }
 
-/// Strict order of arrival: who is first in line enters as soon as nobody is inside that excludes them.
+/// Strict order of arrival: a reader that is first in line enters as soon as no writer is inside, and a writer as soon as
+/// nobody is. Simulated with the mixtures of the workers, who come again at once.
 struct StrictOrder {
   int workers, acquisitions;  // by each worker
   int percent_readers;
@@ -100,35 +110,36 @@ struct StrictOrder {
 
   /// The waits of the writers.
   [[nodiscard]] Samples waits_of_writers() const {
-    struct Arrival {
+    struct Turn {
+      double time;  // of the arrival; inside: of the end
       int worker;
       bool reads;
-      double at;
+      bool operator>(const Turn& other) const { return time > other.time; }
     };
     std::vector<Mixture> mixtures;
     std::vector<int> left(static_cast<std::size_t>(workers), acquisitions);
-    std::deque<Arrival> line;
+    std::deque<Turn> line;
+    std::priority_queue<Turn, std::vector<Turn>, std::greater<>> inside;
     for (int i = 0; i < workers; ++i) {
       mixtures.emplace_back(i, percent_readers);
-      line.push_back({i, mixtures.back().next_reads(), 0});
+      line.push_back({0, i, mixtures.back().next_reads()});
     }
     Samples waits;
-    for (double now = 0; !line.empty();) {
-      // The next to enter: one writer, or all readers up to the next writer.
-      std::vector<Arrival> inside;
-      do {
-        inside.push_back(line.front());
+    for (double now = 0;;) {
+      while (!line.empty() && (inside.empty() || (line.front().reads && inside.top().reads))) {
+        const auto [arrived, worker, reads] = line.front();
         line.pop_front();
-      } while (inside.back().reads && !line.empty() && line.front().reads);
-      if (!inside.front().reads) waits.push_back(now - inside.front().at);
-      now += section;
-      for (const auto& one : inside) {
-        const auto worker = static_cast<std::size_t>(one.worker);
-        if (--left[worker] > 0) line.push_back({one.worker, mixtures[worker].next_reads(), now});
+        const auto entered = arrived < now ? now + hand_off : now;
+        if (!reads) waits.push_back(entered - arrived);
+        inside.push({entered + section, worker, reads});
       }
-      now += hand_off;
+      if (inside.empty()) return waits;
+      const auto [end, worker, reads] = inside.top();
+      inside.pop();
+      now = end;
+      const auto index = static_cast<std::size_t>(worker);
+      if (--left[index] > 0) line.push_back({now, worker, mixtures[index].next_reads()});
     }
-    return waits;
   }
 };
 

@@ -78,6 +78,7 @@ TEST(CommandsPerPermit, DoNotGrowWithTheWaiters) {
 TEST(RenewalOfReadings, TakesOneThreadAndTwoConnections) {
   const RedisServer server;
   redis_lock_test::Redis redis{server.endpoint()};
+  redis.reset_stats();  // connects
   redis_lock::Options options;
   options.expire = 1500ms;
   const Renewed<ReaderLock> readings{server, 200, options, [](int) { return "renewed"; }};
