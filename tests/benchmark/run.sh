@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures everything that docs/performance.md tells, and prints one table:
-#   tests/benchmark/run.sh                    all of it, about 18 minutes
+#   tests/benchmark/run.sh                    all of it, about 23 minutes
 #   tests/benchmark/run.sh handoff shared     these programs only, and what was measured before of the rest
 #   tests/benchmark/run.sh --publish …        and writes the figures and plots into docs/
 # To draw the published plots again, without measuring: python3 tests/benchmark/report.py --redraw docs

@@ -54,12 +54,15 @@ class Readers {
     for (int i = 0; i < count; ++i) readers_.emplace_back(client, "entry");
   }
 
-  /// From unlock() of the writer until the last one has entered, in microseconds.
-  double let_in() {
+  /// Microseconds from unlock() of the writer until the last one has entered; and of the server in their scripts.
+  struct Times {
+    double until_the_last, in_scripts;
+  };
+  Times let_in() {
     std::vector<Clock::time_point> entered(readers_.size());
     std::atomic<std::size_t> inside{0};
-    std::promise<void> all_inside;  // nobody leaves before, as that would take the server's time
-    const auto leave = all_inside.get_future().share();
+    std::promise<void> all_inside, end;
+    const auto leave = end.get_future().share();
     std::vector<std::thread> threads;
     writer_.lock();
     for (std::size_t i = 0; i < readers_.size(); ++i) {
@@ -72,15 +75,26 @@ class Readers {
       });
     }
     const auto count = static_cast<long long>(readers_.size());
-    if (!redis_lock_test::eventually([&] { return redis_.info("blocked_clients") == count; }))
-      throw std::runtime_error("the readers did not come to Redis");
+    const bool all_wait =
+        redis_lock_test::eventually([&] { return redis_.info("blocked_clients") == count; });
+    const auto before = microseconds_in_scripts();
     const auto left = Clock::now();
     writer_.unlock();
+    all_inside.get_future().wait();
+    const auto after = microseconds_in_scripts();
+    end.set_value();
     for (auto& thread : threads) thread.join();
-    return microseconds(*std::max_element(entered.begin(), entered.end()) - left);
+    if (!all_wait) throw std::runtime_error("the readers did not come to Redis");
+    return {microseconds(*std::max_element(entered.begin(), entered.end()) - left), after - before};
   }
 
  private:
+  double microseconds_in_scripts() {
+    const auto info = redis_.string("INFO", "commandstats").value_or("");
+    const auto at = info.find("usec=", info.find("cmdstat_evalsha:"));
+    return at == std::string::npos ? 0 : std::atof(info.c_str() + at + 5);
+  }
+
   SharedLock writer_;
   std::deque<ReaderLock> readers_;
   redis_lock_test::Redis redis_;
@@ -90,14 +104,17 @@ void measure_entry(const RedisServer& server, const std::string& where, int coun
   const Client client{server.endpoint()};
   Readers readers{server, client, count};
   (void)readers.let_in();  // connects
-  Samples over_wake_ups, times;
+  Samples over_wake_ups, in_scripts, times;
   for (int i = 0; i < repetitions; ++i) {
     const auto floor = wake_up(server.endpoint());
-    times.push_back(readers.let_in());
-    over_wake_ups.push_back(times.back() / (count * floor));
+    const auto took = readers.let_in();
+    times.push_back(took.until_the_last);
+    over_wake_ups.push_back(took.until_the_last / (count * floor));
+    in_scripts.push_back(took.in_scripts / (count * floor));
   }
   const auto all = where + ", " + std::to_string(count) + " readers";
   report("entry_over_wake_ups", all, over_wake_ups);
+  report("entry_in_scripts", all, in_scripts);
   report("entry_us", all, times);
 }
 
