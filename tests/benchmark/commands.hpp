@@ -104,15 +104,22 @@ inline Calls commands_per_permit(const redis_lock_test::RedisServer& server, int
   return contended_calls(server, all, permits, waiters, acquisitions, make, 1ms);
 }
 
-/// What the server ran for each lock and unlock of one thread.
+/// What the server read and ran for each lock and unlock of one thread.
+struct CycleOnServer {
+  double requests;  // reads from its sockets: one for each write of the client
+  Calls calls;
+};
+
 template <class Locking>
-Calls commands_per_cycle(const redis_lock_test::RedisServer& server, Locking& lock) {
+CycleOnServer cycle_on_server(const redis_lock_test::RedisServer& server, Locking& lock) {
   constexpr int count = 100;
   redis_lock_test::Redis redis{server.endpoint()};
   cycle(lock);  // connects, and makes the scripts known
   const auto before = redis.calls();
+  const auto reads_before = redis.info("total_reads_processed");
   cycle(lock, count);
-  return calls_between(before, redis.calls(), count);
+  const auto reads = redis.info("total_reads_processed") - reads_before - 1;  // without that INFO
+  return {static_cast<double>(reads) / count, calls_between(before, redis.calls(), count)};
 }
 
 [[nodiscard]] inline double sum(const Calls& calls) {
