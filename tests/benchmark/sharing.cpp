@@ -118,8 +118,8 @@ void measure_entry(const RedisServer& server, const std::string& where, int coun
   report("entry_us", all, times);
 }
 
-/// Strict order of arrival: a reader that is first in line enters as soon as no writer is inside, and a writer as soon as
-/// nobody is. Simulated with the mixtures of the workers, who come again at once.
+/// Strict order of arrival: a reader that is first in line enters as soon as no writer is inside; a writer enters when
+/// all have left. Simulated with the mixtures of the workers, which come again at once.
 struct StrictOrder {
   int workers, acquisitions;  // by each worker
   int percent_readers;

@@ -20,8 +20,8 @@
 
 namespace redis_lock_test::campaign {
 
-/// The worker processes: one for each role that the server suits, started anew when it was killed. They run this very program,
-/// and die with the thread that started them.
+/// The worker processes: one for each role that the server suits, started anew when it was killed. They run this very
+/// program, and die with the thread that started them.
 class Fleet {
  public:
   struct Setting {
