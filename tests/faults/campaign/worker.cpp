@@ -70,7 +70,10 @@ thread_local std::string unlock_outcome;
 /// is over; but it is not before a lease has passed since it was asked for.
 class Reading {
  public:
-  Reading(SharedLock& lock, milliseconds lease) : lock_(lock), lease_(lease) {}
+  Reading(SharedLock& lock, const Role& role)
+      : lock_(lock),
+        lease_(role.renewed ? role.lease - std::min<milliseconds>(role.lease / 10, 100ms)
+                            : role.lease) {}
 
   void lock() {
     begun_ = steady_clock::now();
@@ -88,14 +91,12 @@ class Reading {
   void unlock(std::error_code& error) { lock_.unlock_shared(error); }
   [[nodiscard]] const std::string& name() const { return lock_.name(); }
   [[nodiscard]] bool owns_lock() const { return lock_.owns_lock_shared(); }
-  /// Of the lease as it was acquired, without the time by which a loss is told early.
-  [[nodiscard]] Time expires_at() const {
-    return begun_ + lease_ - std::min<milliseconds>(lease_ / 10, 100ms);
-  }
+  /// Of the lease as it was acquired.
+  [[nodiscard]] Time expires_at() const { return begun_ + lease_; }
 
  private:
   SharedLock& lock_;
-  milliseconds lease_;
+  milliseconds lease_;  // without the time by which a loss is told early, if the lease is watched
   Time begun_{};
 };
 
@@ -133,7 +134,7 @@ class Contender {
       auto& lock = locks_[draw(0, locks_.size() - 1)];
       if constexpr (std::is_same_v<AnyLock, SharedLock>) {
         if (chance(70)) {
-          Reading reading{lock, common_.role.lease};
+          Reading reading{lock, common_.role};
           take_turn(reading);
         } else {
           take_turn(lock);
