@@ -334,17 +334,13 @@ TEST_F(SemaphoreOrder, AReleaseDoesNotJumpTheQueue) {
   }
 }
 
-TEST_F(SemaphoreOrder, TwoReleasesWithOneSignalWakeTwo) {
+TEST_F(SemaphoreOrder, AResetWakesAWaiterForEachPermit) {
   Semaphore fourth{client, name, 2};
   first.acquire();
   second.acquire();
   auto one = permit_by_thread(third), two = permit_by_thread(fourth);
   ASSERT_TRUE(are_waiting(2));
-  // Both permits come free before the server looks at who waits, with one signal.
-  redis.command("EVAL",
-                "redis.call('DEL', KEYS[1], KEYS[2]) redis.call('LPUSH', KEYS[2], 1) "
-                "return redis.call('PEXPIRE', KEYS[2], 1000)",
-                2, permits.set, permits.signal);
+  EXPECT_TRUE(first.reset()) << "both permits come free in one step";
   EXPECT_TRUE(all_are_woken());
   EXPECT_TRUE(one.gets_inside() && two.gets_inside());
 }
@@ -704,7 +700,7 @@ TEST_F(SemaphoreProcesses, AWaiterKilledWhenWokenLosesNoPermit) {
   EXPECT_TRUE(eventually([&] { return first.available() == 1; })) << "its lease was one second";
 }
 
-TEST_F(SemaphoreProcesses, ADeadWaiterPassesTheSignalOn) {
+TEST_F(SemaphoreProcesses, AStoppedWaiterTakesOneSignalOnly) {
   first.acquire();
   second.acquire();
   Child waiter{[&] {
@@ -716,11 +712,7 @@ TEST_F(SemaphoreProcesses, ADeadWaiterPassesTheSignalOn) {
   auto other = permit_by_thread(third);
   ASSERT_TRUE(are_waiting(2));
   waiter.pause();
-  // Both permits come free with one signal, which the stopped waiter takes.
-  redis.command("EVAL",
-                "redis.call('DEL', KEYS[1], KEYS[2]) redis.call('LPUSH', KEYS[2], 1) "
-                "return redis.call('PEXPIRE', KEYS[2], 1000)",
-                2, permits.set, permits.signal);
+  EXPECT_TRUE(first.reset()) << "both permits come free, and the stopped waiter takes one signal";
   EXPECT_TRUE(all_are_woken());
   EXPECT_TRUE(other.gets_inside());
   waiter.kill();
