@@ -4,6 +4,8 @@
 #include <system_error>
 #include <type_traits>
 
+#include <redis_lock/detail/base/config.hpp>
+
 namespace redis_lock {
 
 /// Codes of all errors of the library, as values of a std::error_code of category(). docs/errors.md
