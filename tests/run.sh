@@ -43,7 +43,7 @@ build() {
   if [[ $preset == clang ]]; then
     tests/fetch_hiredis_1.sh || return
   fi
-  cmake --preset "$preset" || return
+  cmake --preset "$preset" -D REDIS_LOCK_ALL_TESTS=ON || return
   "${fixed_addresses[@]}" cmake --build --preset "$preset" || return
   if [[ $preset == clang ]]; then
     ldd build/clang/tests/compile/odr | grep "$PWD/build/trixie/root/.*/libhiredis\.so\.1" || {
