@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 all_stages=(gcc clang asan tsan valgrind valkey)
 needed_packages=(
-  g++ clang libclang-rt-14-dev  # compilers, and clang's sanitizers
+  g++ clang libclang-rt-dev  # compilers, and clang's sanitizers
   cmake ninja-build pkg-config
   redis-server
   libhiredis-dev libgtest-dev libgmock-dev catch2
