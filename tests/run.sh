@@ -31,6 +31,11 @@ needed_packages=(
 
 source tests/support/install_missing.sh
 
+if ! mkdir -p build 2>/dev/null || ! [[ -w build ]]; then
+  echo "The tests are built in $PWD/build, which cannot be written to: copy the project to where it can" >&2
+  exit 1
+fi
+
 # ThreadSanitizer of clang 14 and of g++ 12 cannot map its memory where the kernel randomises addresses
 # a lot; where a process may ask for fixed addresses, let it.
 fixed_addresses=()
