@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and tests the project on several releases of Debian, with their own compilers, hiredis and servers:
-#   tests/platforms.sh                        all of: bullseye bookworm trixie sid
+#   tests/platforms.sh                        all of: bookworm bullseye trixie sid
 #   tests/platforms.sh trixie                 these only
 # The unit, integration and conformance tests are built with g++ and with the newest clang, and run on Redis, and on
 # Valkey if the release has it. With libc++ some of the examples are built and run: Debian's GoogleTest needs libstdc++.
@@ -17,7 +17,7 @@ shift
 
 cd "$(dirname "$0")/.."
 project=$PWD
-all_releases=(bullseye bookworm trixie sid)
+all_releases=(bookworm bullseye trixie sid)  # bullseye borrows a program of bookworm
 packages=(g++ cmake ninja-build pkg-config libhiredis-dev libgtest-dev libgmock-dev catch2 redis-server python3
   procps libssl-dev openssl)
 examples=(scoped timed errors quorum)
@@ -79,7 +79,7 @@ prepare() {
 
 # Debian 11 has CMake 3.18, and the project needs 3.22: runs that of Debian 12 with its own libraries, in /opt.
 newer_cmake() {
-  local other=$project/build/platforms/bookworm/system program
+  local other=$project/build/platforms/bookworm/system libraries=/opt/bookworm/usr/lib/x86_64-linux-gnu program
   [[ $(inside dpkg-query -W -f '${Version}' cmake) == 3.18.* ]] || return 0
   if [[ ! -x $other/usr/bin/cmake ]]; then
     echo "The CMake of bookworm is needed: run $0 bookworm first" >&2
@@ -88,8 +88,8 @@ newer_cmake() {
   mkdir -p "$system/opt/bookworm" "$system/opt/cmake/bin" "$system/opt/cmake/share"
   mount --bind "$other" "$system/opt/bookworm"
   for program in cmake ctest; do
-    patchelf --set-interpreter "$(readlink -f "$other/lib64/ld-linux-x86-64.so.2" | sed "s#^$other#/opt/bookworm#")" \
-      --force-rpath --set-rpath /opt/bookworm/usr/lib/x86_64-linux-gnu \
+    patchelf --set-interpreter "$libraries/ld-linux-x86-64.so.2" \
+      --force-rpath --set-rpath "$libraries" \
       --output "$system/opt/cmake/bin/$program" "$other/usr/bin/$program" || return
   done
   ln -sfn /opt/bookworm/usr/share/cmake-3.25 "$system/opt/cmake/share/cmake-3.25"
@@ -119,7 +119,7 @@ version_of() { inside "$1" --version | sed -E 's/^([A-Za-z]+) server v=([0-9.]+)
 
 # test_with <compiler>: builds the tests, and runs them on each server.
 test_with() {
-  local build=/srv/build/$1 label='^(unit|integration|conformance)$' version server= log
+  local build=/srv/build/$1 label='^(unit|integration|conformance)$' version server="" log
   version=$(inside "$1" -dumpfullversion -dumpversion)
   heading "$release: $1 $version"
   if ! logged "$1" inside cmake -G Ninja -S /srv/project -B "$build" -D CMAKE_CXX_COMPILER="$1" \
