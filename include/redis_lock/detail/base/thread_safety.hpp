@@ -14,7 +14,9 @@
   __attribute__((try_acquire_shared_capability(true), no_thread_safety_analysis))
 #define REDIS_LOCK_RELEASE_SHARED \
   __attribute__((release_shared_capability(), no_thread_safety_analysis))
+#define REDIS_LOCK_NOT_ANALYSED __attribute__((no_thread_safety_analysis))
 #else
+#define REDIS_LOCK_NOT_ANALYSED
 #define REDIS_LOCK_CAPABILITY(name)
 #define REDIS_LOCK_ACQUIRE
 #define REDIS_LOCK_TRY_ACQUIRE
