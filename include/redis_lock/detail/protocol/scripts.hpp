@@ -95,12 +95,14 @@ return token)",
 // Joins the set if it has room and the gate is open. An id that is in the set already joins again: the reply to an
 // earlier attempt was lost. Returns {1, lease}; or {0, time until it may be possible}.
 // Each permit that is free has at most one signal, so that none wakes a waiter in vain: an id that has not waited takes
-// one out, and the last permit all. One signal wakes all readers in line: each that has waited passes it on.
+// one out, and the last permit all. An id that is found gives back what its wait has taken. One signal wakes all readers
+// in line: each that has waited passes it on.
 // KEYS: set, signal, gate (of readings). ARGV: id, ms, most ids, "waited" or "turn" or "", ms of the signal.
 inline constexpr std::string_view join_text{R"(local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+local found = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not found then
   if KEYS[3] and redis.call('GET', KEYS[3]) then return {0, redis.call('PTTL', KEYS[3])} end
   if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
     return {0, redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] - now}
@@ -110,17 +112,17 @@ if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2])
-if not KEYS[3] then
-  if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then redis.call('DEL', KEYS[2]) end
-elseif ARGV[4] == 'waited' then
+if not KEYS[3] and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
   redis.call('DEL', KEYS[2])
+elseif ARGV[4] == 'waited' and (KEYS[3] or found) then
+  if KEYS[3] then redis.call('DEL', KEYS[2]) end
   redis.call('LPUSH', KEYS[2], 1)
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
 end
 return {1, tonumber(ARGV[2])})"};
-inline constexpr Script take_permit_script{join_text, "c2c2b93db95cf6b81274468cc7bcafd0dbf84ce8",
+inline constexpr Script take_permit_script{join_text, "d0283cd6ae6bba917a21a1be424a7434cf05b497",
                                            "2", 7};
-inline constexpr Script start_reading_script{join_text, "c2c2b93db95cf6b81274468cc7bcafd0dbf84ce8",
+inline constexpr Script start_reading_script{join_text, "d0283cd6ae6bba917a21a1be424a7434cf05b497",
                                              "3", 8};
 
 // Leaves the set, or stays in it for ARGV[3] milliseconds more. Then wakes a waiter for a permit; or the writer that
