@@ -1,18 +1,29 @@
 # Finds hiredis 0.14 or later and defines the imported target hiredis::hiredis, whose include
 # directory is the one that holds hiredis/hiredis.h. Sets hiredis_FOUND and hiredis_VERSION.
 #
-# hiredis >= 1.0 installs a CMake package of its own ("hiredis"), which is used where it is found.
+# hiredis >= 1.0 installs a CMake package of its own ("hiredis"), which is used where it is found. It is asked for
+# without a version: it declares SameMajorVersion, so that hiredis 1 would be refused to those who ask for 0.14 or later.
+# An inner find_package() without a version takes that of the outer one, unless these variables are unset.
 # Debian's libhiredis-dev has another one ("Hiredis"), which is broken in Debian 12 and defines no
 # such target: there the header and the library are looked up, with hints from pkg-config.
 # hiredis_ROOT and CMAKE_PREFIX_PATH say where to look first.
 
 if(NOT TARGET hiredis::hiredis)
+  foreach(_hiredis_part IN ITEMS VERSION VERSION_COMPLETE)
+    set(_hiredis_outer_${_hiredis_part} "${hiredis_FIND_${_hiredis_part}}")
+    unset(hiredis_FIND_${_hiredis_part})
+  endforeach()
   find_package(hiredis CONFIG QUIET)
+  foreach(_hiredis_part IN ITEMS VERSION VERSION_COMPLETE)
+    set(hiredis_FIND_${_hiredis_part} "${_hiredis_outer_${_hiredis_part}}")
+  endforeach()
 endif()
 
 if(TARGET hiredis::hiredis)
   get_target_property(_hiredis_include_dirs hiredis::hiredis INTERFACE_INCLUDE_DIRECTORIES)
-  find_path(hiredis_INCLUDE_DIR hiredis/hiredis.h HINTS ${_hiredis_include_dirs})
+  # The header of this hiredis, also if another one is in CMAKE_PREFIX_PATH.
+  find_path(hiredis_INCLUDE_DIR hiredis/hiredis.h HINTS ${_hiredis_include_dirs} NO_DEFAULT_PATH)
+  find_path(hiredis_INCLUDE_DIR hiredis/hiredis.h)
   set(hiredis_LIBRARY hiredis::hiredis)
 else()
   find_package(PkgConfig QUIET)

@@ -28,6 +28,7 @@ install(
     "${PROJECT_BINARY_DIR}/redis_lock-config.cmake"
     "${PROJECT_BINARY_DIR}/redis_lock-config-version.cmake"
     cmake/Findhiredis.cmake
+    cmake/atomic.cmake
     cmake/tls.cmake
     cmake/compiled.cmake
   DESTINATION "${package_dir}" COMPONENT dev
@@ -38,5 +39,9 @@ install(
 set(pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 file(RELATIVE_PATH prefix_from_pc "/prefix/${pkgconfig_dir}" /prefix)
 string(REGEX REPLACE "/$" "" prefix_from_pc "${prefix_from_pc}")
+set(libs_of_pc -pthread)
+if(redis_lock_atomic_library)
+  string(APPEND libs_of_pc " -l${redis_lock_atomic_library}")
+endif()
 configure_file(cmake/packaging/redis_lock.pc.in redis_lock.pc @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/redis_lock.pc" DESTINATION "${pkgconfig_dir}" COMPONENT dev)

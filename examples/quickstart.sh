@@ -1,11 +1,19 @@
 #!/bin/sh
 # The one command for a newcomer: installs what is missing (Debian), builds the quickstart in
 # build/quickstart and runs it, on a redis-server of its own that listens on a Unix socket only,
-# or on $REDIS_URL if that is set. Safe to run again, from any directory.
+# or on $REDIS_URL if that is set. Safe to run again, from any directory. If this folder cannot be
+# written to, it builds in the user's cache.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build/quickstart
+if ! mkdir -p "$build" 2>/dev/null || ! [ -w "$build" ]; then
+  build=${XDG_CACHE_HOME:-${HOME-}/.cache}/redis_lock/quickstart
+  mkdir -p "$build" 2>/dev/null && [ -w "$build" ] || {
+    echo "Neither $root nor $build can be written to: set XDG_CACHE_HOME to a folder that can" >&2
+    exit 1
+  }
+fi
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -43,7 +51,7 @@ if [ -n "$missing" ]; then
   esac
 fi
 
-echo "Building in build/quickstart"
+echo "Building in $build"
 # A cache that was made elsewhere (a moved or copied folder) would stop CMake.
 if [ -e "$build/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$build/CMakeCache.txt"; then
   rm -rf "$build"
@@ -53,7 +61,7 @@ if ! [ -e "$build/CMakeCache.txt" ] && have ninja; then
 else
   set --
 fi
-mkdir -p "$build"
+mkdir -p "$build"  # removed above, if it was made elsewhere
 {
   cmake -S "$root" -B "$build" "$@" -DCMAKE_BUILD_TYPE=Release \
     -DREDIS_LOCK_BUILD_TESTS=OFF -DREDIS_LOCK_BUILD_EXAMPLES=ON &&

@@ -33,15 +33,21 @@ set(DOXYGEN_PREDEFINED
   "REDIS_LOCK_CAPABILITY(name)="
   REDIS_LOCK_ACQUIRE=
   REDIS_LOCK_TRY_ACQUIRE=
-  REDIS_LOCK_RELEASE=)
+  REDIS_LOCK_RELEASE=
+  REDIS_LOCK_ACQUIRE_SHARED=
+  REDIS_LOCK_TRY_ACQUIRE_SHARED=
+  REDIS_LOCK_RELEASE_SHARED=)
 
 set(DOXYGEN_USE_MDFILE_AS_MAINPAGE README.md)
 set(DOXYGEN_IMAGE_PATH ${PROJECT_SOURCE_DIR}/docs)
 set(DOXYGEN_HTML_EXTRA_STYLESHEET ${CMAKE_CURRENT_LIST_DIR}/reference.css)
-set(DOXYGEN_FILTER_PATTERNS "\"*.md=${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/page.py\"")
+# Relative to the working directory: a shell divides the command at the spaces of the path.
+file(RELATIVE_PATH redis_lock_filter ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_LIST_DIR}/page.py)
+set(DOXYGEN_FILTER_PATTERNS "\"*.md=${Python3_EXECUTABLE} ${redis_lock_filter}\"")
 
 file(GLOB redis_lock_public_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/redis_lock/*.hpp)
 file(GLOB redis_lock_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/docs/*.md)
 doxygen_add_docs(redis_lock_reference ${redis_lock_public_headers} ${redis_lock_pages}
   ${CMAKE_CURRENT_LIST_DIR}/names.dox ${CMAKE_CURRENT_LIST_DIR}/pages.dox
+  WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
   COMMENT "The reference: ${DOXYGEN_OUTPUT_DIRECTORY}/html/index.html")

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,10 +22,10 @@ template <class Backend>
 class LockState;
 }
 
-/// Interface that Lock and QuorumLock share. It meets the requirements of TimedLockable
-/// ([thread.req.lockable.timed]). So std::lock_guard, std::unique_lock, std::scoped_lock, std::lock
-/// and std::condition_variable_any work with it. `Backend` holds the lock on one server, or on a
-/// majority of several.
+/// Interface that Lock, SharedLock, Semaphore and QuorumLock share. It meets the requirements of
+/// TimedLockable ([thread.req.lockable.timed]). So std::lock_guard, std::unique_lock,
+/// std::scoped_lock, std::lock and std::condition_variable_any work with it. `Backend` holds the
+/// lock on one server, or on a majority of several.
 ///
 /// **Threads.** Several threads may call any members at once. Threads that share one object queue
 /// for it in the process, in order of arrival. One of them at a time talks to Redis. Any thread may
@@ -80,15 +79,8 @@ class REDIS_LOCK_CAPABILITY("mutex") BasicLock {
   template <class Clock, class Duration>
   [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& deadline)
       REDIS_LOCK_TRY_ACQUIRE {
-    if constexpr (!Clock::is_steady) {
-      const std::function<detail::Time()> look = [&] { return detail::steady_now(deadline); };
-      return acquire_until(detail::Deadline{look});
-    }
-    while (!acquire_until(detail::steady(deadline))) {
-      if (detail::has_passed(deadline))
-        return false;  // otherwise that clock was set back meanwhile
-    }
-    return true;
+    return detail::try_until(
+        deadline, [this](const detail::Deadline& until) { return acquire_until(until); });
   }
 
   /// Frees the lock and wakes the first waiter, in one round trip. Never throws: errors go to

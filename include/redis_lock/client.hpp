@@ -7,6 +7,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/stats.hpp>
@@ -18,6 +19,7 @@ class ClientState;
 namespace redis_lock {
 
 struct HeldLock;
+enum class LockKind : unsigned char;
 
 /// Handle for one Redis: a server, a master behind Sentinel, or a cluster. Copies are cheap, and
 /// share its idle connections and the thread that renews leases. Safe to use from several threads.
@@ -47,11 +49,14 @@ class Client {
  private:
   friend class Lock;
   friend class QuorumLock;
+  friend class SharedLock;
+  friend class Semaphore;
   friend class Cache;
   friend std::size_t reset_all(Client, const std::string&, const std::string&, const std::string&);
   friend void held_locks(Client, const std::function<void(const HeldLock&)>&, const std::string&,
                          const std::string&);
   friend std::optional<HeldLock> held_lock(Client, const std::string&, const std::string&);
+  friend std::vector<HeldLock> holders(Client, const std::string&, LockKind);
 
   explicit Client(std::shared_ptr<detail::ClientState> state) : state_(std::move(state)) {}
 

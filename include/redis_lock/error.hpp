@@ -1,8 +1,11 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <type_traits>
+
+#include <redis_lock/detail/base/config.hpp>
 
 namespace redis_lock {
 
@@ -38,6 +41,13 @@ enum class errc {
   term_failed
 };
 
+}  // namespace redis_lock
+
+/// Marks errc as a type that converts to std::error_code and can be compared with it.
+template <>
+struct std::is_error_code_enum<redis_lock::errc> : std::true_type {};
+
+namespace redis_lock {
 namespace detail {
 
 class Category final : public std::error_category {
@@ -81,6 +91,20 @@ class Category final : public std::error_category {
     }
     return {value, *this};
   }
+
+  /// Two shared objects in one process may have a Category each, for example plugins that dlopen() loads with
+  /// RTLD_LOCAL. std::error_category compares addresses: the names tell that both are the same.
+  [[nodiscard]] bool is_named_like(const std::error_category& other) const noexcept {
+    return this == &other || std::string_view(other.name()) == name();
+  }
+  [[nodiscard]] bool equivalent(int value,
+                                const std::error_condition& condition) const noexcept override {
+    return default_error_condition(value) == condition ||
+           (value == condition.value() && is_named_like(condition.category()));
+  }
+  [[nodiscard]] bool equivalent(const std::error_code& code, int value) const noexcept override {
+    return value == code.value() && is_named_like(code.category());
+  }
 };
 
 /// Category that is never destroyed. A lock of static storage duration is released at exit, and may
@@ -108,6 +132,25 @@ inline const EternalCategory eternal_category;
   return {static_cast<int>(code), category()};
 }
 
+/// Compares a code with an errc. Holds also if the code comes from another shared object with a category() of its own.
+/// Two std::error_code are equal only if one shared object has made both: compare with an errc.
+[[nodiscard]] inline bool operator==(const std::error_code& code, errc value) noexcept {
+  return code.value() == static_cast<int>(value) &&
+         detail::eternal_category.category.is_named_like(code.category());
+}
+/// Returns whether `code == value`.
+[[nodiscard]] inline bool operator==(errc value, const std::error_code& code) noexcept {
+  return code == value;
+}
+/// Returns whether `code == value` does not hold.
+[[nodiscard]] inline bool operator!=(const std::error_code& code, errc value) noexcept {
+  return !(code == value);
+}
+/// Returns whether `code == value` does not hold.
+[[nodiscard]] inline bool operator!=(errc value, const std::error_code& code) noexcept {
+  return !(code == value);
+}
+
 /// Exception of every operation if Redis, the network or the lease fails. code() is an errc. what()
 /// names the operation and the lock, quotes the server, and never holds a password.
 class Error : public std::system_error {
@@ -118,7 +161,3 @@ class Error : public std::system_error {
 };
 
 }  // namespace redis_lock
-
-/// Marks errc as a type that converts to std::error_code and can be compared with it.
-template <>
-struct std::is_error_code_enum<redis_lock::errc> : std::true_type {};

@@ -17,7 +17,8 @@ struct redisContext;  // of hiredis
 
 namespace redis_lock::detail {
 class SingleServer;
-}
+struct Access;
+}  // namespace redis_lock::detail
 
 namespace redis_lock {
 
@@ -113,6 +114,11 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::SingleServe
   /// no_expiry. Blocks, throws and retries like guarded_eval(). Throws std::invalid_argument if
   /// `ttl` is not positive.
   void guarded_set(const std::string& key, std::string_view value, std::chrono::milliseconds ttl);
+
+ protected:
+  /// @cond
+  Lock(const detail::Access& access, const std::string& name, Options checked);
+  /// @endcond
 };
 
 /// Frees every lock whose key begins with `key_prefix`, whatever its holder, and wakes waiters. For
@@ -123,7 +129,10 @@ class REDIS_LOCK_CAPABILITY("mutex") Lock : public BasicLock<detail::SingleServe
 /// walked the keyspace, but does not block the servers. On a cluster it walks all masters, with
 /// those that joined since. If slots move meanwhile, it walks again, up to five times.
 ///
-/// Leaves alone: keys that are not strings; keys that begin with `signal_prefix`, `fence_prefix`,
+/// With the default `key_prefix`, also frees every SharedLock and Semaphore, each counted once.
+///
+/// Leaves alone: other keys that are not strings; a SharedLock or Semaphore whose keys this user of
+/// Redis may not write; keys that begin with `signal_prefix`, `fence_prefix`,
 /// or the default prefixes of signals, fencing tokens, Cache and call_once(), unless `key_prefix`
 /// begins with the same; and on a cluster keys without a hash tag, as each lock has one there.
 ///

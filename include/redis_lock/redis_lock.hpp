@@ -18,5 +18,7 @@
 #include <redis_lock/options.hpp>
 #include <redis_lock/quorum.hpp>
 #include <redis_lock/reply.hpp>
+#include <redis_lock/semaphore.hpp>
+#include <redis_lock/shared_lock.hpp>
 #include <redis_lock/stats.hpp>
 #include <redis_lock/version.hpp>

@@ -15,6 +15,8 @@
 #include <redis_lock/detail/impl/lock.hpp>
 #include <redis_lock/detail/impl/once.hpp>
 #include <redis_lock/detail/impl/quorum.hpp>
+#include <redis_lock/detail/impl/semaphore.hpp>
+#include <redis_lock/detail/impl/shared_lock.hpp>
 #include <redis_lock/detail/protocol/uri.hpp>
 
 template class redis_lock::BasicLock<redis_lock::detail::SingleServer>;

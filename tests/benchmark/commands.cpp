@@ -1,4 +1,5 @@
-/// The server's commands for each contended acquisition, by the number of waiters.
+/// The server's commands for each contended acquisition, by the number of waiters: of a Lock, of a SharedLock and of a
+/// Semaphore.
 
 #include <algorithm>
 #include <cstdio>
@@ -7,18 +8,43 @@
 #include "commands.hpp"
 #include "measure.hpp"
 
-int main() {
-  using namespace redis_lock_benchmark;
-  const RedisServer server;
-  for (const int waiters : {2, 8, 32, 256, 1000}) {
+namespace {
+
+using namespace redis_lock_benchmark;
+
+/// `count(waiters, acquisitions)` gives the calls of one repetition.
+template <class Count>
+void measure(const std::string& figure, const std::string& what,
+             std::initializer_list<int> numbers_of_waiters, Count count) {
+  for (const int waiters : numbers_of_waiters) {
+    const auto where = what + std::to_string(waiters) + " waiters";
     Samples totals;
     for (int repetition = 0; repetition < 5; ++repetition) {
-      const auto calls = commands_per_acquisition(server, waiters, std::max(1000, 2 * waiters));
+      const Calls calls = count(waiters, std::max(1000, 2 * waiters));
       totals.push_back(sum(calls));
       if (repetition > 0) continue;
       for (const auto& [command, each] : calls)
-        std::fprintf(stderr, "%d waiters: %s %.2f\n", waiters, command.c_str(), each);
+        std::fprintf(stderr, "%s: %s %.2f\n", where.c_str(), command.c_str(), each);
     }
-    report("commands", std::to_string(waiters) + " waiters", totals);
+    report(figure, where, totals);
   }
+}
+
+}  // namespace
+
+int main() {
+  const RedisServer server;
+  measure("commands", "", {2, 8, 32, 256, 1000}, [&](int waiters, int acquisitions) {
+    return commands_per_acquisition(server, waiters, acquisitions);
+  });
+  // Half of them read, so that nearly all must wait.
+  for (const auto& [what, percent_readers] :
+       {std::pair{"writers, ", 0}, {"readers and writers, ", 50}}) {
+    measure("commands_shared", what, {2, 8, 32, 256}, [&](int waiters, int acquisitions) {
+      return commands_per_shared_acquisition(server, percent_readers, waiters, acquisitions);
+    });
+  }
+  measure("commands_permit", "4 permits, ", {2, 8, 32, 256}, [&](int waiters, int acquisitions) {
+    return commands_per_permit(server, 4, waiters, acquisitions);
+  });
 }

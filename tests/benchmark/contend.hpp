@@ -32,7 +32,10 @@ struct ContentionTimes {
   Samples hand_offs;           // unlock() called by one worker to lock() returned in another
   Samples sections;            // lock() returned to unlock() called
   double first_to_finish = 0;  // in parts of the time that the last one took
+  double rate = 0;             // acquisitions each second, of all workers
 };
+
+inline constexpr int warm_up = 10;  // acquisitions of each worker, whose times do not count
 
 namespace detail {
 
@@ -77,8 +80,7 @@ struct Baton {
 /// the worker.
 template <class Make>
 ContentionTimes contend(const Contention& contention, Make make) {
-  constexpr std::size_t warm_up = 10;
-  const auto turns = static_cast<std::size_t>(contention.acquisitions) + warm_up;
+  const auto turns = static_cast<std::size_t>(contention.acquisitions + warm_up);
   const auto workers = static_cast<std::size_t>(contention.workers);
   detail::Shared<detail::Turn> log{turns * workers};
   detail::Shared<detail::Baton> shared{1};
@@ -131,6 +133,7 @@ ContentionTimes contend(const Contention& contention, Make make) {
     first = std::min(first, log[worker * turns + turns - 1].unlocked);
     last = std::max(last, log[worker * turns + turns - 1].unlocked);
   }
+  times.rate = static_cast<double>(turns * workers) / microseconds(last - start) * 1e6;
   times.first_to_finish = microseconds(first - start) / microseconds(last - start);
   return times;
 }

@@ -14,6 +14,8 @@
 
 #include <hiredis/hiredis.h>
 
+#include <redis_lock/detail/protocol/attempt.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/endpoint.hpp>
 
@@ -161,6 +163,44 @@ class RawLock {
   RawConnection connection_;
   std::string set_, release_, extend_;
   bool with_ttl_;
+};
+
+/// EVALSHA, EVALSHA: a reading or a permit, uncontended, by the scripts and the very arguments of the library.
+class RawScripts {
+ public:
+  using Keys = redis_lock::detail::Keys;
+
+  RawScripts(const redis_lock::Endpoint& endpoint, const std::string& name, Keys::Kind kind,
+             std::size_t permits, std::chrono::microseconds spin = {})
+      : connection_(endpoint, spin) {
+    const auto keys = redis_lock::detail::keys_of(name, {}, kind, permits);
+    const std::string id(32, '0');
+    redis_lock::detail::Attempt attempt;
+    attempt.signal_expire = "1000";
+    redis_lock::detail::Commands acquire, release;
+    attempt.add_to(acquire, keys, id, "30000");
+    const auto release_call = redis_lock::detail::release_call(keys, id, "1000");
+    redis_lock::detail::add_call(release, release_call, true);
+    acquire_ = acquire.encode();
+    release_ = release.encode();
+    for (const auto text : {redis_lock::detail::join_text, redis_lock::detail::leave_text}) {
+      connection_.call(RawConnection::format({"SCRIPT", "LOAD", std::string(text)}));
+    }
+  }
+
+  void lock() {
+    const auto reply = connection_.call(acquire_);
+    if (reply->type != REDIS_REPLY_ARRAY || reply->element[0]->integer != 1)
+      throw std::runtime_error("the floor's permit is held");
+  }
+  void unlock() {
+    if (connection_.call(release_)->integer != 0)
+      throw std::runtime_error("the floor's permit was lost");
+  }
+
+ private:
+  RawConnection connection_;
+  std::string acquire_, release_;
 };
 
 /// As RawLock, and reads the answer to a release with that to the next SET.

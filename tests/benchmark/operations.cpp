@@ -11,6 +11,7 @@
 
 #include "floor.hpp"
 #include "measure.hpp"
+#include "sharing.hpp"
 #include "support/no_lock_analysis.hpp"
 
 namespace {
@@ -200,9 +201,28 @@ void add_waiting(const RedisServer& server, Transport transport, Waiting waiting
   });
 }
 
+/// A reading and a permit, over the same scripts; the floor always polls, if it does.
+void add_sharing(const RedisServer& server, Transport transport, Waiting waiting) {
+  const auto add = [&](const char* figure, auto make) {
+    register_comparison(figure, server, transport, make, waiting);
+  };
+  add("reading_over_raw", [](State& state, Text figure, Text where, Endpoint at) {
+    RawScripts floor{at, "floor-1", RawScripts::Keys::Kind::reading, 0, at.spin};
+    ReaderLock lock{Client{at}, "floor-2"};
+    compare_cycles(state, figure, where, floor, lock);
+  });
+  add("permit_over_raw", [](State& state, Text figure, Text where, Endpoint at) {
+    RawScripts floor{at, "floor-1", RawScripts::Keys::Kind::permit, 4, at.spin};
+    redis_lock::Semaphore lock{Client{at}, "floor-2", 4};
+    compare_cycles(state, figure, where, floor, lock);
+  });
+}
+
 void add_all(const RedisServer& server, Transport transport) {
   add_waiting(server, transport, Waiting::asleep);
   add_waiting(server, transport, Waiting::spinning);
+  add_sharing(server, transport, Waiting::asleep);
+  add_sharing(server, transport, Waiting::spinning);
   const auto add = [&](const char* figure, auto make, Waiting waiting = Waiting::asleep) {
     register_comparison(figure, server, transport, make, waiting);
   };

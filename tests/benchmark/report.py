@@ -52,16 +52,32 @@ FIGURES = {
     "p99_wait_deferred": ("8 threads with deferred_unlock: 99th percentile of the waits, over 7 × (section + hand-off)", AT_MOST, 1.3),
     "p99_wait_raw": ("the same of raw BLPOP,SET,PTTL+EVALSHA", None, None),
     "first_to_finish": ("8 threads: first to finish, over total time", AT_LEAST, 0.9),
+    "reading_over_raw": ("lock_shared+unlock_shared, over raw EVALSHA+EVALSHA of the same scripts", AT_MOST, 1.15),
+    "permit_over_raw": ("acquire+release of a Semaphore, over raw EVALSHA+EVALSHA of the same scripts", AT_MOST, 1.15),
+    "spin_reading_over_raw": ("lock_shared+unlock_shared with the default spin, over the same that always polls", AT_MOST, 1.15),
+    "spin_permit_over_raw": ("acquire+release with the default spin, over the same that always polls", AT_MOST, 1.15),
+    "entry_over_wake_ups": ("a writer leaves: until the last of k readers has entered, over k × LPUSH→BLPOP", AT_MOST, 1.0),
+    "entry_in_scripts": ("the same: time of the server in their scripts, over k × LPUSH→BLPOP", None, None),
+    "entry_us": ("the same, µs", None, None),
+    "readers_over_lock": ("8 threads, 90 % readers, sections of 1 ms: acquisitions each second, over a Lock", AT_LEAST, 3),
+    "p99_wait_of_writers": ("the same: 99th percentile of the waits of writers, over strict order", AT_MOST, 1.5),
+    "permits_over_locks": ("Semaphore with 4 permits, 16 threads, 2 ms: acquisitions each second, over 4 × a Lock", AT_LEAST, 0.9),
+    "p99_wait_of_permits": ("the same: 99th percentile of the waits, over strict order", AT_MOST, 1.4),
+    "p99_wait_of_permits_raw": ("the same of 4 × raw BLPOP,SET,PTTL+EVALSHA", None, None),
     "deadline_late_median_ms": ("try_lock_for() of a held lock, idle server: median of the lateness, ms", None, None),
     "deadline_late_p99_ms": ("the same: 99th percentile", AT_MOST, 10),
     "crash_late_median_ms": ("acquired after the lease of a crashed holder: median of the lateness, ms", None, None),
     "crash_late_p99_ms": ("the same: 99th percentile", AT_MOST, 15),
     "commands": ("server commands for each contended acquisition", AT_MOST, 13),
     "commands_growth": ("the same, most over least", AT_MOST, 1.05),
+    "commands_shared": ("server commands for each contended acquisition of a SharedLock", AT_MOST, 26),
+    "commands_shared_growth": ("the same, most over least", AT_MOST, 1.05),
+    "commands_permit": ("server commands for each contended acquisition of a Semaphore", AT_MOST, 26),
+    "commands_permit_growth": ("the same, most over least", AT_MOST, 1.05),
     "idle_wake_ups": ("wake-ups of an idle waiter for each slice", AT_MOST, 1),
     "local_64_over_0": ("8 threads, one Lock: local_handoffs=64 over 0", AT_LEAST, 20),
     "local_4096_over_mutex": ("8 threads, one Lock: local_handoffs=4096 over std::timed_mutex", AT_LEAST, 0.3),
-    "renewal_cpu_percent": ("10,000 locks under renewal: % of a core, client", AT_MOST, 2),
+    "renewal_cpu_percent": ("10,000 under renewal: % of a core, client", AT_MOST, 2),
     "renewal_threads": ("the same: threads", AT_MOST, 1),
     "renewal_connections": ("the same: connections", AT_MOST, 2),
     "failover_ms": ("a failover of the fleet itself, ms", None, None),
@@ -87,6 +103,14 @@ def quantile(samples, q):
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
+def add_growth(results, figure, where, prefix, least_waiters=0):
+    """Adds the most over the least of the medians of the cases that are called so."""
+    medians = [quantile(samples, 0.5) for (name, case), samples in results.items()
+               if name == figure and case.startswith(prefix) and int(case[len(prefix):].split()[0]) >= least_waiters]
+    if medians:
+        results[f"{figure}_growth", where] = [max(medians) / min(medians)]
+
+
 def load(folder):
     """{(figure, case): samples} of all programs, and what is computed from them."""
     results = {}
@@ -94,9 +118,11 @@ def load(folder):
         for line in path.read_text().splitlines():
             entry = json.loads(line)
             results.setdefault((entry["figure"], entry["case"]), []).extend(entry["samples"])
-    totals = [quantile(samples, 0.5) for (figure, _), samples in results.items() if figure == "commands"]
-    if totals:
-        results["commands_growth", "2 to 1000 waiters"] = [max(totals) / min(totals)]
+    add_growth(results, "commands", "2 to 1000 waiters", "")
+    add_growth(results, "commands_shared", "writers, 2 to 256 waiters", "writers, ")
+    # With fewer waiters, some acquisitions need not wait.
+    add_growth(results, "commands_shared", "readers and writers, 8 to 256 waiters", "readers and writers, ", 8)
+    add_growth(results, "commands_permit", "4 permits, 8 to 256 waiters", "4 permits, ", 8)
     if ("instructions", "library") in results:
         ceiling_file = pathlib.Path(__file__).with_name("instruction_ceiling.txt").read_text()
         ceiling = float(next(line for line in ceiling_file.splitlines() if not line.startswith("#")))

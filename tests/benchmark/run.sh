@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures everything that docs/performance.md tells, and prints one table:
-#   tests/benchmark/run.sh                    all of it, about 18 minutes
+#   tests/benchmark/run.sh                    all of it, about 23 minutes
 #   tests/benchmark/run.sh handoff shared     these programs only, and what was measured before of the rest
 #   tests/benchmark/run.sh --publish …        and writes the figures and plots into docs/
 # To draw the published plots again, without measuring: python3 tests/benchmark/report.py --redraw docs
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 source_folder=tests/benchmark
 results=build/benchmark
 binaries=build/gcc/tests/benchmark
-all_parts=(operations spin handoff fairness deadlines commands idle shared renewal failover quorum instructions profile compile_time)
+all_parts=(operations spin handoff fairness sharing deadlines commands idle shared renewal failover quorum instructions profile compile_time)
 needed_packages=(
   g++ cmake ninja-build pkg-config libhiredis-dev redis-server libgtest-dev libgmock-dev catch2
   libbenchmark-dev valgrind strace gnuplot-nox python3
@@ -82,10 +82,17 @@ profile() {
   return $status
 }
 
+# Those whose names match, or with "-" in front those whose names do not.
+sharing_operations='^(spin_)?(reading|permit)_'
+operations() {
+  "$binaries/operations" --benchmark_filter="$1" --benchmark_out="$results/$part.json"
+}
+
 measure() {
   case $1 in
     compile_time | profile) "$1" ;;
-    operations) "$binaries/operations" --benchmark_out="$results/operations.json" ;;
+    operations) operations "-$sharing_operations" ;;
+    sharing) operations "$sharing_operations" && "$binaries/sharing" ;;
     *) "$binaries/$1" ;;
   esac
 }

@@ -64,9 +64,10 @@ done
 expect "options of run in the page" "$(page_options "Options of run") " \
   "$(options_of run | sed -E 's/--(uri|uri-file|help|key-prefix|signal-prefix) //g') "
 expect "options of once in the page" "$(page_options "Options of once")" "--every "
-expect "options of once" "$(echo "$(options_of once)--at-least" | sorted)" "$(echo "$(options_of run)--every" | sorted)"
+expect "options of once" "$(echo "$(options_of once)--at-least --slots" | sorted)" "$(echo "$(options_of run)--every" | sorted)"
 expect "options of list in the page" "$(page_options "Options of list and show")" "--json --waiters "
 expect "options of reset in the page" "$(page_options "Options of reset")" "--all --yes "
+expect "options of show and reset in the page" "$(page_options "Options of show and reset")" "--semaphore --shared "
 expect "options of all in the page" "$(page_options "Options of all subcommands")" \
   "--help --key-prefix --signal-prefix --uri --uri-file --version "
 

@@ -45,13 +45,13 @@ TEST_F(OperatorCommand, ListsWhatIsHeld) {
   forever.lock();
   redis.string("SET", "other", "x");
   redis.integer("LPUSH", "lock:list", "x");
-  const auto forever_row = "\nforever\t" + forever.id() + "\tno expiry";
-  const auto import_row = "\nimport\t" + lock.id() + "\t[56][0-9]\\.[0-9] s";
+  const auto forever_row = "\nforever\t" + forever.id() + "\tno expiry\tlock";
+  const auto import_row = "\nimport\t" + lock.id() + "\t[56][0-9]\\.[0-9] s\tlock";
   EXPECT_EQ(status_of({"list"}), 0);
-  EXPECT_THAT(out(), AllOf(StartsWith("NAME\tHOLDER\tLEFT\n"), HasSubstr(forever_row + "\n"),
+  EXPECT_THAT(out(), AllOf(StartsWith("NAME\tHOLDER\tLEFT\tKIND\n"), HasSubstr(forever_row + "\n"),
                            ContainsRegex(import_row + "\n")));
   EXPECT_EQ(status_of({"list", "--waiters"}), 0);
-  EXPECT_THAT(out(), AllOf(StartsWith("NAME\tHOLDER\tLEFT\tWAITERS\n"),
+  EXPECT_THAT(out(), AllOf(StartsWith("NAME\tHOLDER\tLEFT\tKIND\tWAITERS\n"),
                            HasSubstr(forever_row + "\t0\n"), ContainsRegex(import_row + "\t0\n")));
   EXPECT_EQ(status_of({"list", "--json", "--waiters"}), 0);
   EXPECT_TRUE(
@@ -69,9 +69,9 @@ TEST_F(OperatorCommand, ListsASortedTableOnATerminal) {
   const auto url = server.uri();
   OnTerminal terminal{[&] { return become({"list"}, url); }};
   EXPECT_TRUE(
-      terminal.shows("NAME    HOLDER    LEFT\r\n"
-                     "b       somebody  no expiry\r\n"
-                     "longer  x         no expiry\r\n"));
+      terminal.shows("NAME    HOLDER    LEFT       KIND\r\n"
+                     "b       somebody  no expiry  lock\r\n"
+                     "longer  x         no expiry  lock\r\n"));
   EXPECT_EQ(terminal.exit_code(), 0);
 }
 
@@ -133,10 +133,88 @@ TEST_F(OperatorCommand, SaysWhatItMayNotKnow) {
   auto url = server.uri();
   url.insert(url.find("://") + 3, "limited:pw@");
   EXPECT_EQ(status_of({"list", "--waiters"}, url), 0);
-  EXPECT_THAT(out(), HasSubstr("\na\tsomebody\tno expiry\t?\n"));
+  EXPECT_THAT(out(), HasSubstr("\na\tsomebody\tno expiry\tlock\t?\n"));
   EXPECT_THAT(err(), HasSubstr("NOPERM"));
   EXPECT_EQ(status_of({"show", "--json", "--waiters", "a"}, url), 0);
   EXPECT_TRUE(json_is("it['waiters'] is None"));
+}
+
+TEST_F(OperatorCommand, ListsReadersWritersAndPermits) {
+  Client client{server.uri()};
+  redis_lock::SharedLock catalog{client, "catalog"}, prices{client, "prices"};
+  redis_lock::Semaphore exports{client, "exports", 2};
+  catalog.lock_shared();
+  prices.lock();
+  exports.acquire();
+  const auto permit = exports.id();
+  EXPECT_EQ(status_of({"list"}), 0);
+  EXPECT_THAT(out(), AllOf(ContainsRegex("\ncatalog\t[0-9a-f]+\t[23][0-9]\\.[0-9] s\treading\n"),
+                           HasSubstr("\nprices\t" + prices.id() + "\t"), HasSubstr("\twriting\n"),
+                           HasSubstr("\nexports\t" + permit + "\t"), HasSubstr("\tpermit\n")));
+  EXPECT_EQ(status_of({"list", "--json"}), 0);
+  EXPECT_TRUE(
+      json_is("sorted((i['name'], i['kind']) for i in it) == [('catalog', 'reading'), "
+              "('exports', 'permit'), ('prices', 'writing')]"));
+  EXPECT_EQ(status_of({"show", "--semaphore", "--json", "exports"}), 0);
+  EXPECT_TRUE(json_is("[i['holder'] for i in it] == ['" + permit + "']"));
+  EXPECT_EQ(status_of({"show", "--shared", "catalog"}), 0);
+  EXPECT_THAT(out(), HasSubstr("\treading\n"));
+  EXPECT_EQ(status_of({"show", "--shared", "exports"}), 1);
+  EXPECT_EQ(out(), "exports is free\n");
+  EXPECT_EQ(status_of({"list", "--key-prefix", "lock:c"}), 0);
+  EXPECT_EQ(out(), "");
+}
+
+TEST_F(OperatorCommand, CountsWaitersForReadingsAndPermits) {
+  Client client{server.uri()};
+  redis_lock::SharedLock catalog{client, "catalog"}, prices{client, "prices"};
+  redis_lock::Semaphore exports{client, "exports", 1};
+  catalog.lock_shared();
+  prices.lock();
+  exports.acquire();
+  const auto uri = server.uri();
+  const auto waits = [&](auto&& acquire) {
+    return Child{[=] {
+      acquire(Client{uri});
+      return 0;
+    }};
+  };
+  std::vector<Child> waiters;
+  waiters.push_back(waits([](Client own) { redis_lock::SharedLock{own, "catalog"}.lock(); }));
+  for (int i = 0; i < 2; ++i)
+    waiters.push_back(waits([](Client own) {
+      redis_lock::SharedLock{own, "prices"}.lock_shared();
+    }));
+  waiters.push_back(waits([](Client own) { redis_lock::Semaphore{own, "exports", 1}.lock(); }));
+  ASSERT_TRUE(gets_waiters(4));
+  EXPECT_EQ(status_of({"list", "--json", "--waiters"}), 0);
+  EXPECT_TRUE(
+      json_is("{i['name']: i['waiters'] for i in it if i['kind'] != 'reading'} == "
+              "{'catalog': 1, 'prices': 2, 'exports': 1}"))
+      << out() << err();
+}
+
+TEST_F(OperatorCommand, ResetsReadersWritersAndPermits) {
+  Client client{server.uri()};
+  redis_lock::SharedLock catalog{client, "catalog"};
+  redis_lock::Semaphore exports{client, "exports", 2};
+  const auto hold = [&] {
+    catalog.lock_shared();
+    exports.acquire();
+  };
+  hold();
+  EXPECT_EQ(status_of({"reset", "--shared", "catalog"}), 64);
+  EXPECT_EQ(status_of({"reset", "--shared", "--yes", "catalog"}), 0);
+  EXPECT_EQ(out(), "catalog was freed\n");
+  EXPECT_EQ(status_of({"reset", "--semaphore", "--yes", "exports"}), 0);
+  EXPECT_EQ(status_of({"reset", "--semaphore", "--yes", "exports"}), 1);
+  EXPECT_EQ(exports.available(), 2U);
+  catalog.unlock_shared();
+  exports.release();
+  hold();
+  EXPECT_EQ(status_of({"reset", "--yes", "--all"}), 0);
+  EXPECT_EQ(out(), "2 locks were freed\n");
+  EXPECT_TRUE(redis_lock::held_locks(client).empty());
 }
 
 TEST_F(OperatorCommand, ShowsWhoHoldsALock) {
@@ -241,7 +319,8 @@ TEST_F(OperatorCommand, ShowsLettersThatTheLocaleHas) {
   redis.string("SET", "lock:" + letters, "x\xe2\x80\xae\xc2\x9by\x7f");  // bidi, C1, DEL
   ::setenv("LC_ALL", "C.UTF-8", 1);
   EXPECT_EQ(status_of({"list"}), 0);
-  EXPECT_THAT(out(), HasSubstr("\n" + letters + "\tx\\xe2\\x80\\xae\\xc2\\x9by\\x7f\tno expiry\n"));
+  EXPECT_THAT(out(),
+              HasSubstr("\n" + letters + "\tx\\xe2\\x80\\xae\\xc2\\x9by\\x7f\tno expiry\tlock\n"));
   EXPECT_EQ(status_of({"list", "--json"}), 0);
   EXPECT_THAT(out(), HasSubstr("\\u043a\\u043b\\u044e\\u0447"));
   ::setenv("LC_ALL", "C", 1);

@@ -187,6 +187,43 @@ TEST_F(RunCommand, SaysWhatCannotBeExecuted) {
 }
 
 /// A lock that is lost: the command hears TERM, and what does not end is killed.
+TEST_F(RunCommand, RunsAsManyAsThereAreSlots) {
+  const auto until_told = [&](const std::string& ready) {
+    return run({"--slots", "2"},
+               "touch " + file(ready) + "; while ! [ -e " + file("go") + " ]; do sleep 0.01; done");
+  };
+  auto one = start(until_told("one")), two = start(until_told("two"));
+  ASSERT_TRUE(exists("one"));
+  ASSERT_TRUE(exists("two"));
+  EXPECT_EQ(status_of(run({"--slots", "2", "--no-wait"}, "exit 3")), 1);
+  EXPECT_THAT(err(), HasSubstr("has no slot left: 2 are taken"));
+  EXPECT_EQ(status_of(run({"--slots", "3", "--no-wait"}, "exit 3")), 3);
+  EXPECT_EQ(status_of(run({"--no-wait"}, "exit 3")), 3) << "the lock of that name is another";
+  auto third = start(run({"--slots", "2"}, "exit 4"));
+  EXPECT_TRUE(gets_waiters());
+  std::ofstream{file("go")};
+  EXPECT_EQ(status_of(one), 0);
+  EXPECT_EQ(status_of(two), 0);
+  EXPECT_EQ(status_of(third), 4);
+  EXPECT_EQ(redis.integer("EXISTS", "semaphore:" + name), 0);
+}
+
+TEST_F(RunCommand, EndsTheCommandWhenItsSlotIsLost) {
+  auto child = start(
+      run({"--slots", "2", "--expire", "300ms"}, "touch " + file("ready") + "; exec sleep 60"));
+  ASSERT_TRUE(exists("ready"));
+  redis.command("DEL", "semaphore:" + name);
+  EXPECT_EQ(status_of(child), 75);
+}
+
+TEST_F(RunCommand, RefusesSlotsThatMakeNoSense) {
+  EXPECT_EQ(status_of(run({"--slots", "0"}, "exit 0")), 64);
+  EXPECT_EQ(status_of(run({"--slots", "2147483649"}, "exit 0")), 64);
+  EXPECT_EQ(status_of(run({"--slots", "2", "--fencing"}, "exit 0")), 64);
+  EXPECT_EQ(status_of(run({"--slots", "2", "--key-prefix", "mine:"}, "exit 0")), 64);
+  EXPECT_THAT(err(), HasSubstr("key_prefix"));
+}
+
 TEST_F(RunCommand, EndsTheCommandWhenTheLockIsLost) {
   auto child =
       start(run({"--expire", "300ms"}, "trap 'touch " + file("heard") + "; exit 0' TERM; touch " +

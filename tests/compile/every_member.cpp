@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <redis_lock/redis_lock.hpp>
+#include <shared_mutex>
 #include <string>
 #include <system_error>
 
@@ -174,6 +175,78 @@ bool called_once(const redis_lock::Client& client) {
          redis_lock::try_call_once(client, "name", 1min, f) ||
          redis_lock::try_call_once(
              "redis://localhost", "name", 1min, [] {}, options());
+}
+
+bool read_and_write(redis_lock::SharedLock& lock, std::error_code& error) {
+  redis_lock::SharedLock by_uri("redis://localhost", "name"), by_client(connect(), "name", {});
+  const std::shared_lock<redis_lock::SharedLock> reading(by_uri, 300ms);
+  const std::unique_lock<redis_lock::SharedLock> writing(by_client, std::defer_lock);
+  std::shared_lock deferred(lock, std::defer_lock);
+  std::condition_variable_any condition;
+  condition.wait(deferred);
+  static_assert(noexcept(lock.lock(error))&& noexcept(lock.try_lock(error))&& noexcept(
+      lock.unlock(error))&& noexcept(lock.unlock()));
+  static_assert(noexcept(lock.lock_shared(error))&& noexcept(lock.try_lock_shared(
+      error))&& noexcept(lock.unlock_shared(error))&& noexcept(lock.unlock_shared()));
+  lock.lock();
+  lock.lock(error);
+  lock.unlock();
+  lock.lock_shared();
+  lock.lock_shared(error);
+  lock.unlock_shared();
+  if (lock.try_lock_shared() || lock.try_lock_shared_for(1.5s) ||
+      lock.try_lock_shared_for(std::chrono::hours::max()) ||
+      lock.try_lock_shared_until(std::chrono::system_clock::now()) || lock.try_lock_shared(error)) {
+    lock.unlock_shared(error);
+  }
+  if (lock.try_lock() || lock.try_lock_for(1s) || lock.try_lock(error)) lock.unlock(error);
+#ifdef __cpp_lib_jthread
+  if (lock.lock(lock.lost_token_shared())) lock.unlock();
+  if (lock.lock_shared(lock.lost_token())) lock.unlock_shared();
+#endif
+  lock.extend();
+  lock.guarded_set("key", "value");
+  return lock.owns_lock_shared() && lock.owns_lock() && lock.locked() && lock.reset() &&
+         lock.reset("id") && lock.owner() == lock.id() && lock.fencing_token() > 0 &&
+         !lock.name().empty() && lock.loss_reason() == redis_lock::LossReason::none;
+}
+
+bool take_permits(redis_lock::Semaphore& semaphore, std::error_code& error) {
+  redis_lock::Semaphore by_uri("redis://localhost", "name", 4);
+  redis_lock::Semaphore by_client(connect(), "name", 4, {});
+  const std::unique_lock<redis_lock::Semaphore> permit(by_uri, 300ms);
+  const std::lock_guard<redis_lock::Semaphore> guard(by_client);
+  const std::scoped_lock both(semaphore, by_client);
+  static_assert(noexcept(semaphore.acquire(error))&& noexcept(semaphore.try_acquire(
+      error))&& noexcept(semaphore.release(error))&& noexcept(semaphore.release()));
+  static_assert(noexcept(semaphore.lock(error))&& noexcept(semaphore.try_lock(error))&& noexcept(
+      semaphore.unlock(error))&& noexcept(semaphore.unlock()));
+  semaphore.acquire();
+  semaphore.acquire(error);
+  semaphore.release();
+  if (semaphore.try_acquire() || semaphore.try_acquire_for(1.5s) ||
+      semaphore.try_acquire_for(std::chrono::hours::max()) ||
+      semaphore.try_acquire_until(std::chrono::system_clock::now()) ||
+      semaphore.try_acquire(error)) {
+    semaphore.release(error);
+  }
+  semaphore.lock();
+  semaphore.lock(error);
+  semaphore.unlock();
+  if (semaphore.try_lock() || semaphore.try_lock_for(1s) || semaphore.try_lock(error) ||
+      semaphore.try_lock_until(std::chrono::steady_clock::now())) {
+    semaphore.unlock(error);
+  }
+#ifdef __cpp_lib_jthread
+  if (semaphore.acquire(semaphore.lost_token())) semaphore.release();
+  if (semaphore.lock(semaphore.lost_token())) semaphore.unlock();
+#endif
+  semaphore.extend();
+  semaphore.extend(10s);
+  return semaphore.owns_lock() && semaphore.available() > 0 && semaphore.reset() &&
+         semaphore.reset("id") && semaphore.name() == semaphore.id() &&
+         semaphore.expires_at() > std::chrono::steady_clock::now() &&
+         semaphore.loss_reason() == redis_lock::LossReason::none;
 }
 
 void lock_on_several(redis_lock::QuorumLock& lock, std::error_code& error) {

@@ -45,3 +45,76 @@ void ignore_a_failure(Account& account) {
   static_cast<void>(account.lock.try_lock());
   ++account.balance;  // expected-error {{requires holding mutex 'account.lock'}}
 }
+
+struct Catalog {
+  redis_lock::SharedLock lock{"redis://localhost", "catalog"};
+  int prices __attribute__((guarded_by(lock))) = 0;
+};
+
+int read(Catalog& catalog) {
+  catalog.lock.lock_shared();
+  const int prices = catalog.prices;
+  catalog.lock.unlock_shared();
+  return prices;
+}
+
+int read_unless_busy(Catalog& catalog) {
+  int prices = 0;
+  if (catalog.lock.try_lock_shared()) {
+    prices = catalog.prices;
+    catalog.lock.unlock_shared();
+  }
+  if (catalog.lock.try_lock_shared_for(std::chrono::seconds(1))) {
+    prices = catalog.prices;
+    catalog.lock.unlock_shared();
+  }
+  if (catalog.lock.try_lock_shared_until(std::chrono::steady_clock::now())) {
+    prices = catalog.prices;
+    catalog.lock.unlock_shared();
+  }
+  return prices;
+}
+
+void write(Catalog& catalog) {
+  catalog.lock.lock();
+  ++catalog.prices;
+  catalog.lock.unlock();
+}
+
+void write_while_reading(Catalog& catalog) {
+  catalog.lock.lock_shared();
+  ++catalog.prices;  // expected-error {{requires holding mutex 'catalog.lock' exclusively}}
+  catalog.lock.unlock_shared();
+}
+
+int forget_to_read(Catalog& catalog) {
+  return catalog.prices;  // expected-error {{requires holding mutex 'catalog.lock'}}
+}
+
+int forget_to_end_a_reading(Catalog& catalog) {
+  catalog.lock.lock_shared();
+  return catalog.prices;
+}  // expected-error {{mutex 'catalog.lock' is still held}}
+
+struct Exports {
+  redis_lock::Semaphore slots{"redis://localhost", "exports", 4};
+  int running __attribute__((guarded_by(slots))) = 0;
+};
+
+void export_one(Exports& exports) {
+  exports.slots.acquire();
+  ++exports.running;
+  exports.slots.release();
+  if (exports.slots.try_acquire()) {
+    ++exports.running;
+    exports.slots.release();
+  }
+  if (exports.slots.try_acquire_for(std::chrono::seconds(1))) {
+    ++exports.running;
+    exports.slots.unlock();
+  }
+}
+
+void export_without_a_permit(Exports& exports) {
+  ++exports.running;  // expected-error {{requires holding mutex 'exports.slots'}}
+}

@@ -1,5 +1,5 @@
 // What [thread.req.lockable], [thread.lock] and [thread.condition.condvarany] ask of a mutex, asked
-// of std::timed_mutex, which shows that the case is right, and of redis_lock::Lock.
+// of std::timed_mutex, which shows that the case is right, and of redis_lock::Lock and its family.
 
 #include <atomic>
 #include <chrono>
@@ -15,15 +15,17 @@
 #include <utility>
 #include <vector>
 
+#if __has_include(<catch2/catch_test_macros.hpp>)  // Catch2 3
+#include <catch2/catch_template_test_macros.hpp>
+#include <catch2/catch_test_macros.hpp>
+#else
 #include <catch2/catch.hpp>
+#endif
 
 #include <redis_lock/redis_lock.hpp>
 
-#include "support/eventually.hpp"
-#include "support/no_lock_analysis.hpp"
+#include "fixtures.hpp"
 #include "support/quorum.hpp"
-#include "support/redis_server.hpp"
-#include "support/unique_name.hpp"
 
 namespace redis_lock_test {
 namespace {
@@ -40,14 +42,14 @@ struct StdMutex {
 };
 
 /// One Lock that all threads share.
-struct SharedLock {
+struct LockOfAll {
   using Type = redis_lock::Lock;
   Type lock{test_uri(), unique_name("conformance")};
   Type& get() { return lock; }
 };
 
 /// The same over a lease that nobody renews.
-struct SharedLockWithoutRenewal {
+struct LockOfAllWithoutRenewal {
   using Type = redis_lock::Lock;
   Type lock{test_uri(), unique_name("conformance"), redis_lock::Options::without_renewal()};
   Type& get() { return lock; }
@@ -61,32 +63,12 @@ const std::vector<redis_lock::Client>& quorum_nodes() {
 }
 
 /// One QuorumLock that all threads share.
-struct SharedQuorumLock {
+struct QuorumLockOfAll {
   using Type = redis_lock::QuorumLock;
   Type lock{quorum_nodes(), unique_name("conformance")};
   Type& get() { return lock; }
 };
 
-/// One name, for which each thread has a lock of its own, as the threads of different processes have.
-template <class Lock, class Nodes>
-struct OfEachThread {
-  using Type = Lock;
-  explicit OfEachThread(Nodes made_over) : nodes(std::move(made_over)) {}
-
-  const Nodes nodes;
-  const std::string name = unique_name("conformance");
-  std::mutex mutex;
-  std::vector<std::pair<std::thread::id, std::unique_ptr<Type>>> locks;
-
-  Type& get() {
-    const std::lock_guard guard{mutex};
-    for (auto& [thread, lock] : locks) {
-      if (thread == std::this_thread::get_id()) return *lock;
-    }
-    locks.emplace_back(std::this_thread::get_id(), std::make_unique<Type>(nodes, name));
-    return *locks.back().second;
-  }
-};
 struct LockOfEachThread : OfEachThread<redis_lock::Lock, redis_lock::Client> {
   LockOfEachThread() : OfEachThread(redis_lock::Client{test_uri()}) {}
 };
@@ -95,27 +77,18 @@ struct QuorumLockOfEachThread
   QuorumLockOfEachThread() : OfEachThread(quorum_nodes()) {}
 };
 
-#define ON_EACH_MUTEX(name)                                                                 \
-  TEMPLATE_TEST_CASE(name, "[conformance]", StdMutex, SharedLock, SharedLockWithoutRenewal, \
-                     LockOfEachThread, SharedQuorumLock, QuorumLockOfEachThread)
-#define ON_EACH_SHARED_MUTEX(name)                                                          \
-  TEMPLATE_TEST_CASE(name, "[conformance]", StdMutex, SharedLock, SharedLockWithoutRenewal, \
-                     SharedQuorumLock)
+/// A Semaphore with one permit is a mutex, too.
+struct PermitOfEachThread : OfEachThread<redis_lock::Semaphore, redis_lock::Client, 1> {
+  PermitOfEachThread() : OfEachThread(redis_lock::Client{test_uri()}) {}
+};
 
-constexpr std::chrono::seconds soon{10};
-
-/// std::async on a thread of its own: compiled once for each result, and not for each lambda of each mutex.
-template <class Function>
-auto in_background(Function&& function) {
-  using Result = std::invoke_result_t<Function>;
-  return std::async(std::launch::async, std::function<Result()>{std::forward<Function>(function)});
-}
-
-/// What another thread gets.
-template <class Function>
-auto elsewhere(Function&& function) {
-  return in_background(std::forward<Function>(function)).get();
-}
+#define ON_EACH_MUTEX(name)                                                                     \
+  TEMPLATE_TEST_CASE(name, "[conformance]", StdMutex, LockOfAll, LockOfAllWithoutRenewal,       \
+                     LockOfEachThread, QuorumLockOfAll, QuorumLockOfEachThread, StdSharedMutex, \
+                     SharedLockOfAll, SharedLockOfEachThread, PermitOfEachThread)
+#define ON_EACH_SHARED_MUTEX(name)                                                        \
+  TEMPLATE_TEST_CASE(name, "[conformance]", StdMutex, LockOfAll, LockOfAllWithoutRenewal, \
+                     QuorumLockOfAll, StdSharedMutex, SharedLockOfAll)
 
 /// Whether another thread finds the mutex free; leaves it as it was.
 template <class Fixture>

@@ -762,6 +762,7 @@ class JoiningMaster : public ::testing::Test {
         return "*2\r\n" + range(0, 8191, 0) + range(8192, 16383, 1);
       }
       if (command.front() == "SCAN") {
+        if (command.at(3) != "lock:*") return "*2\r\n$1\r\n0\r\n*0\r\n";
         has_joined = has_joined || joins_at_scan;
         ++scans[self];
         return std::string("*2\r\n$1\r\n0\r\n*1\r\n$8\r\nlock:{") + (self == 0 ? 'a' : 'b') +

@@ -126,7 +126,8 @@ void acquire(ScriptedServer& server, std::string_view words, const Keys& keys,
       check(FakeClock::time < *lease_end, "no lease is granted that is over");
       const bool fenced = !keys.fence.empty();
       check(fenced == (acquisition.fencing_token() != 0), "a fence gives a token");
-      check(words.find(fenced ? ":" : "+OK\r\n") != words.npos || words.find(id) != words.npos,
+      const auto grant = keys.kind != Keys::Kind::lock ? ":1\r\n" : fenced ? ":" : "+OK\r\n";
+      check(words.find(grant) != words.npos || words.find(id) != words.npos,
             "nothing is granted that the server has not granted");
     });
     check_given_back(*context);
@@ -146,6 +147,13 @@ void acquire_with_a_fence_without_end(ScriptedServer& server, std::string_view w
   acquire(server, words, {"lock:n", "lock-signal:n", "lock-fence:n"}, milliseconds::max());
 }
 
+void acquire_for_writing(ScriptedServer& server, std::string_view words) {
+  acquire(server, words, {"g", "s", "f", Keys::Kind::writing, "r", "d"}, 600ms);
+}
+void acquire_a_reading(ScriptedServer& server, std::string_view words) {
+  acquire(server, words, {"r", "s", {}, Keys::Kind::reading, "g", "d", "99"}, 600ms);
+}
+
 /// Every command of the protocol by itself, on one borrowed connection.
 void ask(ScriptedServer& server, std::string_view) {
   const auto context = context_of(server);
@@ -153,12 +161,12 @@ void ask(ScriptedServer& server, std::string_view) {
   attempt([&] {
     Connection connection{context.get()};
     attempt([&] { (void)scan(connection, "lock:", "0"); });
-    attempt([&] { (void)extend(connection, keys.lock, id, "1000"); });
+    attempt([&] { (void)extend(connection, keys, id, "1000"); });
     attempt([&] { (void)owner(connection, keys.lock); });
     attempt([&] { reset(connection, keys, "1000"); });
     attempt([&] { (void)was_held(reset_each(connection, {keys}, "1000").front()); });
     attempt([&] { release(connection, keys, id, "1000"); });
-    const auto renewal = extend_call(keys.lock, id, "1000");
+    const auto renewal = extend_call(keys, id, "1000");
     attempt([&] { (void)evaluate(connection, {renewal, renewal}); });
   });
   check_given_back(*context);
@@ -252,15 +260,17 @@ void use_client(ScriptedServer&, std::string_view) {
 using Conversation = void (*)(ScriptedServer&, std::string_view words);
 
 void fuzz(char which, std::string_view words) {
-  constexpr std::array<Conversation, 9> conversations{acquire_with_a_lease,              // a
-                                                      acquire_without_end,               // b
-                                                      acquire_with_a_fence,              // c
-                                                      acquire_with_a_fence_without_end,  // d
-                                                      ask,                               // e
-                                                      use_borrowed_lock,                 // f
-                                                      greet,                             // g
-                                                      defer,                             // h
-                                                      use_client};                       // i
+  constexpr std::array<Conversation, 11> conversations{acquire_with_a_lease,              // a
+                                                       acquire_without_end,               // b
+                                                       acquire_with_a_fence,              // c
+                                                       acquire_with_a_fence_without_end,  // d
+                                                       ask,                               // e
+                                                       use_borrowed_lock,                 // f
+                                                       greet,                             // g
+                                                       defer,                             // h
+                                                       use_client,                        // i
+                                                       acquire_for_writing,               // j
+                                                       acquire_a_reading};                // k
   // 'A' to 'F': the same, with a server that stalls in the place of closing.
   const bool stalls = which >= 'A' && which <= 'F';
   const auto number = static_cast<unsigned char>(which - (stalls ? 'A' : 'a'));

@@ -99,15 +99,91 @@ TEST_F(Rights, AreThoseOfTheDocumentation) {
   const auto user = "reset on >password ";
   EXPECT_THAT(text, HasSubstr(user + rights::locks + '\n'));
   EXPECT_THAT(text, HasSubstr(user + rights::operators + '\n'));
-  for (const auto& more : {rights::fencing, rights::replicas, rights::cache, rights::once,
-                           rights::reset_all, rights::sentinel, rights::cluster,
-                           std::string("+select"), std::string("+client|setname")}) {
+  for (const auto& more :
+       {rights::shared_locks, rights::semaphores, rights::shared_fencing, rights::shared_operators,
+        rights::fencing, rights::replicas, rights::cache, rights::once, rights::reset_all,
+        rights::sentinel, rights::cluster, std::string("+select"),
+        std::string("+client|setname")}) {
     EXPECT_THAT(text, HasSubstr(" " + more + '\n'));
   }
   EXPECT_EQ(rights::endpoint, "+select +client|setname");
 }
 
 TEST_F(Rights, OfALockAreAllNeeded) { expect_least(rights::locks, "", &Rights::use_locks); }
+
+/// All that the readers and the writers of a SharedLock do.
+void use_shared_locks(const Client& client, const Options& options) {
+  redis_lock::SharedLock lock{client, "x", options}, other{client, "x", options};
+  lock.lock_shared();
+  if (other.try_lock_for(20ms)) ADD_FAILURE() << "read and written at once";
+  lock.unlock_shared();
+  if (!other.try_lock_for(1s)) return;  // on_error was told why it is read still
+  if (lock.try_lock_shared_for(20ms)) ADD_FAILURE() << "read and written at once";
+  other.extend();
+  EXPECT_TRUE(other.locked());
+  other.unlock();
+  if (other.try_lock_shared()) other.unlock_shared();
+  if (other.try_lock()) other.unlock();
+  lock.reset();
+}
+
+TEST_F(Rights, OfASharedLockAreAllNeeded) {
+  expect_least(rights::shared_locks, "", use_shared_locks);
+}
+
+TEST_F(Rights, OfAFencedSharedLockAreAllNeeded) {
+  expect_least(rights::shared_fencing, rights::shared_locks,
+               [](const Client& client, Options options) {
+                 options.fencing = true;
+                 use_shared_locks(client, options);
+               });
+}
+
+TEST_F(Rights, OfASemaphoreAreAllNeeded) {
+  expect_least(rights::semaphores, "", [](const Client& client, const Options& options) {
+    redis_lock::Semaphore permit{client, "x", 1, options}, other{client, "x", 1, options};
+    permit.acquire();
+    if (other.try_acquire_for(20ms)) ADD_FAILURE() << "one permit for two";
+    permit.extend();
+    EXPECT_EQ(permit.available(), 0U);
+    permit.release();
+    permit.reset();
+    auto defers = options;
+    defers.deferred_unlock = true;
+    redis_lock::Semaphore deferred{client, "y", 2, defers};
+    for (int i = 0; i < 2; ++i) {
+      if (deferred.try_acquire()) deferred.release();
+    }
+  });
+}
+
+TEST_F(Rights, OfAnOperatorForReadersAndPermitsAreEnough) {
+  const auto list_and_reset = [this](const Client& client, const Options&) {
+    redis.command("ZADD", "shared-lock-readers:x", "9e15", "reader");
+    redis.command("SET", "shared-lock:x", "writer");
+    redis.command("ZADD", "semaphore:x", "9e15", "holder");
+    EXPECT_EQ(redis_lock::held_locks(client).size(), 3U);
+    EXPECT_EQ(redis_lock::holders(client, "x", redis_lock::LockKind::permit).size(), 1U);
+    EXPECT_EQ(redis_lock::reset_all(client), 2U);
+  };
+  EXPECT_EQ(first_error(rights::operators + ' ' + rights::shared_operators, list_and_reset), "");
+}
+
+TEST_F(Rights, OfDeferredSharedReleasesAreEnough) {
+  const auto all = rights::shared_locks + ' ' + rights::semaphores + ' ' + rights::shared_fencing;
+  EXPECT_EQ(first_error(all,
+                        [](const Client& client, Options options) {
+                          options.deferred_unlock = true;
+                          for (int i = 0; i < 3; ++i) {
+                            use_shared_locks(client, options);
+                            redis_lock::Semaphore permit{client, "x", 1, options};
+                            permit.acquire();
+                            permit.release();
+                            permit.acquire();
+                          }
+                        }),
+            "");
+}
 
 TEST_F(Rights, OfFencingAreAllNeeded) {
   expect_least(rights::fencing, rights::locks, [](const Client& client, Options options) {

@@ -1,8 +1,11 @@
-#include "integration.hpp"
-
+#include <condition_variable>
 #include <future>
+#include <shared_mutex>
 #include <stop_token>
 #include <thread>
+
+#include "family.hpp"
+#include "integration.hpp"
 
 #ifndef __cpp_lib_jthread
 #error "this test needs a standard library with std::jthread"
@@ -226,6 +229,180 @@ TEST_F(LockLostToken, StopsWorkThatWaits) {
   std::stop_callback callback{lock.lost_token(), [&] { stopped = true; }};
   redis.command("SET", key, "somebody");
   EXPECT_TRUE(eventually([&] { return stopped.load(); }));
+}
+
+// ---------------------------------------------------------------------------------------------------
+// SharedLock and Semaphore.
+
+using FamilyStoppable = OnFamily;
+
+TEST_F(FamilyStoppable, AcquiresWhenNothingStopsIt) {
+  SharedLock lock{client, name};
+  Semaphore semaphore{client, name, 1};
+  std::stop_source source;
+  EXPECT_TRUE(lock.lock_shared(source.get_token()));
+  EXPECT_TRUE(lock.owns_lock_shared());
+  lock.unlock_shared();
+  EXPECT_TRUE(lock.lock(source.get_token()));
+  EXPECT_TRUE(lock.owns_lock());
+  EXPECT_TRUE(semaphore.acquire(source.get_token()));
+  EXPECT_TRUE(semaphore.owns_lock());
+  semaphore.release();
+  EXPECT_TRUE(semaphore.lock(std::stop_token{}));
+}
+
+TEST_F(FamilyStoppable, StoppedBeforeTakesNothing) {
+  SharedLock lock{client, name};
+  Semaphore semaphore{client, name, 1};
+  std::stop_source source;
+  source.request_stop();
+  EXPECT_FALSE(lock.lock_shared(source.get_token()));
+  EXPECT_FALSE(lock.lock(source.get_token()));
+  EXPECT_FALSE(semaphore.acquire(source.get_token()));
+  EXPECT_FALSE(lock.owns_lock() || lock.owns_lock_shared() || semaphore.owns_lock());
+  EXPECT_FALSE(redis.exists(shared.gate) || redis.exists(shared.readers) ||
+               redis.exists(permits.set));
+}
+
+TEST_F(FamilyStoppable, StoppedReadersAndPermitsTakeNothing) {
+  SharedLock lock{client, name}, other{client, name};
+  Semaphore semaphore{client, name, 1}, next{client, name, 1};
+  lock.lock();
+  semaphore.acquire();
+  std::stop_source source;
+  const auto token = source.get_token();
+  auto reader = std::async(std::launch::async, [&] { return other.lock_shared(token); });
+  auto waiter = std::async(std::launch::async, [&] { return next.acquire(token); });
+  ASSERT_TRUE(are_waiting(2));
+  const Stopwatch since_stop;
+  source.request_stop();
+  EXPECT_FALSE(reader.get());
+  EXPECT_FALSE(waiter.get());
+  EXPECT_LT(since_stop.elapsed(), soon);
+  lock.unlock();
+  semaphore.release();
+  EXPECT_EQ(redis.integer("LLEN", shared.signal), 1) << "no BLPOP was left behind";
+  EXPECT_EQ(redis.integer("LLEN", permits.signal), 1);
+  EXPECT_FALSE(redis.exists(shared.readers) || redis.exists(permits.set)) << "nor a script";
+}
+
+TEST_F(FamilyStoppable, AStoppedWriterOpensItsGate) {
+  SharedLock lock{client, name}, other{client, name}, third{client, name};
+  lock.lock_shared();
+  std::stop_source source;
+  auto writer = std::async(std::launch::async, [&] { return other.lock(source.get_token()); });
+  ASSERT_TRUE(are_waiting(1));
+  ASSERT_TRUE(redis.exists(shared.gate));
+  auto reader = reading_by_thread(third);
+  ASSERT_TRUE(are_waiting(2));
+  source.request_stop();
+  EXPECT_FALSE(writer.get());
+  EXPECT_TRUE(all_are_woken());
+  EXPECT_TRUE(reader.gets_inside());
+  EXPECT_FALSE(redis.exists(shared.gate));
+}
+
+TEST_F(FamilyStoppable, StopRacesWithTheGrant) {
+  for (int round = 0; round < 20; ++round) {
+    SharedLock holder{client, name}, lock{client, name};
+    Semaphore semaphore{client, name, 1}, next{client, name, 1};
+    holder.lock_shared();
+    semaphore.acquire();
+    std::stop_source source;
+    const auto token = source.get_token();
+    auto writer = std::async(std::launch::async, [&] { return lock.lock(token); });
+    auto waiter = std::async(std::launch::async, [&] { return next.acquire(token); });
+    std::this_thread::sleep_for(std::chrono::microseconds{200 * round});
+    std::thread stopping{[&] { source.request_stop(); }};
+    holder.unlock_shared();
+    semaphore.release();
+    stopping.join();
+    const bool writes = writer.get(), has_permit = waiter.get();
+    EXPECT_EQ(lock.owns_lock(), writes);
+    EXPECT_EQ(next.owns_lock(), has_permit);
+    const auto is_as_told = [&] {
+      return redis.exists(shared.gate) == writes && redis.exists(permits.set) == has_permit;
+    };
+    EXPECT_TRUE(eventually(is_as_told, 5s)) << "a cancelled grant is given back";
+  }
+}
+
+TEST_F(FamilyStoppable, ByTheHolderThreadIsADeadlock) {
+  SharedLock lock{client, name};
+  const std::stop_source source;
+  const auto deadlock = std::errc::resource_deadlock_would_occur;
+  lock.lock_shared();
+  EXPECT_EQ(error_of([&] { return lock.lock(source.get_token()); }), deadlock);
+  EXPECT_EQ(error_of([&] { return lock.lock_shared(source.get_token()); }), deadlock);
+  lock.unlock_shared();
+  lock.lock();
+  EXPECT_EQ(error_of([&] { return lock.lock_shared(source.get_token()); }), deadlock);
+}
+
+TEST_F(FamilyStoppable, ConditionVariableWaitsWithAReading) {
+  SharedLock lock{client, name};
+  std::condition_variable_any changed;
+  std::stop_source source;
+  std::jthread waiter{[&] {
+    std::shared_lock reading{lock};
+    EXPECT_FALSE(changed.wait(reading, source.get_token(), [] { return false; }));
+    EXPECT_TRUE(lock.owns_lock_shared());
+  }};
+  source.request_stop();
+}
+
+using FamilyLostToken = OnFamily;
+
+TEST_F(FamilyLostToken, OfAReadingIsItsThreads) {
+  SharedLock lock{client, name, renewed_for(300ms)};
+  EXPECT_FALSE(lock.lost_token_shared().stop_possible()) << "it does not read";
+  lock.lock_shared();
+  const auto token = lock.lost_token_shared();
+  EXPECT_TRUE(token.stop_possible());
+  EXPECT_FALSE(lock.lost_token().stop_requested()) << "it does not write";
+  std::jthread{[&] {
+    EXPECT_FALSE(lock.lost_token_shared().stop_possible());
+    lock.lock_shared();
+    EXPECT_FALSE(lock.lost_token_shared() == token);
+    lock.unlock_shared();
+  }}.join();
+  EXPECT_FALSE(token.stop_requested()) << "the other thread has released its own";
+  redis.command("DEL", shared.readers);
+  EXPECT_TRUE(eventually([&] { return token.stop_requested(); }));
+  EXPECT_FALSE(lock.owns_lock_shared());
+  EXPECT_TRUE(lock.lost_token_shared().stop_requested());
+}
+
+TEST_F(FamilyLostToken, OfALeaseWithoutRenewalIsStopped) {
+  SharedLock lock{client, name, leased_for(300ms)};
+  Semaphore semaphore{client, name, 1, leased_for(300ms)};
+  lock.lock_shared();
+  semaphore.acquire();
+  const auto reading = lock.lost_token_shared(), permit = semaphore.lost_token();
+  EXPECT_TRUE(eventually([&] { return reading.stop_requested() && permit.stop_requested(); }));
+  EXPECT_FALSE(lock.owns_lock_shared() || semaphore.owns_lock());
+}
+
+TEST_F(FamilyLostToken, OfAWriterAndAPermitAreStopped) {
+  SharedLock lock{client, name, renewed_for(300ms)};
+  Semaphore semaphore{client, name, 1, renewed_for(300ms)};
+  lock.lock();
+  semaphore.acquire();
+  const auto writing = lock.lost_token(), permit = semaphore.lost_token();
+  EXPECT_FALSE(writing.stop_requested() || permit.stop_requested());
+  redis.command("DEL", shared.gate);
+  redis.command("DEL", permits.set);
+  EXPECT_TRUE(eventually([&] { return writing.stop_requested() && permit.stop_requested(); }));
+}
+
+TEST_F(FamilyLostToken, OfAReleasedReadingIsNotStopped) {
+  SharedLock lock{client, name};
+  lock.lock_shared();
+  const auto first = lock.lost_token_shared();
+  lock.unlock_shared();
+  lock.lock_shared();
+  EXPECT_FALSE(first.stop_requested());
+  EXPECT_FALSE(first == lock.lost_token_shared());
 }
 
 }  // namespace

@@ -11,6 +11,9 @@ namespace redis_lock_test {
 namespace {
 
 using redis_lock::HeldLock;
+using redis_lock::LockKind;
+using redis_lock::Semaphore;
+using redis_lock::SharedLock;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -104,6 +107,74 @@ TEST_F(HeldLocks, AreListedByNameWithTheirHolders) {
   EXPECT_FALSE(redis_lock::held_lock(client, "free"));
 }
 
+TEST_F(HeldLocks, IncludeReadersWritersAndPermits) {
+  SharedLock read{client, "read"}, written{client, "written"};
+  Semaphore one{client, "permits", 2}, other{client, "permits", 2, leased_for(60s)};
+  read.lock_shared();
+  written.lock();
+  one.acquire();
+  other.acquire();
+  redis.integer("ZADD", "semaphore:over", 1, "over");
+  redis.string("SET", "shared-lock-fence:written", "7");
+  redis.string("SET", "semaphore:string", "x");
+  const auto locks = redis_lock::held_locks(client);
+  ASSERT_EQ(locks.size(), 4U);
+  EXPECT_EQ(locks[0].name + locks[1].name, "permitspermits");
+  EXPECT_NE(locks[0].owner, locks[1].owner);
+  for (const auto& permit : {locks[0], locks[1]}) {
+    EXPECT_EQ(permit.kind, LockKind::permit);
+    ASSERT_TRUE(permit.time_left);
+    const auto lease = permit.owner == other.id() ? 60s : 30s;
+    EXPECT_GT(*permit.time_left, lease - 10s);
+    EXPECT_LE(*permit.time_left, lease);
+  }
+  EXPECT_EQ(locks[2].name, "read");
+  EXPECT_EQ(locks[2].kind, LockKind::reading);
+  EXPECT_EQ(locks[3].name, "written");
+  EXPECT_EQ(locks[3].owner, written.id());
+  EXPECT_EQ(locks[3].kind, LockKind::writing);
+
+  EXPECT_EQ(redis_lock::held_locks(client, "shared-lock:").size(), 1U);
+  EXPECT_EQ(redis_lock::holders(client, "permits", LockKind::permit).size(), 2U);
+  EXPECT_EQ(redis_lock::holders(client, "read", LockKind::reading).size(), 1U);
+  EXPECT_EQ(redis_lock::holders(client, "written", LockKind::reading).front().owner, written.id());
+  EXPECT_THAT(redis_lock::holders(client, "read", LockKind::lock), IsEmpty());
+
+  EXPECT_EQ(redis_lock::reset_all(client, "lock:x"), 0U);
+  EXPECT_EQ(redis_lock::reset_all(client), 3U) << "two locks, one semaphore";
+  EXPECT_EQ(redis.string("GET", "shared-lock-fence:written"), "7");
+  EXPECT_TRUE(redis.exists("semaphore:string"));
+}
+
+TEST_F(HeldLocks, LeaveForeignKeysWithSimilarNamesAlone) {
+  const std::vector<std::string> foreign{"shared-lock",       "shared-locks:x",
+                                         "shared-lock-own:x", "shared-lockers:count",
+                                         "semaphores",        "semaphore-x:y"};
+  for (const auto& each : foreign) redis.string("SET", each, "precious");
+  redis.string("SET", "lock:held", "id");
+  EXPECT_THAT(names(), ElementsAre("held"));
+  EXPECT_EQ(redis_lock::reset_all(client), 1U);
+  for (const auto& each : foreign) EXPECT_EQ(redis.string("GET", each), "precious") << each;
+}
+
+TEST_F(HeldLocks, LeaveOutWhatTheUserMayNotSee) {
+  redis.command("ACL", "SETUSER", "limited", "on", ">pw", "~lock:*", "~lock-signal:*", "+@all");
+  SharedLock read{client, "read"};
+  Semaphore permits{client, "permits", 2};
+  read.lock_shared();
+  permits.acquire();
+  redis.string("SET", "lock:held", "id");
+  auto endpoint = server.endpoint();
+  endpoint.username = "limited";
+  endpoint.password = "pw";
+  Client limited{endpoint};
+  const auto seen = redis_lock::held_locks(limited);
+  ASSERT_EQ(seen.size(), 1U);
+  EXPECT_EQ(seen.front().name, "held");
+  EXPECT_EQ(redis_lock::reset_all(limited), 1U);
+  EXPECT_EQ(permits.available(), 1U);
+}
+
 TEST_F(HeldLocks, AreNoOtherKeys) {
   redis.integer("LPUSH", "lock:list", "x");
   redis.string("SET", "block:x", "x");
@@ -122,6 +193,7 @@ TEST_F(HeldLocks, AreListedOnceHoweverMany) {
 
 TEST(HeldLocksOneByOne, AreToldOnceThoughScanRepeatsAKey) {
   const FakeServer server{FakeServer::each_command([](const Command& command) -> std::string {
+    if (command.front() == "SCAN" && command[3] != "lock:*") return "*2\r\n$1\r\n0\r\n*0\r\n";
     if (command.front() == "SCAN" && command[1] == "0")
       return "*2\r\n$1\r\n7\r\n*2\r\n$6\r\nlock:b\r\n$6\r\nlock:a\r\n";
     if (command.front() == "SCAN") return "*2\r\n$1\r\n0\r\n*1\r\n$6\r\nlock:b\r\n";

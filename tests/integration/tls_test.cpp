@@ -269,9 +269,9 @@ TEST_F(TlsLock, IsSharedByThreads) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
-      Lock own{client, "x"};
+      Lock another{client, "x"};
       for (int turn = 0; turn < 10; ++turn) {
-        const std::lock_guard guard{i < 2 ? lock : own};
+        const std::lock_guard guard{i < 2 ? lock : another};
         ++count;
       }
     });
@@ -286,9 +286,9 @@ TEST_F(TlsLock, InAForkedChildSparesTheParentsConnection) {
   Child child{[&] {
     Lock other{client, "x"};
     if (lock.owns_lock() || other.try_lock()) return 1;
-    Lock own{client, "y"};
-    own.lock();
-    return own.owner() == own.id() ? 0 : 2;
+    Lock inherited{client, "y"};
+    inherited.lock();
+    return inherited.owner() == inherited.id() ? 0 : 2;
   }};
   EXPECT_EQ(child.exit_code(), 0);
   EXPECT_EQ(lock.owner(), lock.id());
@@ -329,8 +329,8 @@ TEST_F(TlsServerGone, IsNoSignalAndNoHang) {
     std::signal(SIGPIPE, SIG_DFL);
     auto asked = endpoint();
     asked.retry_for = 200ms;
-    const Client own{asked};
-    Lock lock{own, "x", leased_for(60s)};
+    const Client asker{asked};
+    Lock lock{asker, "x", leased_for(60s)};
     lock.lock();
     server.kill();
     for (int i = 0; i < 3; ++i) {

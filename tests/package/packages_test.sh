@@ -76,8 +76,8 @@ expect_consumer "$work/by_cmake/consumer"
 # pkg-config finds the tree wherever it is.
 mv "$root" "$work/moved"
 export PKG_CONFIG_PATH=$work/moved/usr/share/pkgconfig
-read -ra flags <<<"$(pkg-config --cflags --libs redis_lock)"
+eval "flags=($(pkg-config --cflags --libs redis_lock))"  # it quotes for the shell
 "$compiler" -std=c++17 "$here/main.cpp" "${flags[@]}" -o "$work/by_pkg_config"
 expect_consumer "$work/by_pkg_config"
-"$compiler" -std=c++17 -M "$here/main.cpp" "${flags[@]}" | grep "$work/moved/usr/.*/redis_lock.hpp" >/dev/null ||
+"$compiler" -std=c++17 -M "$here/main.cpp" "${flags[@]}" | grep "/moved/usr/.*/redis_lock.hpp" >/dev/null ||
   fail "pkg-config led to other headers than those of the package"

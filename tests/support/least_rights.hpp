@@ -15,7 +15,19 @@ inline const std::string locks =
     "~lock:* ~lock-signal:* +set +pttl +blpop +get +eval +evalsha +del +lpush +pexpire";
 inline const std::string operators =
     "~lock:* ~lock-signal:* +scan +get +pttl +eval +evalsha +del +lpush +pexpire";
+inline const std::string shared_locks =
+    "~shared-lock:* ~shared-lock-readers:* ~shared-lock-signal:* ~shared-lock-drained:* +blpop "
+    "+eval +evalsha +time +get +set +exists +pttl +del +lpush +pexpire +pexpireat +zadd +zrem "
+    "+zscore +zcard +zrange +zremrangebyscore";
+inline const std::string semaphores =
+    "~semaphore:* ~semaphore-signal:* +blpop +eval +evalsha +time +exists +del +lpush +lpop "
+    "+pexpire "
+    "+pexpireat +zadd +zrem +zscore +zcard +zcount +zrange +zremrangebyscore";
 inline const std::string fencing = "~lock-fence:* +exists +incr";
+inline const std::string shared_fencing = "~shared-lock-fence:* +incr";
+inline const std::string shared_operators =
+    "~semaphore:* ~semaphore-signal:* ~shared-lock:* ~shared-lock-readers:* ~shared-lock-signal:* "
+    "~shared-lock-drained:* +time +zrange +zcard +zremrangebyscore";
 inline const std::string cache = "~cache:*";
 inline const std::string once = "~once:*";
 inline const std::string reset_all = "+scan";
@@ -45,9 +57,10 @@ inline bool as_least_user() { return std::getenv("REDIS_LOCK_TEST_ACL") != nullp
 inline std::vector<std::string> words_of_least_user() {
   const std::string of_tests =
       "~app:* ~data:* ~k1 ~k2 ~other:* ~any*bytes:* ~?-test-* ~test-* ~*test-*x +echo +ping";
-  auto words = words_of(rights::locks + ' ' + rights::fencing + ' ' + rights::cache + ' ' +
-                        rights::once + ' ' + rights::reset_all + ' ' + rights::replicas + ' ' +
-                        rights::endpoint + ' ' + of_tests);
+  auto words = words_of(rights::locks + ' ' + rights::shared_locks + ' ' + rights::semaphores +
+                        ' ' + rights::fencing + ' ' + rights::shared_fencing + ' ' + rights::cache +
+                        ' ' + rights::once + ' ' + rights::reset_all + ' ' + rights::replicas +
+                        ' ' + rights::endpoint + ' ' + of_tests);
   words.insert(words.begin(), {"--user", least_user});
   return words;
 }

@@ -43,15 +43,20 @@ TEST(Sha1, IsThatOfRfc3174) {
 }
 
 TEST(Scripts, HaveTheDigestsOfTheirTexts) {
-  for (const auto& script : {acquire_script, turn_script, acquire_turn_script, release_script,
-                             keep_script, extend_script, rewrite_script, reset_script}) {
+  for (const auto& script :
+       {acquire_script, turn_script, acquire_turn_script, release_script, keep_script,
+        extend_script, rewrite_script, reset_script, take_permit_script, start_reading_script,
+        return_permit_script, stop_reading_script, stay_script, close_gate_script,
+        close_gate_fenced_script, reset_permits_script, reset_shared_script, count_script}) {
     EXPECT_EQ(script.digest, sha1(script.text)) << script.text;
   }
 }
 
 TEST(Scripts, UseAsManyOperandsAsTheyDeclare) {
-  for (const auto& script : {acquire_script, turn_script, acquire_turn_script, release_script,
-                             keep_script, extend_script, rewrite_script, reset_script}) {
+  for (const auto& script :
+       {acquire_script, turn_script, acquire_turn_script, release_script, keep_script,
+        extend_script, rewrite_script, reset_script, start_reading_script, stop_reading_script,
+        stay_script, close_gate_fenced_script}) {
     const auto uses = [&](const std::string& operand) {
       return script.text.find(operand) != script.text.npos;
     };
@@ -88,11 +93,11 @@ TEST(Encoding, OfAMegabyteIsWhole) {
 }
 
 TEST(ScriptCalls, HaveTheKeyCountAndAllOperands) {
-  const std::string key = "lock";
+  const Keys keys{"lock", "signal"};
   Commands commands;
-  add_call(commands, {&release_script, {key, "signal", "id", "1000"}}, true);
-  add_call(commands, extend_call(key, "id", "30000"), true);
-  add_call(commands, {&reset_script, {key, "signal", "1000", {}}}, false);
+  add_call(commands, {&release_script, {keys.lock, "signal", "id", "1000"}}, true);
+  add_call(commands, extend_call(keys, "id", "30000"), true);
+  add_call(commands, {&reset_script, {keys.lock, "signal", "1000", {}}}, false);
   EXPECT_THAT(
       texts(commands),
       ElementsAre(
@@ -122,7 +127,8 @@ class Answers : public ::testing::Test {
 
 TEST_F(Answers, OfKnownScriptsTakeOneExchange) {
   answer({integer(0), integer(1)});
-  const auto replies = evaluate(redis, {extend_call("a", "id", "9"), extend_call("b", "id", "9")});
+  const auto replies = evaluate(
+      redis, {extend_call(Keys{"a", ""}, "id", "9"), extend_call(Keys{"b", ""}, "id", "9")});
   EXPECT_EQ(replies.at(1).integer, 1);
   EXPECT_EQ(redis.exchanges.size(), 1U);
 }
@@ -133,10 +139,10 @@ TEST_F(Answers, OfUnknownScriptsAreAskedForByText) {
     const auto unknown = error("NOSCRIPT No matching script. Please use EVAL.");
     return Replies{unknown, integer(20), unknown, error("ERR NOSCRIPT of another kind")};
   };
-  const auto replies = evaluate(redis, {extend_call("a", "id", "9"),
-                                        extend_call("b", "id", "9"),
+  const auto replies = evaluate(redis, {extend_call(Keys{"a", ""}, "id", "9"),
+                                        extend_call(Keys{"b", ""}, "id", "9"),
                                         {&release_script, {"c", "s", "id", "9"}},
-                                        extend_call("d", "id", "9")});
+                                        extend_call(Keys{"d", ""}, "id", "9")});
   ASSERT_EQ(redis.exchanges.size(), 2U);
   EXPECT_THAT(redis.exchanges[1].commands,
               ElementsAre(Command{"EVAL", text(extend_script.text), "1", "a", "id", "9"},
@@ -166,7 +172,7 @@ TEST_F(Answers, OfExtendTellWhatBecameOfIt) {
                                           {2, Extension::not_expirable},
                                           {3, Extension::gone}}) {
     answer({integer(answered)});
-    EXPECT_EQ(extend(redis, "lock:n", "id", "30000"), meaning);
+    EXPECT_EQ(extend(redis, Keys{"lock:n", ""}, "id", "30000"), meaning);
   }
 }
 
@@ -205,7 +211,7 @@ TEST_F(Answers, OfAnotherKindAreErrorsNamingTheCommand) {
   };
   answer({status("QUEUED")});
   EXPECT_THAT(words([&] { return release(redis, redis.keys, "id", "1"); }), HasSubstr("release"));
-  EXPECT_THAT(words([&] { return extend(redis, "k", "id", "1"); }), HasSubstr("extend"));
+  EXPECT_THAT(words([&] { return extend(redis, Keys{"k", ""}, "id", "1"); }), HasSubstr("extend"));
   EXPECT_THAT(words([&] { return reset(redis, redis.keys, "1"); }), HasSubstr("reset"));
   EXPECT_THAT(words([&] { return owner(redis, "k"); }), HasSubstr("GET"));
   EXPECT_THAT(words([&] { return scan(redis, "k", "0"); }), HasSubstr("SCAN"));

@@ -21,12 +21,12 @@ using Log = std::vector<std::string>;
 
 class Owed final : public OwedReply {
  public:
-  Owed(std::string key, Log& log) : key_(std::move(key)), log_(log) {}
+  Owed(std::string key, Log& log) : key_(std::move(key)), keys_{key_, ""}, log_(log) {}
   ~Owed() override {
     if (!is_over_) log_.push_back(key_ + " dropped");
   }
   [[nodiscard]] const std::string& key() const noexcept override { return key_; }
-  [[nodiscard]] ScriptCall call() const override { return extend_call(key_, "me", "1000"); }
+  [[nodiscard]] ScriptCall call() const override { return extend_call(keys_, "me", "1000"); }
   void settle(const redis_lock::Reply&) noexcept override { end("settled"); }
   void succeed() noexcept override { end("succeeded"); }
   void fail(const Failure&) noexcept override { end("failed"); }
@@ -38,6 +38,7 @@ class Owed final : public OwedReply {
   }
 
   const std::string key_;
+  const Keys keys_;
   Log& log_;
   bool is_over_ = false;
 };

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <chrono>
 #include <clocale>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -23,6 +25,7 @@
 #include <redis_lock/detail/base/duration.hpp>
 #include <redis_lock/endpoint.hpp>
 #include <redis_lock/error.hpp>
+#include <redis_lock/inspect.hpp>
 #include <redis_lock/options.hpp>
 #include <redis_lock/version.hpp>
 
@@ -35,6 +38,7 @@
 namespace redis_lock_command {
 namespace {
 
+using redis_lock::LockKind;
 using std::chrono::milliseconds;
 
 /// An option that takes a duration.
@@ -78,6 +82,14 @@ void add_listing(CLI::App& app, Listing& listing) {
   app.add_flag("--json", listing.json, "Print JSON");
   app.add_flag("--waiters", listing.waiters,
                "Count the waiters: may watch the server with MONITOR for up to 3.4 s");
+}
+
+void add_kind(CLI::App& app, LockKind& kind) {
+  const auto set = [&kind](LockKind to) { return [&kind, to](std::int64_t) { kind = to; }; };
+  auto* const shared =
+      app.add_flag_function("--shared", set(LockKind::reading), "NAME is that of a SharedLock");
+  app.add_flag_function("--semaphore", set(LockKind::permit), "NAME is that of a Semaphore")
+      ->excludes(shared);
 }
 
 /// Adds the options that `run` and `once` share.
@@ -212,6 +224,7 @@ int dispatch(int argc, char** argv) {
   Run run;
   std::string name, uri_file;
   bool yes = false, all = false, no_wait = false;
+  auto kind = LockKind::lock;
   auto period = redis_lock::no_expiry;
   CLI::App app{
       "Locks shared by many machines, in Redis: run a command while holding one, or see who holds "
@@ -231,6 +244,13 @@ int dispatch(int argc, char** argv) {
       "Keep the lock for at least that time after it was acquired, even if the command ends "
       "earlier (default 0)",
       [&](milliseconds time) { run.at_least = time; });
+  run_command
+      .add_option(
+          "--slots", run.slots,
+          "Take one of N permits of a Semaphore instead of the lock: N commands run at once")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 31U))
+      ->excludes("--fencing")
+      ->type_name("N");
   run_command.footer("COMMAND finds REDIS_LOCK_NAME and REDIS_LOCK_ID in its environment.\n\n" +
                      std::string(statuses));
   add_place(run_command, place, uri_file);
@@ -257,15 +277,17 @@ int dispatch(int argc, char** argv) {
   auto& show_command = *app.add_subcommand("show", "Show who holds a lock");
   show_command.formatter(std::make_shared<Usage>("show [OPTIONS] NAME"));
   show_command.add_option("NAME", name, "The lock's name");
+  add_kind(show_command, kind);
   add_listing(show_command, listing);
   add_place(show_command, place, uri_file);
 
   auto& reset_command = *app.add_subcommand(
       "reset", "Free a lock whatever its holder: for clearing up, it breaks mutual exclusion");
   reset_command.formatter(std::make_shared<Usage>("reset [OPTIONS] (NAME | --all)"));
-  auto* const all_flag = reset_command.add_flag("--all", all, "All locks with the prefix");
+  auto* const all_flag = reset_command.add_flag("--all", all, "All that list shows");
   reset_command.add_option("NAME", name, "The lock's name")->excludes(all_flag);
   reset_command.add_flag("--yes", yes, "Do not ask");
+  add_kind(reset_command, kind);
   add_place(reset_command, place, uri_file);
 
   const auto runs = [&] { return run_command.parsed() || once_command.parsed(); };
@@ -314,8 +336,8 @@ int dispatch(int argc, char** argv) {
     return how.status;
   }
   if (list_command.parsed()) return list(place, listing);
-  if (show_command.parsed()) return show(place, name, listing);
-  return all ? reset_all(place, yes) : reset(place, name, yes);
+  if (show_command.parsed()) return show(place, name, listing, kind);
+  return all ? reset_all(place, yes) : reset(place, name, yes, kind);
 }
 
 }  // namespace

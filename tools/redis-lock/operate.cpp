@@ -15,6 +15,8 @@
 #include <nlohmann/json.hpp>
 #include <redis_lock/inspect.hpp>
 #include <redis_lock/lock.hpp>
+#include <redis_lock/semaphore.hpp>
+#include <redis_lock/shared_lock.hpp>
 
 #include "message.hpp"
 #include "status.hpp"
@@ -24,6 +26,17 @@ namespace redis_lock_command {
 namespace {
 
 using redis_lock::HeldLock;
+using redis_lock::LockKind;
+
+const char* text_of(LockKind kind) {
+  switch (kind) {
+    case LockKind::lock: break;
+    case LockKind::writing: return "writing";
+    case LockKind::reading: return "reading";
+    case LockKind::permit: return "permit";
+  }
+  return "lock";
+}
 
 std::string seconds(const HeldLock& lock) {
   if (!lock.time_left) return "no expiry";
@@ -48,12 +61,12 @@ class Report {
       : place_(place), has_waiters_(listing.waiters) {}
 
   [[nodiscard]] Row titles() const {
-    Row row{"NAME", "HOLDER", "LEFT"};
+    Row row{"NAME", "HOLDER", "LEFT", "KIND"};
     if (has_waiters_) row.emplace_back("WAITERS");
     return row;
   }
   [[nodiscard]] Row row(const HeldLock& lock) {
-    Row row{printable(lock.name), printable(lock.owner), seconds(lock)};
+    Row row{printable(lock.name), printable(lock.owner), seconds(lock), text_of(lock.kind)};
     if (has_waiters_) row.push_back(waiting_text(lock));
     return row;
   }
@@ -63,7 +76,7 @@ class Report {
   }
   [[nodiscard]] nlohmann::json json(const HeldLock& lock) {
     const auto waiting = waiting_for(lock);
-    nlohmann::json json{{"name", lock.name}, {"holder", lock.owner}};
+    nlohmann::json json{{"name", lock.name}, {"holder", lock.owner}, {"kind", text_of(lock.kind)}};
     json["left_ms"] = lock.time_left ? nlohmann::json(lock.time_left->count()) : nullptr;
     json["waiters"] = waiting ? nlohmann::json(*waiting) : nullptr;
     return json;
@@ -78,7 +91,8 @@ class Report {
       if (!waiters_) say("how many wait is not known: " + printable(why));
     }
     if (!waiters_) return std::nullopt;
-    const auto found = waiters_->find(lock.name);
+    const auto kind = lock.kind == LockKind::writing ? LockKind::reading : lock.kind;
+    const auto found = waiters_->find({kind, lock.name});
     return found == waiters_->end() ? 0 : found->second;
   }
 
@@ -154,6 +168,57 @@ int free_after(bool yes, const std::string& question, const Free& free) {
   return free();
 }
 
+/// Prints rows below their titles: aligned on a terminal.
+void print_rows(std::vector<Row> rows) {
+  if (::isatty(STDOUT_FILENO) != 0) return print_table(rows);
+  for (const auto& row : rows) print(row);
+}
+
+/// Throws Error if there is something else under the key.
+void fail_if_of_another_type(const Place& place, const std::string& name, LockKind kind) {
+  const auto options = redis_lock::Options::without_renewal();
+  if (kind == LockKind::permit) {
+    (void)redis_lock::Semaphore{place.uri, name, 1, options}.available();
+  } else {
+    (void)redis_lock::SharedLock{place.uri, name, options}.owner();
+  }
+}
+
+/// Shows all holders of a SharedLock or a Semaphore.
+int show_all(const Place& place, const std::string& name, const Listing& listing, LockKind kind) {
+  const auto held = redis_lock::holders(place.uri, name, kind);
+  if (held.empty()) fail_if_of_another_type(place, name, kind);
+  Report report{place, listing};
+  if (listing.json) {
+    auto json = nlohmann::json::array();
+    for (const auto& holder : held) json.push_back(report.json(holder));
+    print(json);
+  } else if (held.empty()) {
+    std::cout << printable(name) << " is free\n";
+  } else {
+    std::vector<Row> rows{report.titles()};
+    for (const auto& holder : held) rows.push_back(report.row(holder));
+    print_rows(std::move(rows));
+  }
+  return held.empty() ? Status::no : Status::done;
+}
+
+/// Frees a SharedLock or a Semaphore.
+int reset_all_of(const Place& place, const std::string& name, bool yes, LockKind kind) {
+  const auto held = redis_lock::holders(place.uri, name, kind).size();
+  const auto question = "Free \"" + printable(name) + "\" with its " + std::to_string(held) +
+                        (held == 1 ? " holder?" : " holders?");
+  const auto free = [&] {
+    const auto options = redis_lock::Options::without_renewal();
+    const bool was_held = kind == LockKind::permit
+                              ? redis_lock::Semaphore{place.uri, name, 1, options}.reset()
+                              : redis_lock::SharedLock{place.uri, name, options}.reset();
+    std::cout << printable(name) << (was_held ? " was freed\n" : " is free\n");
+    return was_held ? Status::done : Status::no;
+  };
+  return held == 0 ? free() : free_after(yes, question, free);
+}
+
 }  // namespace
 
 int list(const Place& place, const Listing& listing) {
@@ -182,7 +247,8 @@ int list(const Place& place, const Listing& listing) {
   return Status::done;
 }
 
-int show(const Place& place, const std::string& name, const Listing& listing) {
+int show(const Place& place, const std::string& name, const Listing& listing, LockKind kind) {
+  if (kind != LockKind::lock) return show_all(place, name, listing, kind);
   const auto held = redis_lock::held_lock(place.uri, name, place.key_prefix);
   if (!held) {
     (void)lock_at(place, name).owner();  // fails if there is something else under the key
@@ -204,7 +270,8 @@ int show(const Place& place, const std::string& name, const Listing& listing) {
   return Status::done;
 }
 
-int reset(const Place& place, const std::string& name, bool yes) {
+int reset(const Place& place, const std::string& name, bool yes, LockKind kind) {
+  if (kind != LockKind::lock) return reset_all_of(place, name, yes, kind);
   auto lock = lock_at(place, name);
   const auto owner = lock.owner();
   if (!owner) {
@@ -227,7 +294,8 @@ int reset(const Place& place, const std::string& name, bool yes) {
 }
 
 int reset_all(const Place& place, bool yes) {
-  const auto question = "Free all locks with the prefix \"" + printable(place.key_prefix) + "\"?";
+  const auto question =
+      "Free all that `list` shows with the prefix \"" + printable(place.key_prefix) + "\"?";
   return free_after(yes, question, [&] {
     const auto freed = redis_lock::reset_all(place.uri, place.key_prefix, place.signal_prefix);
     std::cout << freed << (freed == 1 ? " lock was freed\n" : " locks were freed\n");

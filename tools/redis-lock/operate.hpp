@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include <redis_lock/inspect.hpp>
+
 #include "place.hpp"
 
 namespace redis_lock_command {
@@ -14,9 +16,12 @@ struct Listing {
 
 /// What `redis-lock list`, `show` and `reset` do: each returns its exit status. Throw redis_lock::Error.
 [[nodiscard]] int list(const Place& place, const Listing& listing);
-[[nodiscard]] int show(const Place& place, const std::string& name, const Listing& listing);
+/// `kind`: reading and writing stand for a SharedLock, permit for a Semaphore.
+[[nodiscard]] int show(const Place& place, const std::string& name, const Listing& listing,
+                       redis_lock::LockKind kind);
 /// Asks on the terminal first, unless `yes`.
-[[nodiscard]] int reset(const Place& place, const std::string& name, bool yes);
+[[nodiscard]] int reset(const Place& place, const std::string& name, bool yes,
+                        redis_lock::LockKind kind);
 [[nodiscard]] int reset_all(const Place& place, bool yes);
 
 }  // namespace redis_lock_command

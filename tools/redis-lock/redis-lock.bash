@@ -12,11 +12,11 @@ _redis_lock() {
 
   local everywhere="--uri --uri-file --key-prefix --signal-prefix --help"
   local -A options=(
-    [run]="-w --wait -n --no-wait --expire --at-least --fencing --fence-prefix --pass-url -E --conflict-exit-code --grace $everywhere"
+    [run]="-w --wait -n --no-wait --expire --at-least --slots --fencing --fence-prefix --pass-url -E --conflict-exit-code --grace $everywhere"
     [once]="--every -w --wait -n --no-wait --expire --fencing --fence-prefix --pass-url -E --conflict-exit-code --grace $everywhere"
     [list]="--json --waiters $everywhere"
-    [show]="--json --waiters $everywhere"
-    [reset]="--yes --all $everywhere"
+    [show]="--shared --semaphore --json --waiters $everywhere"
+    [reset]="--shared --semaphore --yes --all $everywhere"
   )
 
   local subcommand=${words[1]} has_name= i
@@ -26,7 +26,7 @@ _redis_lock() {
         [[ $subcommand != run && $subcommand != once ]] || _command_offset $((i + 1))
         return
         ;;
-      --uri | --uri-file | --every | -w | --wait | --expire | --at-least | --grace | -E | --conflict-exit-code | --fence-prefix | --key-prefix | --signal-prefix) ((i++)) ;;
+      --uri | --uri-file | --every | -w | --wait | --expire | --at-least | --slots | --grace | -E | --conflict-exit-code | --fence-prefix | --key-prefix | --signal-prefix) ((i++)) ;;
       -*) ;;
       *) has_name=yes ;;
     esac

@@ -19,6 +19,7 @@
 #include <redis_lock/inspect.hpp>
 #include <redis_lock/lock.hpp>
 #include <redis_lock/once.hpp>
+#include <redis_lock/semaphore.hpp>
 
 #include "guardian.hpp"
 #include "message.hpp"
@@ -31,6 +32,7 @@ using Clock = Signals::Clock;
 using redis_lock::errc;
 using redis_lock::Error;
 using redis_lock::Lock;
+using redis_lock::Semaphore;
 using redis_lock::detail::Once;
 using std::chrono::milliseconds;
 
@@ -41,10 +43,26 @@ constexpr milliseconds last_moment{250};
   return error.code() == errc::connection_failed || error.code() == errc::timed_out;
 }
 
-/// The lock to wait for. With `once`, it is a part of that.
+/// The lock or permit to wait for.
 struct Turn {
-  std::shared_ptr<Lock> lock;
-  std::shared_ptr<Once> once;  // null for `run`
+  std::shared_ptr<Lock> lock;         // null with a permit
+  std::shared_ptr<Once> once;         // that the lock is a part of; null for `run`
+  std::shared_ptr<Semaphore> permit;  // null without --slots
+
+  /// Calls `use` with the lock or the permit.
+  template <class Use>
+  auto with(const Use& use) const {
+    return permit ? use(*permit) : use(*lock);
+  }
+  [[nodiscard]] bool is_owned() const {
+    return with([](const auto& each) { return each.owns_lock(); });
+  }
+  [[nodiscard]] Clock::time_point expires_at() const {
+    return with([](const auto& each) { return each.expires_at(); });
+  }
+  [[nodiscard]] std::string id() const {
+    return with([](const auto& each) { return each.id(); });
+  }
 };
 
 /// Gets the lock on a thread of its own, so that signals and the end of --wait can end the wait, whatever Redis does.
@@ -91,15 +109,22 @@ class Wait {
     std::exception_ptr error;
 
     void get(const Turn& turn, bool tries_once, const std::optional<Clock::time_point>& deadline) {
-      const auto acquire = [&](Lock& lock) {
+      const auto take = [&](auto& lock) {
         is_busy = !(tries_once ? lock.try_lock() : lock.lock(stop.get_token()));
-        return is_busy ? std::unique_lock<Lock>{} : std::unique_lock{lock, std::adopt_lock};
+        return !is_busy;
+      };
+      const auto acquire = [&](Lock& lock) {
+        return take(lock) ? std::unique_lock{lock, std::adopt_lock} : std::unique_lock<Lock>{};
       };
       for (;;) {
         try {
-          auto guard = turn.once ? turn.once->take_turn(acquire) : acquire(*turn.lock);
-          acquired = guard.owns_lock();
-          (void)guard.release();
+          if (turn.once) {
+            auto guard = turn.once->take_turn(acquire);
+            acquired = guard.owns_lock();
+            (void)guard.release();
+          } else {
+            acquired = turn.with(take);
+          }
           error = nullptr;
           return;
         } catch (const Error& failure) {
@@ -138,13 +163,18 @@ End conflict(const Place& place, const Run& run) {
   endpoint.connect_timeout = std::min(endpoint.connect_timeout, last_moment);
   endpoint.command_timeout = std::min(endpoint.command_timeout, last_moment);
   endpoint.retry_for = milliseconds::zero();
-  const auto held = redis_lock::held_lock(
-      redis_lock::Client{endpoint}, (run.once_in ? "once:" : "") + run.name, place.key_prefix);
-  // With a status that is no failure, it is none to complain of either: cron would send a mail.
-  if (run.conflict_status != Status::done) {
-    say('"' + printable(run.name) + "\" is " +
-        (held ? holder_text(*held) : "held by someone else, or was until now"));
+  const redis_lock::Client client{endpoint};
+  auto text = '"' + printable(run.name) + '"';
+  if (run.slots > 0) {
+    const auto held = redis_lock::holders(client, run.name, redis_lock::LockKind::permit).size();
+    text += " has no slot left: " + std::to_string(held) + " are taken";
+  } else {
+    const auto held =
+        redis_lock::held_lock(client, (run.once_in ? "once:" : "") + run.name, place.key_prefix);
+    text += " is " + (held ? holder_text(*held) : "held by someone else, or was until now");
   }
+  // With a status that is no failure, it is none to complain of either: cron would send a mail.
+  if (run.conflict_status != Status::done) say(text);
   return {run.conflict_status};
 }
 
@@ -169,22 +199,24 @@ std::optional<int> end_by_signal(const Signals& signals) {
 }
 
 /// Frees the lock. Where no command has run, --at-least is of no effect.
-std::error_code unlock(Lock& lock, const Run& run, bool has_run) {
-  std::error_code error;
-  lock.unlock(error);
-  if (has_run || run.at_least.count() == 0) return error;
-  try {
-    (void)lock.reset(lock.id());
-  } catch (const Error&) {  // it stays for that time
-  }
-  return error;
+std::error_code unlock(const Turn& turn, const Run& run, bool has_run) {
+  return turn.with([&](auto& lock) {
+    std::error_code error;
+    lock.unlock(error);
+    if (has_run || run.at_least.count() == 0) return error;
+    try {
+      (void)lock.reset(lock.id());
+    } catch (const Error&) {  // it stays for that time
+    }
+    return error;
+  });
 }
 
 /// Waits for the lock. Nothing: it is acquired.
 std::optional<End> acquire(const Turn& turn, const Place& place, const Run& run,
                            const Signals& signals) {
   const auto free = [&](int signal) {
-    (void)unlock(*turn.lock, run, false);
+    (void)unlock(turn, run, false);
     return End{0, signal};
   };
   const bool tries_once = run.wait && run.wait->count() == 0;
@@ -233,9 +265,9 @@ bool is_of_terminal(const signalfd_siginfo& signal) {
 /// The command, from its start to its end.
 class Attendance {
  public:
-  Attendance(Guardian& guardian, const Signals& signals, const Lock& lock,
+  Attendance(Guardian& guardian, const Signals& signals, const Turn& turn,
              const std::atomic<bool>& lost, const Run& run)
-      : guardian_(guardian), signals_(signals), lock_(lock), lost_(lost), run_(run) {}
+      : guardian_(guardian), signals_(signals), turn_(turn), lost_(lost), run_(run) {}
 
   /// Until the command has ended: passes signals on to it, and ends it if the lock is lost, or about to be.
   [[nodiscard]] End attend() {
@@ -254,15 +286,15 @@ class Attendance {
  private:
   /// The command is to be gone when the lease is. But renewals have the first two thirds of it.
   [[nodiscard]] Clock::time_point ending_at() const {
-    const auto end = lock_.expires_at();
+    const auto end = turn_.expires_at();
     return end - std::min<Clock::duration>(run_.grace, run_.expire / 3);
   }
 
   void end_if_lost() {
-    const bool is_lost = lost_ || !lock_.owns_lock();
+    const bool is_lost = lost_ || !turn_.is_owned();
     if (!is_lost && Clock::now() < ending_at()) return;
     ending_ = true;
-    guardian_.end(is_lost ? Clock::now() + run_.grace : lock_.expires_at());
+    guardian_.end(is_lost ? Clock::now() + run_.grace : turn_.expires_at());
     say("the lock \"" + printable(run_.name) + "\" " +
         (is_lost ? "was lost: ending the command" : "cannot be renewed: ending the command"));
   }
@@ -301,7 +333,7 @@ class Attendance {
 
   Guardian& guardian_;
   const Signals& signals_;
-  const Lock& lock_;
+  const Turn& turn_;
   const std::atomic<bool>& lost_;
   const Run& run_;
   bool ending_ = false;
@@ -332,10 +364,11 @@ End run(const Place& place, const Run& run) {
   if (run.once_in) {
     turn.once = std::make_shared<Once>(place.uri, run.name, *run.once_in, options);
     turn.lock = {turn.once, &turn.once->lock()};
+  } else if (run.slots > 0) {
+    turn.permit = std::make_shared<Semaphore>(place.uri, run.name, run.slots, options);
   } else {
     turn.lock = std::make_shared<Lock>(place.uri, run.name, options);
   }
-  const auto& lock = turn.lock;
   if (const auto end = acquire(turn, place, run, signals)) {
     guardian.finish();
     return *end;
@@ -344,15 +377,15 @@ End run(const Place& place, const Run& run) {
   End end;
   bool has_run = false, is_ended_early = false;
   try {
-    if (!lost && lock->owns_lock()) {
+    if (!lost && turn.is_owned()) {
       const char* const url = run.passes_url ? std::getenv("REDIS_URL") : nullptr;
       guardian.start(
           {{"REDIS_URL", url ? url : ""},
            {"REDIS_LOCK_NAME", run.name},
-           {"REDIS_LOCK_ID", lock->id()},
-           {"REDIS_LOCK_FENCE", run.fencing ? std::to_string(lock->fencing_token()) : ""}});
+           {"REDIS_LOCK_ID", turn.id()},
+           {"REDIS_LOCK_FENCE", run.fencing ? std::to_string(turn.lock->fencing_token()) : ""}});
       has_run = true;
-      Attendance attendance{guardian, signals, *lock, lost, run};
+      Attendance attendance{guardian, signals, turn, lost, run};
       end = attendance.attend();
       is_ended_early = attendance.is_ended_early();
     }
@@ -360,14 +393,14 @@ End run(const Place& place, const Run& run) {
     say(printable(run.command.front()) + ": " + std::strerror(failure.error));
     end.status = failure.error == ENOENT ? Status::not_found : Status::not_executable;
   } catch (...) {
-    (void)unlock(*lock, run, has_run);
+    (void)unlock(turn, run, has_run);
     throw;
   }
   guardian.finish();
   std::optional<Error> not_marked;
   const bool succeeded = has_run && end.status == Status::done && end.signal == 0;
   if (turn.once && succeeded && !is_ended_early) not_marked = mark(*turn.once);
-  const auto error = unlock(*lock, run, has_run);
+  const auto error = unlock(turn, run, has_run);
   if (end.status == Status::not_ended) return end;
   if (lost || is_ended_early || error == errc::lease_lost) {
     if (!is_ended_early)

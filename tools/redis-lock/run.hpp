@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct Run {
   std::chrono::milliseconds at_least{0};    // how long nobody else gets the lock
   bool fencing = false;
   std::string fence_prefix = redis_lock::Options{}.fence_prefix;
+  std::size_t slots = 0;  // permits of a Semaphore; 0: a lock
   int conflict_status = Status::no;
   bool passes_url = false;  // REDIS_URL, to the command
 };

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <future>
+#include <initializer_list>
 #include <memory>
 #include <set>
 #include <sstream>
@@ -26,6 +27,7 @@ namespace {
 
 using namespace std::chrono_literals;
 namespace detail = redis_lock::detail;
+using redis_lock::LockKind;
 using Clock = std::chrono::steady_clock;
 
 /// A little more than the longest time for which a waiter of the library blocks.
@@ -46,7 +48,10 @@ class Watch {
   void see(const Monitored& seen) {
     const auto& words = seen.words;
     if (words.size() >= 3 && same(words[0], "BLPOP")) {
-      const auto name = name_of(words[1], place_.signal_prefix);
+      const auto name = name_of(words[1], {{place_.signal_prefix, LockKind::lock},
+                                           {"shared-lock-signal:", LockKind::reading},
+                                           {"shared-lock-drained:", LockKind::reading},
+                                           {"semaphore-signal:", LockKind::permit}});
       if (!name) return;
       latest_[seen.address] = *name;
       ++asked_[*name].blocking;
@@ -85,32 +90,45 @@ class Watch {
     std::set<std::string> ids;
   };
 
-  [[nodiscard]] static std::optional<std::string> name_of(const std::string& key,
-                                                          const std::string& prefix) {
-    if (key.compare(0, prefix.size(), prefix) != 0) return std::nullopt;
-    return key.substr(prefix.size());
+  /// Returns what a key with one of these prefixes is about; nothing if it has none of them.
+  [[nodiscard]] static std::optional<WaitedFor> name_of(
+      const std::string& key,
+      std::initializer_list<std::pair<std::string_view, LockKind>> prefixes) {
+    for (const auto& [prefix, kind] : prefixes) {
+      if (key.compare(0, prefix.size(), prefix) == 0)
+        return WaitedFor{kind, key.substr(prefix.size())};
+    }
+    return std::nullopt;
   }
 
-  /// The name and id, if this is an attempt to get a lock.
-  [[nodiscard]] std::optional<std::pair<std::string, std::string>> attempt_of(
+  /// Returns what the command wants to acquire, and under which id, if it is an attempt.
+  [[nodiscard]] std::optional<std::pair<WaitedFor, std::string>> attempt_of(
       const std::vector<std::string>& words) const {
-    const auto is_script = [&](const char* command, std::string_view script) {
-      return words.size() >= 6 && same(words[0], command) && words[1] == script;
+    const auto is_script = [&](const char* command, std::string_view detail::Script::*form) {
+      if (words.size() < 6 || !same(words[0], command)) return false;
+      const auto scripts = {detail::acquire_script, detail::take_permit_script,
+                            detail::start_reading_script, detail::close_gate_script};
+      return std::any_of(scripts.begin(), scripts.end(),
+                         [&](const detail::Script& script) { return words[1] == script.*form; });
     };
     const bool is_set = words.size() >= 4 && same(words[0], "SET") &&
                         std::any_of(words.begin() + 3, words.end(),
                                     [](const std::string& word) { return same(word, "NX"); });
-    const bool is_fenced = is_script("EVALSHA", detail::acquire_script.digest) ||
-                           is_script("EVAL", detail::acquire_script.text);
-    if (!is_set && !is_fenced) return std::nullopt;
-    const auto name = name_of(words[is_set ? 1 : 3], place_.key_prefix);
-    if (!name) return std::nullopt;
-    return std::pair{*name, words[is_set ? 2 : 5]};
+    const bool is_call =
+        is_script("EVALSHA", &detail::Script::digest) || is_script("EVAL", &detail::Script::text);
+    if (!is_set && !is_call) return std::nullopt;
+    const auto name = name_of(words[is_set ? 1 : 3], {{place_.key_prefix, LockKind::lock},
+                                                      {"shared-lock:", LockKind::reading},
+                                                      {"shared-lock-readers:", LockKind::reading},
+                                                      {"semaphore:", LockKind::permit}});
+    const auto id = is_set ? 2 : 3 + std::strtoul(words[2].c_str(), nullptr, 10);
+    if (!name || id >= words.size()) return std::nullopt;
+    return std::pair{*name, words[id]};
   }
 
   const Place& place_;
-  std::map<std::string, std::string> latest_;  // on which lock each address has blocked
-  std::map<std::string, Asked> asked_;         // by name
+  std::map<std::string, WaitedFor> latest_;  // on which lock each address has blocked
+  std::map<WaitedFor, Asked> asked_;
 };
 
 [[nodiscard]] std::vector<std::string> blocked_now(detail::Connection& connection, int database) {
@@ -231,7 +249,8 @@ std::optional<Waiters> count_waiters(const Place& place, std::string& why) {
       const auto waiters = count.get();
       known = known && waiters;
       for (const auto& [name, number] : waiters.value_or(Waiters{}))
-        all[detail::name_under(name, servers->is_cluster(), place.key_prefix)] += number;
+        all[{name.first,
+             detail::name_under(name.second, servers->is_cluster(), place.key_prefix)}] += number;
     }
     if (known) return all;
     why = "some clients block for longer than they were watched";

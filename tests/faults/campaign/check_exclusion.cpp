@@ -1,4 +1,5 @@
-// Nobody acquires a lock that another one certainly holds, and nobody loses one before its lease is over.
+// Nobody acquires a lock that another one certainly holds: readers may hold it together, and a semaphore has as many
+// holders as permits. And nobody loses a hold before its lease is over.
 
 #include <algorithm>
 #include <set>
@@ -26,7 +27,7 @@ class Exclusion {
       auto& others = active[hold.acquisition->name];
       const auto is_over = [&](const Hold* other) { return other->certain().end <= certain.begin; };
       others.erase(std::remove_if(others.begin(), others.end(), is_over), others.end());
-      for (const auto* const other : others) judge_overlap(*other, hold);
+      judge_overlap(others, hold);
       others.push_back(&hold);
     }
     report_.excused_losses = excuses_.size();
@@ -52,22 +53,48 @@ class Exclusion {
   }
 
  private:
-  void judge_overlap(const Hold& one, const Hold& other) {
+  using Holds = std::vector<const Hold*>;
+
+  /// Are `hold` and the others, all of which are certain in the instant in which it was acquired, too many?
+  void judge_overlap(const Holds& others, const Hold& hold) {
+    if (!are_too_many(others, hold)) return;
+    Holds sure;  // no loss of data has freed one of the two
+    std::set<const Fault*> losses;
+    for (const auto* const other : others) {
+      if (const auto* const loss = excuse_for(*other, hold)) {
+        losses.insert(loss);
+      } else {
+        sure.push_back(other);
+      }
+    }
+    if (!are_too_many(sure, hold)) {
+      ++report_.excused_overlaps;
+      excuses_.insert(losses.begin(), losses.end());
+      return;
+    }
+    std::string all;
+    for (const auto* const other : sure) all += describe(timeline_, *other->acquisition) + " and ";
+    report_.findings.push_back({Violation::overlap,
+                                all + describe(timeline_, *hold.acquisition) + " held it at once",
+                                hold.acquisition->name});
+  }
+
+  /// Each hold says how many there may be beside it, with itself.
+  [[nodiscard]] static bool are_too_many(const Holds& others, const Hold& hold) {
+    auto most = hold.acquisition->permits;
+    for (const auto* const other : others) most = std::min(most, other->acquisition->permits);
+    return others.size() + 1 > most;
+  }
+
+  /// A loss of data that may have freed one of the two; nullptr if there was none.
+  [[nodiscard]] const Fault* excuse_for(const Hold& one, const Hold& other) const {
     // Each was there, in Redis, at its own instant: between the two, or before the second was told.
     const Span meanwhile{
         std::min(one.vouched_from, other.vouched_from),
         std::max({one.vouched_from, other.vouched_from, other.acquisition->span.end})};
-    const auto explains = [&](const Fault& loss) {
+    return loss_between(one.acquisition->name, meanwhile, [&](const Fault& loss) {
       return !loss.kind->forgets || is_of(loss, one) || is_of(loss, other);
-    };
-    if (const auto* const loss = loss_between(one.acquisition->name, meanwhile, explains)) {
-      ++report_.excused_overlaps;
-      excuses_.insert(loss);
-      return;
-    }
-    report_.findings.push_back(
-        {Violation::overlap, describe(timeline_, *one.acquisition) + " and " +
-                                 describe(timeline_, *other.acquisition) + " held it both"});
+    });
   }
 
   /// May Redis have said the last time that it has the hold during `loss`? What it said before was kept;

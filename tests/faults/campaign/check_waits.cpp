@@ -1,7 +1,9 @@
-// No lock stays free while somebody waits for it, and every operation comes to an end.
+// No lock, reading or permit stays free while somebody waits for it, and every operation comes to an end.
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
+#include <set>
 
 #include "checker.hpp"
 
@@ -36,19 +38,47 @@ class Waits {
  private:
   static bool any(const FaultKind&) { return true; }
 
+  /// When it may have been held for one acquisition.
+  struct Use {
+    const Operation* acquisition;
+    std::vector<Span> spans;
+  };
+
   void check_wakeups() {
-    std::vector<Span> busy;
     report_.undisturbed[name_] =
         timeline_.whole.length() - disturbances_.shared_with(timeline_.whole);
+    std::map<const Operation*, std::vector<Span>> spans;
     for (const auto& hold : timeline_.holds) {
-      if (hold.acquisition->name == name_) busy.push_back(held(hold));
+      if (hold.acquisition->name == name_) spans[hold.acquisition].push_back(held(hold));
     }
+    std::set<std::uint64_t> kinds;
     for (const auto* const operation : operations_) {
-      if (operation->acquires()) add_doubts(*operation, busy);
+      if (!operation->acquires()) continue;
+      kinds.insert(operation->permits);
+      add_doubts(*operation, spans[operation]);
     }
-    for (const auto& idle : Spans{std::move(busy)}.gaps(timeline_.whole)) {
-      if (idle.length() > bounds_.idle) check_idle(idle);
+    std::vector<Use> uses;
+    for (auto& [acquisition, used] : spans)
+      uses.push_back({acquisition, Spans{std::move(used)}.merged()});
+    for (const auto permits : kinds) {
+      for (const auto& idle : Spans{busy_for(permits, uses)}.gaps(timeline_.whole)) {
+        if (idle.length() > bounds_.idle) check_idle(idle, permits);
+      }
     }
+  }
+
+  /// When an acquisition with so many permits may have had to wait.
+  [[nodiscard]] std::vector<Span> busy_for(std::uint64_t permits,
+                                           const std::vector<Use>& uses) const {
+    std::vector<Span> all;
+    for (const auto& [acquisition, spans] : uses) {
+      if (permits == any_number) {  // a reading: for writers, also for those that wait
+        if (acquisition->permits == any_number) continue;
+        all.push_back({acquisition->span.begin, acquisition->span.end + bounds_.latency});
+      }
+      all.insert(all.end(), spans.begin(), spans.end());
+    }
+    return covered(all, permits == any_number ? 1 : permits);
   }
 
   /// When the lock was held for an acquisition that succeeded, at most.
@@ -61,7 +91,7 @@ class Waits {
       for (const auto& record : timeline_.ended) {
         if (record.process == acquisition.process) span.end = record.at + lease_;
       }
-    } else if (hold.unlock->what == "unlock" && hold.unlock->succeeded() &&
+    } else if (!hold.unlock->is_deferred() && hold.unlock->succeeded() &&
                !forgets_.meets(hold.unlock->span)) {
       span.end = hold.unlock->span.end;
     } else {
@@ -85,13 +115,14 @@ class Waits {
     });
   }
 
-  void check_idle(const Span& idle) const {
+  void check_idle(const Span& idle, std::uint64_t permits) const {
     for (const auto* const operation : operations_) {
-      if (!operation->waits() || operation->span.shared_with(idle).length() <= bounds_.idle)
+      if (!operation->waits() || operation->permits != permits ||
+          operation->span.shared_with(idle).length() <= bounds_.idle)
         continue;
       report_.findings.push_back(
           {Violation::lost_wakeup,
-           describe(timeline_, *operation) + ": free for " +
+           describe(timeline_, *operation) + ": room for it for " +
                std::to_string(std::chrono::duration<double>(idle.length()).count()) + " s"});
     }
   }
@@ -110,8 +141,8 @@ class Waits {
   /// How long an operation takes, without the time of faults.
   [[nodiscard]] milliseconds bound_of(const Operation& operation) const {
     const auto timeouts = 2 * bounds_.command_timeout + bounds_.margin;
-    if (operation.what == "lock") return bounds_.lock;
-    if (operation.what == "try_lock_for") return operation.patience + timeouts;
+    if (operation.waits_for_ever()) return bounds_.lock;
+    if (operation.has_patience()) return operation.patience + timeouts;
     return bounds_.retry_for + timeouts;
   }
 

@@ -45,7 +45,14 @@ void count_operations(const Timeline& timeline, const Bounds& bounds, Report& re
   }
   for (const auto& operation : timeline.operations) {
     if (!operation.returned) continue;
-    if (operation.acquires() && operation.succeeded()) ++report.acquisitions;
+    if (operation.acquires() && operation.succeeded()) {
+      ++report.acquisitions;
+      if (operation.permits == any_number) {
+        ++report.readings;
+      } else if (operation.permits > 1) {
+        ++report.permits;
+      }
+    }
     if (operation.waits()) ++report.waits;
     if (operation.outcome == "busy") ++report.refusals;
     if (operation.outcome == "ok" || operation.outcome == "busy") continue;

@@ -31,6 +31,7 @@ enum class Violation {
 struct Finding {
   Violation violation;
   std::string text;
+  std::string name{};  ///< of the lock, of an overlap
 };
 
 /// What the library promises, and what a busy machine may add to it.
@@ -56,6 +57,7 @@ struct Bounds {
 
 struct Report {
   std::size_t acquisitions = 0, waits = 0, refusals = 0;  ///< refusals: busy, or not in time
+  std::size_t readings = 0, permits = 0;                  ///< of the acquisitions
   std::map<std::string, std::size_t> errors;              ///< of operations, by "operation: error"
   std::map<std::string, std::size_t> faults;              ///< by kind
   std::size_t losses = 0, excused_overlaps = 0, excused_losses = 0;  ///< of data, by a fault

@@ -22,12 +22,22 @@ class Story {
 
   /// Somebody waits from `from` for the lock and gets it at `to`; the number of the operation.
   std::uint64_t acquire(int process, milliseconds from, milliseconds to, std::uint64_t token = 0,
-                        milliseconds lease = 1000ms) {
-    const auto number = invoke(process, "lock", from);
-    auto& result = end(process, number, "lock", to, "ok");
+                        milliseconds lease = 1000ms, std::uint64_t permits = 1) {
+    const std::string what = permits == any_number ? "lock_shared" : "lock";
+    const auto number = invoke(process, what, from, 0, 0ms, permits);
+    auto& result = end(process, number, what, to, "ok");
     result.token = token;
     result.expires_at = at(to) + lease;
     result.duration = lease;
+    result.permits = permits;
+    return number;
+  }
+
+  /// Reads, or holds one of so many permits.
+  std::uint64_t share(int process, milliseconds from, milliseconds to,
+                      std::uint64_t permits = any_number) {
+    const auto number = acquire(process, from, from + 1ms, 0, 1000ms, permits);
+    unlock(process, number, to - 1ms, to, "ok", permits == any_number ? "unlock_shared" : "unlock");
     return number;
   }
 
@@ -66,8 +76,10 @@ class Story {
   }
 
   std::uint64_t invoke(int process, const std::string& what, milliseconds when,
-                       std::uint64_t hold = 0, milliseconds patience = 0ms) {
+                       std::uint64_t hold = 0, milliseconds patience = 0ms,
+                       std::uint64_t permits = 1) {
     auto& invoke = record(Event::invoke, when, process, ++number_);
+    invoke.permits = permits;
     invoke.what = what;
     invoke.hold = hold;
     invoke.duration = patience;
@@ -322,6 +334,107 @@ TEST(Overlap, IsNotExcusedByAnotherLocksPromotion) {
   story.acquire(1, 0ms, 10ms);
   story.fault("promotion", 5ms, 50ms, "b,c");
   story.hold(2, 100ms, 150ms);
+  EXPECT_THAT(story.found(), ElementsAre("overlap"));
+}
+
+TEST(SharedOverlap, OfReadersIsNone) {
+  Story story;
+  for (int process = 1; process <= 9; ++process) story.share(process, process * 1ms, 500ms);
+  EXPECT_THAT(story.found(), IsEmpty());
+  EXPECT_EQ(story.report().readings, 9U);
+}
+
+TEST(SharedOverlap, OfReaderAndWriterIsFound) {
+  Story reader_first;
+  reader_first.share(1, 0ms, 100ms);
+  reader_first.hold(2, 50ms, 150ms);
+  EXPECT_THAT(reader_first.found(), ElementsAre("overlap"));
+  Story writer_first;
+  writer_first.hold(1, 0ms, 100ms);
+  writer_first.share(2, 50ms, 150ms);
+  EXPECT_THAT(writer_first.found(), ElementsAre("overlap"));
+}
+
+TEST(SharedOverlap, IsFoundBehindManyReaders) {
+  Story story;
+  for (int process = 1; process <= 9; ++process) story.share(process, process * 1ms, 100ms);
+  story.share(10, 20ms, 600ms);
+  story.hold(11, 500ms, 550ms);
+  EXPECT_THAT(story.found(), ElementsAre("overlap"));
+}
+
+TEST(SharedOverlap, IsNoneOnceTheReadersLeft) {
+  Story story;
+  story.share(1, 0ms, 100ms);
+  story.unlock(2, story.acquire(2, 10ms, 99ms), 300ms, 301ms);
+  story.unlock(3, story.acquire(3, 20ms, 300ms, 0, 1000ms, any_number), 400ms, 401ms, "ok",
+               "unlock_shared");
+  EXPECT_THAT(story.found(), IsEmpty());
+}
+
+TEST(SharedOverlap, WithAKilledReaderIsFoundInItsLease) {
+  Story story;
+  story.acquire(1, 0ms, 10ms, 0, 1000ms, any_number);
+  story.fault("holder-kill", 20ms, 30ms);
+  story.ended(1, 25ms, "killed");
+  story.hold(2, 1011ms, 1020ms);
+  EXPECT_THAT(story.found(), IsEmpty());
+  story.hold(3, 900ms, 950ms);
+  EXPECT_THAT(story.found(), ElementsAre("overlap"));
+}
+
+TEST(SharedOverlap, IsExcusedIfALossFreedTheReading) {
+  Story story;
+  story.share(1, 0ms, 100ms);
+  story.fault("reset", 20ms, 30ms);
+  story.hold(2, 50ms, 60ms);
+  EXPECT_THAT(story.found(), IsEmpty());
+  EXPECT_EQ(story.report().excused_overlaps, 1U);
+}
+
+TEST(SharedOverlap, IsNotExcusedIfAReaderCameAfterTheLoss) {
+  Story story;
+  story.share(1, 0ms, 100ms);
+  story.fault("reset", 20ms, 30ms);
+  story.share(2, 35ms, 90ms);
+  story.hold(3, 50ms, 60ms);
+  EXPECT_THAT(story.found(), ElementsAre("overlap"));
+}
+
+TEST(PermitOverlap, IsNoneUpToTheirNumber) {
+  Story story;
+  for (int process = 1; process <= 3; ++process) story.share(process, 0ms, 100ms, 3);
+  story.share(4, 99ms, 200ms, 3);
+  EXPECT_THAT(story.found(), IsEmpty());
+  EXPECT_EQ(story.report().permits, 4U);
+}
+
+TEST(PermitOverlap, OfOneMoreIsFound) {
+  Story story;
+  for (int process = 1; process <= 4; ++process) story.share(process, process * 10ms, 100ms, 3);
+  EXPECT_THAT(story.found(), ElementsAre("overlap"));
+}
+
+TEST(PermitOverlap, IsNoneAfterTheLeaseOfOne) {
+  Story story;
+  story.acquire(1, 0ms, 10ms, 0, 500ms, 2);  // until 510
+  story.acquire(2, 0ms, 11ms, 0, 900ms, 2);
+  story.share(3, 520ms, 600ms, 2);
+  EXPECT_THAT(story.found(), IsEmpty());
+  story.share(4, 500ms, 505ms, 2);
+  EXPECT_THAT(story.found(), ElementsAre("overlap"));
+}
+
+TEST(PermitOverlap, IsExcusedForAsManyAsALossFreed) {
+  Story story;
+  story.share(1, 0ms, 900ms, 2);
+  story.share(2, 0ms, 900ms, 2);
+  story.fault("reset", 20ms, 30ms);
+  story.share(3, 50ms, 800ms, 2);
+  story.share(4, 60ms, 800ms, 2);
+  EXPECT_THAT(story.found(), IsEmpty());
+  EXPECT_EQ(story.report().excused_overlaps, 2U);
+  story.share(5, 70ms, 800ms, 2);
   EXPECT_THAT(story.found(), ElementsAre("overlap"));
 }
 
@@ -674,6 +787,40 @@ TEST(LostWakeup, IsNoneForTheWholeOfAFault) {
   EXPECT_THAT(story.found(), IsEmpty());
 }
 
+/// A waiter for a hold with so many permits, while `others` hold for long.
+std::vector<std::string> found_while(const std::vector<std::uint64_t>& others,
+                                     std::uint64_t permits) {
+  Story story;
+  int process = 0;
+  for (const auto other : others) {
+    const auto hold = story.acquire(++process, 0ms, 1ms, 0, 4000ms, other);
+    story.unlock(process, hold, 3000ms, 3001ms);
+  }
+  const auto waiter = story.acquire(9, 10ms, 2900ms, 0, -3000ms, permits);
+  story.unlock(9, waiter, 2910ms, 2920ms);
+  return story.found();
+}
+
+TEST(LostWakeup, OfAReaderBehindReadersIsFound) {
+  EXPECT_THAT(found_while({any_number, any_number}, any_number), ElementsAre("lost wakeup"));
+  EXPECT_THAT(found_while({any_number, any_number}, 1), IsEmpty());
+  EXPECT_THAT(found_while({1}, any_number), IsEmpty());
+}
+
+TEST(LostWakeup, OfAReaderBehindAWaitingWriterIsNone) {
+  Story story;
+  story.unlock(1, story.acquire(1, 0ms, 1ms, 0, 4000ms, any_number), 2800ms, 2801ms, "ok",
+               "unlock_shared");
+  story.unlock(2, story.acquire(2, 5ms, 2810ms), 2820ms, 2821ms);
+  story.share(3, 10ms, 2900ms);
+  EXPECT_THAT(story.found(), IsEmpty());
+}
+
+TEST(LostWakeup, IsAPermitLeftAndAWaiter) {
+  EXPECT_THAT(found_while({3, 3}, 3), ElementsAre("lost wakeup"));
+  EXPECT_THAT(found_while({3, 3, 3}, 3), IsEmpty());
+}
+
 /// An operation that took so long.
 std::vector<std::string> found_after(const std::string& what, milliseconds time,
                                      milliseconds stopped = 0ms) {
@@ -768,13 +915,14 @@ Record all_fields() {
   record.token = 18446744073709551615U;
   record.expires_at = Time{-5ns};
   record.duration = 6ms;
+  record.permits = 7;
   return record;
 }
 
 TEST(History, ReadsWhatItWrote) {
   const auto record = all_fields();
   const auto line = to_line(record);
-  EXPECT_EQ(line, "claim 123 1 2 3 lock a 4 ok 18446744073709551615 -5 6\n");
+  EXPECT_EQ(line, "claim 123 1 2 3 lock a 4 ok 18446744073709551615 -5 6 7\n");
   History history;
   read_lines(line + to_line({}) + line, history);
   EXPECT_EQ(history.records, (std::vector<Record>{record, Record{}, record}));
@@ -794,9 +942,9 @@ TEST(History, LeavesOutALastLineThatWasCut) {
 TEST(History, RefusesWhatIsNoRecord) {
   for (const auto* const line :
        {"\n", "garbage\n", "claim 123 1 2 3 lock a 4 ok 1 -5\n",
-        "claim 123 1 2 3 lock a 4 ok 1 -5 6 7\n", "claims 123 1 2 3 lock a 4 ok 1 -5 6\n",
-        "claim 12x 1 2 3 lock a 4 ok 1 -5 6\n", "claim 123 1 2 3  a 4 ok 1 -5 6\n",
-        "claim 123 1 2 3 lock a -4 ok 1 -5 6\n"}) {
+        "claim 123 1 2 3 lock a 4 ok 1 -5 6\n", "claim 123 1 2 3 lock a 4 ok 1 -5 6 7 8\n",
+        "claims 123 1 2 3 lock a 4 ok 1 -5 6 7\n", "claim 12x 1 2 3 lock a 4 ok 1 -5 6 7\n",
+        "claim 123 1 2 3  a 4 ok 1 -5 6 7\n", "claim 123 1 2 3 lock a -4 ok 1 -5 6 7\n"}) {
     History history;
     EXPECT_THAT([&] { read_lines(line, history); },
                 ThrowsMessage<std::runtime_error>(HasSubstr("no record")))

@@ -16,13 +16,22 @@ std::vector<Member*> members_of(ClusterFleet& fleet) {
   return members;
 }
 
+/// Of all keys of a lock.
+std::vector<std::string> prefixes_of(Kind kind) {
+  if (kind == Kind::lock) return {"lock:", "lock-signal:", "lock-fence:"};
+  if (kind == Kind::semaphore) return {"semaphore:", "semaphore-signal:"};
+  return {"shared-lock:", "shared-lock-readers:", "shared-lock-signal:", "shared-lock-drained:",
+          "shared-lock-fence:"};
+}
+
 /// A slot that moves to another master: key after key, with pauses.
 class SlowMigration {
  public:
   SlowMigration(ClusterFleet& fleet, const std::string& name, Index to, Dice& dice)
       : migration_(fleet, fleet.slot_of(ledger_of(name)), to) {
-    for (const auto* const prefix : {"lock:", "lock-signal:", "lock-fence:", "ledger:"})
-      keys_.push_back(std::string{prefix} + '{' + name + '}');
+    for (const auto& prefix : prefixes_of(role_of(name).kind))
+      keys_.push_back(prefix + '{' + name + '}');
+    keys_.push_back(ledger_of(name));
     for (auto i = keys_.size(); i > 1; --i) std::swap(keys_[i - 1], keys_[dice.draw(0, i - 1)]);
     for (std::size_t i = 0; i <= keys_.size(); ++i) {
       const bool at_once = dice.draw(1, 2) == 1;

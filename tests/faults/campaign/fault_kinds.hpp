@@ -30,7 +30,7 @@ inline constexpr std::array fault_kinds{
     FaultKind{"server-back"},                  // its wall clock jumps: leases end late
     FaultKind{"script-flush"},                 // SCRIPT FLUSH
     FaultKind{"flush-all", true, true, true},  // FLUSHALL
-    FaultKind{"reset", true},                  // Lock::reset() by an operator
+    FaultKind{"reset", true},                  // reset() by an operator
     FaultKind{"client-clock"},                 // wall clocks of workers jump by up to a day
     FaultKind{"link-delay"},                   // of a proxy: replies come late
     FaultKind{"link-stall"},                   // nothing moves

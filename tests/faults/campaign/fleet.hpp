@@ -20,8 +20,8 @@
 
 namespace redis_lock_test::campaign {
 
-/// The worker processes: one for each role, started anew when it was killed. They run this very program,
-/// and die with the thread that started them.
+/// The worker processes: one for each role that the server suits, started anew when it was killed. They run this very
+/// program, and die with the thread that started them.
 class Fleet {
  public:
   struct Setting {
@@ -39,7 +39,9 @@ class Fleet {
         board_(board),
         pids_(roles().size()) {
     processes_.resize(pids_.size());
-    for (int slot = 0; slot < size(); ++slot) start(slot);
+    for (int slot = 0; slot < size(); ++slot) {
+      if (server_.has(roles()[index(slot)].kind)) start(slot);
+    }
   }
   Fleet(const Fleet&) = delete;
   Fleet& operator=(const Fleet&) = delete;

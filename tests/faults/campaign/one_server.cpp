@@ -1,6 +1,8 @@
 #include "one_server.hpp"
 
 #include <redis_lock/lock.hpp>
+#include <redis_lock/semaphore.hpp>
+#include <redis_lock/shared_lock.hpp>
 
 #include "link.hpp"
 
@@ -81,9 +83,19 @@ std::optional<Harm> OneServer::harm(const Occasion& occasion) {
     harm.strike = [&all = ledgers] { all.read_and_flush(); };
   } else {
     harm.names = name;
-    harm.strike = [this, freed = name] { redis_lock::Lock{redis_.uri(), freed}.reset(); };
+    harm.strike = [this, freed = name] { reset(freed); };
   }
   return harm;
+}
+
+void OneServer::reset(const std::string& name) {
+  const redis_lock::Client client{redis_.uri()};
+  const auto& role = role_of(name);
+  switch (role.kind) {
+    case Kind::lock: (void)redis_lock::Lock{client, name}.reset(); break;
+    case Kind::shared_lock: (void)redis_lock::SharedLock{client, name}.reset(); break;
+    case Kind::semaphore: (void)redis_lock::Semaphore{client, name, role.permits}.reset(); break;
+  }
 }
 
 Harm OneServer::harm_link(const Occasion& occasion) {

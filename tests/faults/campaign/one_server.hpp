@@ -28,6 +28,8 @@ class OneServer final : public Server {
   [[nodiscard]] std::vector<Noticed> watch() override;
 
  private:
+  /// Frees it like an operator.
+  void reset(const std::string& name);
   [[nodiscard]] Harm harm_link(const Occasion& occasion);
 
   DurableRedis redis_;

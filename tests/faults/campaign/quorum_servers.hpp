@@ -22,6 +22,8 @@ class QuorumServers final : public Server {
   }
 
   [[nodiscard]] std::string uri(Link link) const override;
+  /// There is a QuorumLock, and no more.
+  [[nodiscard]] bool has(Kind kind) const override { return kind == Kind::lock; }
   /// There are no ledgers: none is found on the first one.
   [[nodiscard]] Redis& redis(const std::string&) override { return nodes_.front()->redis.redis(); }
   [[nodiscard]] std::vector<std::string> kinds() const override;

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -41,17 +42,21 @@ struct Record {
   std::uint64_t hold =
       0;                ///< the operation that acquired; of an applied entry: the ledger's number
   std::string outcome;  ///< "ok", "busy", or the name of an error
-  std::uint64_t token = 0;  ///< fencing token; 0: none
-  Time expires_at{};        ///< what the library said
-  milliseconds duration{};  ///< of the lease; of a try_lock_for that is invoked: its patience
+  std::uint64_t token = 0;    ///< fencing token; 0: none
+  Time expires_at{};          ///< what the library said
+  milliseconds duration{};    ///< of the lease; of a try_lock_for that is invoked: its patience
+  std::uint64_t permits = 1;  ///< how many may hold the lock at once, beside a hold like this one
 
   friend bool operator==(const Record& a, const Record& b) {
     return a.event == b.event && a.at == b.at && a.process == b.process && a.thread == b.thread &&
            a.operation == b.operation && a.what == b.what && a.name == b.name && a.hold == b.hold &&
            a.outcome == b.outcome && a.token == b.token && a.expires_at == b.expires_at &&
-           a.duration == b.duration;
+           a.duration == b.duration && a.permits == b.permits;
   }
 };
+
+/// Permits of a reading: it holds the lock together with any number of others.
+inline constexpr std::uint64_t any_number = std::numeric_limits<std::uint64_t>::max();
 
 namespace detail {
 
@@ -76,7 +81,7 @@ template <class Number>
          number(detail::count(record.at)) + number(record.process) + number(record.thread) +
          number(record.operation) + word(record.what) + word(record.name) + number(record.hold) +
          word(record.outcome) + number(record.token) + number(detail::count(record.expires_at)) +
-         number(record.duration.count()) + '\n';
+         number(record.duration.count()) + number(record.permits) + '\n';
 }
 
 /// The record of a line without its newline. Throws std::runtime_error if it is none.
@@ -84,7 +89,7 @@ template <class Number>
   const auto refuse = [&]() -> std::runtime_error {
     return std::runtime_error("this is no record of a history: \"" + std::string(line) + '"');
   };
-  std::array<std::string_view, 12> words;
+  std::array<std::string_view, 13> words;
   auto rest = line;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const auto end = i + 1 < words.size() ? rest.find(' ') : rest.size();
@@ -102,7 +107,8 @@ template <class Number>
       detail::read_number(words[3], record.thread) &&
       detail::read_number(words[4], record.operation) &&
       detail::read_number(words[7], record.hold) && detail::read_number(words[9], record.token) &&
-      detail::read_number(words[10], expires_at) && detail::read_number(words[11], duration);
+      detail::read_number(words[10], expires_at) && detail::read_number(words[11], duration) &&
+      detail::read_number(words[12], record.permits);
   if (!good) throw refuse();
   const auto text = [](std::string_view word) {
     return word == "-" ? std::string{} : std::string{word};

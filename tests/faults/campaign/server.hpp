@@ -26,6 +26,9 @@ class Server {
   /// space between them.
   [[nodiscard]] virtual std::string uri(Link link) const = 0;
 
+  /// Can it have what a role contends for?
+  [[nodiscard]] virtual bool has(Kind) const { return true; }
+
   /// For the nemesis' own commands: the server that has this lock. While it runs.
   [[nodiscard]] virtual Redis& redis(const std::string& name) = 0;
 

@@ -42,7 +42,7 @@ class SharedFile {
 /// By how many nanoseconds wall_clock.cpp moves a wall clock.
 using WallClock = SharedFile<std::atomic<std::int64_t>>;
 
-inline constexpr int most_workers = 16;
+inline constexpr int most_workers = 20;
 inline constexpr int most_threads = 4;
 
 enum class Doing { something_else, waiting, holding };

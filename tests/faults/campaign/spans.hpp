@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
+#include <utility>
 #include <vector>
 
 #include "record.hpp"
@@ -22,6 +24,23 @@ struct Span {
     return {std::max(begin, other.begin), std::min(end, other.end)};
   }
 };
+
+/// Where at least `depth` of the spans meet, none of which ends before it begins; in order.
+[[nodiscard]] inline std::vector<Span> covered(const std::vector<Span>& spans, std::size_t depth) {
+  std::vector<std::pair<Time, int>> edges;
+  for (const auto& span : spans) {
+    edges.emplace_back(span.begin, -1);  // before an end at the same time
+    edges.emplace_back(span.end, 1);
+  }
+  std::sort(edges.begin(), edges.end());
+  std::vector<Span> found;
+  std::size_t open = 0;
+  for (const auto& [time, kind] : edges) {
+    if (kind < 0 && ++open == depth) found.push_back({time, time});
+    if (kind > 0 && open-- == depth) found.back().end = time;
+  }
+  return found;
+}
 
 /// The union of spans, none of which ends before it begins.
 class Spans {

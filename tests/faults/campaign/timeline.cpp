@@ -55,6 +55,7 @@ void Timeline::read_operations(const std::vector<Record>& records) {
       operation.name = record.name;
       operation.hold = record.hold;
       operation.patience = record.duration;
+      operation.permits = record.permits;
       const auto end = gone.find(record.process);
       operation.span = {record.at, end == gone.end() ? whole.end : end->second};
     } else if (record.event == Event::result) {
@@ -100,7 +101,7 @@ void Timeline::find_holds(const std::vector<Record>& records) {
     return found == of_acquisition.end() ? nullptr : &holds[found->second];
   };
   for (const auto& operation : operations) {
-    if (operation.what != "unlock" && operation.what != "deferred_unlock") continue;
+    if (!operation.unlocks()) continue;
     if (auto* const hold = hold_of(operation.process, operation.hold)) hold->unlock = &operation;
   }
   for (const auto& record : records) {

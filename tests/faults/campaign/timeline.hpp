@@ -19,25 +19,33 @@ struct Operation {
   std::string what, name, outcome;
   std::uint64_t hold = 0;  ///< number of the acquisition that it belongs to
   std::uint64_t token = 0;
-  milliseconds patience{};  ///< of a try_lock_for
-  Span span{};              ///< if it did not return: until its process was gone
+  milliseconds patience{};    ///< of a try_lock_for
+  std::uint64_t permits = 1;  ///< how many may hold the lock at once, beside a hold of this kind
+  Span span{};                ///< if it did not return: until its process was gone
   bool returned = false;
 
-  [[nodiscard]] bool acquires() const {
-    return what == "lock" || what == "try_lock" || what == "try_lock_for";
+  [[nodiscard]] bool waits_for_ever() const { return what == "lock" || what == "lock_shared"; }
+  [[nodiscard]] bool has_patience() const {
+    return what == "try_lock_for" || what == "try_lock_shared_for";
   }
-  [[nodiscard]] bool waits() const { return what == "lock" || what == "try_lock_for"; }
+  [[nodiscard]] bool waits() const { return waits_for_ever() || has_patience(); }
+  [[nodiscard]] bool acquires() const {
+    return waits() || what == "try_lock" || what == "try_lock_shared";
+  }
+  [[nodiscard]] bool is_deferred() const { return what.rfind("deferred_", 0) == 0; }
+  [[nodiscard]] bool unlocks() const {
+    return is_deferred() || what == "unlock" || what == "unlock_shared";
+  }
   [[nodiscard]] bool succeeded() const { return returned && outcome == "ok"; }
 };
 
-/// A lock that was acquired, until it was unlocked or its process was gone.
+/// A lock, a reading or a permit that was acquired, until it was unlocked or its process was gone.
 struct Hold {
   const Operation* acquisition = nullptr;
   const Operation* unlock = nullptr;  ///< nullptr: it never was
-  Time
-      claimed_until{};  ///< nobody else has it until then, says the library; by expires_at() and owns_lock()
-  Time vouched_from{};  ///< it was ours in Redis at some instant after this
-  Time vouched_by{};    ///< and before this, or soon after, when the library had said so
+  Time claimed_until{};  ///< ours until then, says the library; by expires_at() and owns_lock()
+  Time vouched_from{};   ///< it was ours in Redis at some instant after this
+  Time vouched_by{};     ///< and before this, or soon after, when the library had said so
 
   /// From when the library returned to when unlock was called, as far as the library claimed it.
   [[nodiscard]] Span certain() const {

@@ -12,6 +12,8 @@
 
 #include <redis_lock/lock.hpp>
 #include <redis_lock/quorum.hpp>
+#include <redis_lock/semaphore.hpp>
+#include <redis_lock/shared_lock.hpp>
 
 #include "history.hpp"
 #include "roles.hpp"
@@ -23,6 +25,7 @@ namespace redis_lock_test::campaign {
 namespace {
 
 using redis_lock::Lock;
+using redis_lock::SharedLock;
 using std::chrono::steady_clock;
 
 std::string name_of(const std::error_code& code) {
@@ -60,8 +63,52 @@ std::string outcome_of(const std::system_error& error) {
   return name_of(error.code());
 }
 
-/// Of this thread's latest unlock().
+/// Of this thread's latest unlock() or unlock_shared().
 thread_local std::string unlock_outcome;
+
+/// The readers' side of a SharedLock, under the names of the writer's. The library does not say when a reading's lease
+/// is over; but it is not before a lease has passed since it was asked for.
+class Reading {
+ public:
+  Reading(SharedLock& lock, const Role& role)
+      : lock_(lock),
+        lease_(role.renewed ? role.lease - std::min<milliseconds>(role.lease / 10, 100ms)
+                            : role.lease) {}
+
+  void lock() {
+    begun_ = steady_clock::now();
+    lock_.lock_shared();
+  }
+  [[nodiscard]] bool try_lock() {
+    begun_ = steady_clock::now();
+    return lock_.try_lock_shared();
+  }
+  [[nodiscard]] bool try_lock_for(milliseconds patience) {
+    begun_ = steady_clock::now();
+    return lock_.try_lock_shared_for(patience);
+  }
+  void unlock() { lock_.unlock_shared(); }
+  void unlock(std::error_code& error) { lock_.unlock_shared(error); }
+  [[nodiscard]] const std::string& name() const { return lock_.name(); }
+  [[nodiscard]] bool owns_lock() const { return lock_.owns_lock_shared(); }
+  /// Of the lease as it was acquired.
+  [[nodiscard]] Time expires_at() const { return begun_ + lease_; }
+
+ private:
+  SharedLock& lock_;
+  milliseconds lease_;  // without the time by which a loss is told early, if the lease is watched
+  Time begun_{};
+};
+
+/// How the history calls the operations of a lock.
+struct Names {
+  const char *lock, *try_lock, *try_lock_for, *unlock, *deferred_unlock;
+};
+template <class AnyLock>
+inline constexpr Names names_for{"lock", "try_lock", "try_lock_for", "unlock", "deferred_unlock"};
+template <>
+inline constexpr Names names_for<Reading>{"lock_shared", "try_lock_shared", "try_lock_shared_for",
+                                          "unlock_shared", "deferred_unlock_shared"};
 
 /// What the threads of a worker have in common.
 struct Common {
@@ -72,7 +119,7 @@ struct Common {
   std::atomic<std::uint64_t> operations{0};
 };
 
-/// One thread that locks, works and unlocks.
+/// One thread that locks, works and unlocks; of a SharedLock it is a reader or a writer, by turns.
 template <class AnyLock>
 class Contender {
  public:
@@ -85,19 +132,33 @@ class Contender {
   void run() {
     while (!common_.board.finish) {
       auto& lock = locks_[draw(0, locks_.size() - 1)];
-      doing(Doing::waiting);
-      if (const auto hold = acquire(lock)) {
-        doing(Doing::holding);
-        section(lock, *hold);
-        release(lock, *hold);
+      if constexpr (std::is_same_v<AnyLock, SharedLock>) {
+        if (chance(70)) {
+          Reading reading{lock, common_.role};
+          take_turn(reading);
+        } else {
+          take_turn(lock);
+        }
+      } else {
+        take_turn(lock);
       }
-      doing(Doing::something_else);
       const bool pauses = common_.role.leisurely && chance(30);
       sleep(pauses ? milliseconds{draw(2000, 3000)} : milliseconds{draw(0, 8)});
     }
   }
 
  private:
+  template <class Side>
+  void take_turn(Side& lock) {
+    doing(Doing::waiting);
+    if (const auto hold = acquire(lock)) {
+      doing(Doing::holding);
+      section(lock, *hold);
+      release(lock, *hold);
+    }
+    doing(Doing::something_else);
+  }
+
   [[nodiscard]] std::size_t draw(std::size_t least, std::size_t most) {
     return std::uniform_int_distribution<std::size_t>{least, most}(random_);
   }
@@ -107,20 +168,22 @@ class Contender {
 
   void doing(Doing what) { common_.board.doing[common_.place.slot][thread_] = what; }
 
-  [[nodiscard]] Record record(Event event, const AnyLock& lock, std::uint64_t hold) const {
+  template <class Side>
+  [[nodiscard]] Record record(Event event, const Side& lock, std::uint64_t hold) const {
     Record record;
     record.event = event;
     record.process = common_.place.process;
     record.thread = thread_;
     record.name = lock.name();
     record.hold = hold;
+    record.permits = std::is_same_v<Side, Reading> ? any_number : common_.role.permits;
     return record;
   }
 
   /// Runs one operation between its two records. `work` gives "ok" or "busy" and may complete the
   /// result, whose time is taken first.
-  template <class Work>
-  std::uint64_t operation(const char* what, const AnyLock& lock, std::uint64_t hold,
+  template <class Side, class Work>
+  std::uint64_t operation(const char* what, const Side& lock, std::uint64_t hold,
                           milliseconds patience, Work&& work) {
     auto invoke = record(Event::invoke, lock, hold);
     invoke.operation = ++common_.operations;
@@ -143,9 +206,13 @@ class Contender {
   }
 
   /// The number of the hold, if it was acquired.
-  [[nodiscard]] std::optional<std::uint64_t> acquire(AnyLock& lock) {
+  template <class Side>
+  [[nodiscard]] std::optional<std::uint64_t> acquire(Side& lock) {
     const auto kind = draw(1, 100);
-    const auto* const what = kind <= 60 ? "lock" : kind <= 70 ? "try_lock" : "try_lock_for";
+    constexpr auto& names = names_for<Side>;
+    const auto* const what = kind <= 60   ? names.lock
+                             : kind <= 70 ? names.try_lock
+                                          : names.try_lock_for;
     const milliseconds patience{kind <= 70               ? 0
                                 : common_.role.leisurely ? draw(3000, 8000)
                                                          : draw(0, 2500)};
@@ -167,7 +234,8 @@ class Contender {
     return std::nullopt;
   }
 
-  void section(AnyLock& lock, std::uint64_t hold) {
+  template <class Side>
+  void section(Side& lock, std::uint64_t hold) {
     if (chance(20)) update(lock, hold);
     const auto kind = draw(1, 200);
     const bool is_long =
@@ -178,6 +246,7 @@ class Contender {
       while (steady_clock::now() < end) {
         sleep(milliseconds{draw(10, 80)});
         if (chance(50)) update(lock, hold);
+        if (std::is_same_v<Side, Reading>) claim(lock, hold);
       }
     } else if (common_.role.leisurely) {
       sleep(milliseconds{draw(200, 500)});
@@ -185,13 +254,15 @@ class Contender {
       sleep(milliseconds{kind <= 8 ? draw(5, 60) : draw(0, 3)});
     }
     const bool owned = claim(lock, hold);
-    if (chance(3)) {
-      operation("extend", lock, hold, 0ms, [&](Record& result) {
-        lock.extend();
-        result.at = steady_clock::now();
-        result.outcome = "ok";
-        result.expires_at = lock.expires_at();
-      });
+    if constexpr (!std::is_same_v<Side, Reading>) {
+      if (chance(3)) {
+        operation("extend", lock, hold, 0ms, [&](Record& result) {
+          lock.extend();
+          result.at = steady_clock::now();
+          result.outcome = "ok";
+          result.expires_at = lock.expires_at();
+        });
+      }
     }
     // Above all when it is not owned any more, or may not be: that is what the guard is for.
     if (!owned || is_long || chance(40)) update(lock, hold);
@@ -199,7 +270,8 @@ class Contender {
   }
 
   /// Writes down what the library says; says whether it owns the lock.
-  bool claim(const AnyLock& lock, std::uint64_t hold) const {
+  template <class Side>
+  bool claim(const Side& lock, std::uint64_t hold) const {
     auto claim = record(Event::claim, lock, hold);
     claim.at = steady_clock::now();
     const bool owned = lock.owns_lock();
@@ -209,8 +281,9 @@ class Contender {
     return owned;
   }
 
-  void update(AnyLock& lock, std::uint64_t hold) {
-    if constexpr (std::is_same_v<AnyLock, Lock>) {
+  template <class Side>
+  void update(Side& lock, std::uint64_t hold) {
+    if constexpr (std::is_base_of_v<Lock, Side>) {
       operation("guarded_eval", lock, hold, 0ms, [&](Record& result) {
         result.token = token_of(lock);
         const auto entry = std::to_string(result.process) + ' ' + std::to_string(result.operation) +
@@ -223,15 +296,18 @@ class Contender {
     }
   }
 
-  [[nodiscard]] std::uint64_t token_of(const AnyLock& lock) const {
-    if constexpr (std::is_same_v<AnyLock, Lock>) {
+  template <class Side>
+  [[nodiscard]] std::uint64_t token_of(const Side& lock) const {
+    if constexpr (std::is_base_of_v<Lock, Side>) {
       if (common_.role.fencing) return lock.fencing_token();
     }
     return 0;
   }
 
-  void release(AnyLock& lock, std::uint64_t hold) {
-    const auto* const what = common_.role.deferred_unlock ? "deferred_unlock" : "unlock";
+  template <class Side>
+  void release(Side& lock, std::uint64_t hold) {
+    constexpr auto& names = names_for<Side>;
+    const auto* const what = common_.role.deferred_unlock ? names.deferred_unlock : names.unlock;
     operation(what, lock, hold, 0ms, [&](Record& result) {
       unlock_outcome = "ok";
       if (common_.role.deferred_unlock) {  // on_error is told of earlier ones then, too
@@ -264,7 +340,13 @@ void contend(Common& common, const Where& where) {
   std::deque<std::deque<AnyLock>> locks(role.share_locks ? 1
                                                          : static_cast<std::size_t>(role.threads));
   for (auto& of_thread : locks) {
-    for (const auto& name : role.names) of_thread.emplace_back(where, name, options);
+    for (const auto& name : role.names) {
+      if constexpr (std::is_same_v<AnyLock, redis_lock::Semaphore>) {
+        of_thread.emplace_back(where, name, role.permits, options);
+      } else {
+        of_thread.emplace_back(where, name, options);
+      }
+    }
   }
   std::vector<std::thread> threads;
   for (int thread = 0; thread < role.threads; ++thread) {
@@ -286,10 +368,12 @@ void work(const WorkerPlace& place) {
   std::istringstream uris{place.uris};
   for (std::string uri; uris >> uri;) nodes.emplace_back(uri);
   Common common{place, nodes.size() > 1 ? role.without_one_server() : role, history, *board};
-  if (nodes.size() > 1) {
-    contend<redis_lock::QuorumLock>(common, nodes);
-  } else {
-    contend<Lock>(common, nodes.front());
+  if (nodes.size() > 1) return contend<redis_lock::QuorumLock>(common, nodes);
+  const auto& client = nodes.front();
+  switch (role.kind) {
+    case Kind::lock: return contend<Lock>(common, client);
+    case Kind::shared_lock: return contend<SharedLock>(common, client);
+    case Kind::semaphore: return contend<redis_lock::Semaphore>(common, client);
   }
 }
 

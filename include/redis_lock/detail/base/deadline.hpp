@@ -144,6 +144,20 @@ class Deadline {
   const std::function<Time()>* look_ = nullptr;
 };
 
+/// Calls `acquire_until(Deadline)` for a deadline on any clock. Returns what it returns: false is never early.
+template <class Clock, class Duration, class Acquire>
+[[nodiscard]] bool try_until(const std::chrono::time_point<Clock, Duration>& deadline,
+                             const Acquire& acquire_until) {
+  if constexpr (!Clock::is_steady) {
+    const std::function<Time()> look = [&] { return steady_now(deadline); };
+    return acquire_until(Deadline{look});
+  }
+  while (!acquire_until(Deadline{steady(deadline)})) {
+    if (has_passed(deadline)) return false;  // otherwise that clock was set back meanwhile
+  }
+  return true;
+}
+
 /// Returns the time left until `deadline` in whole milliseconds, rounded up so that no wait is too short.
 [[nodiscard]] inline milliseconds left_until(Time deadline, Time now) {
   if (deadline == never) return longest;

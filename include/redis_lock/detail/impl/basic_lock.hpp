@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,14 +8,10 @@
 #include <utility>
 
 #include <redis_lock/basic_lock.hpp>
-#include <redis_lock/detail/base/callback.hpp>
-#include <redis_lock/detail/base/cancellation.hpp>
 #include <redis_lock/detail/base/deadline.hpp>
-#include <redis_lock/detail/base/thread_identity.hpp>
 #include <redis_lock/detail/lock/lock_state.hpp>
 #include <redis_lock/detail/lock/lockable.hpp>
 #include <redis_lock/detail/protocol/checked.hpp>
-#include <redis_lock/error.hpp>
 #include <redis_lock/options.hpp>
 
 namespace redis_lock {
@@ -26,9 +21,7 @@ BasicLock<Backend>::BasicLock(std::unique_ptr<State> state) noexcept : state_(st
 
 template <class Backend>
 BasicLock<Backend>::~BasicLock() {
-  const detail::CancellationPause no_cancellation;
-  if (state_->current()) unlock();
-  state_->await_callback();
+  detail::close(*state_);
 }
 
 template <class Backend>
@@ -48,14 +41,7 @@ bool BasicLock<Backend>::acquire_until(const detail::Deadline& deadline) {
 
 template <class Backend>
 void BasicLock<Backend>::unlock() noexcept {
-  const detail::CancellationPause no_cancellation;
-  try {
-    state_->release();
-  } catch (const Error& error) {
-    detail::call_back(state_->options().on_error, error);
-  } catch (const std::exception& error) {
-    detail::call_back_about(state_->options().on_error, error);
-  }
+  detail::report_errors(state_->options(), [this] { state_->release(); });
 }
 
 template <class Backend>
@@ -78,21 +64,12 @@ void BasicLock<Backend>::unlock(std::error_code& error) noexcept {
 #ifdef __cpp_lib_jthread
 template <class Backend>
 bool BasicLock<Backend>::lock(std::stop_token token) {
-  if (token.stop_requested()) return false;
-  detail::Cancellation cancellation;
-  const std::stop_callback callback{token, [&] {
-                                      cancellation.request();
-                                      state_->interrupt();
-                                    }};
-  return state_->acquire("lock", detail::never, detail::never, &cancellation);
+  return detail::acquire(*state_, "lock", token);
 }
 
 template <class Backend>
 std::stop_token BasicLock<Backend>::lost_token() const {
-  const auto lease = state_->current();
-  if (!lease) return {};
-  state_->watch(lease);
-  return detail::lost_token(*lease);
+  return detail::lost_token(*state_);
 }
 #endif
 
@@ -109,8 +86,7 @@ void BasicLock<Backend>::extend(std::chrono::milliseconds lease) {
 
 template <class Backend>
 bool BasicLock<Backend>::owns_lock() const noexcept {
-  const auto lease = state_->current();
-  return lease && lease->owned();
+  return state_->owns_lock();
 }
 
 template <class Backend>

@@ -90,8 +90,9 @@ class Leader::Campaign : detail::Pinned {
   /// because clang's thread-safety analysis does not see that the std::lock_guard in lead() releases the lock.
   [[nodiscard]] bool is_elected() { return lock_.lock(stop.get_token()); }
 
-  /// Runs the function while the lock is held, and releases it.
-  void lead(detail::Time& elected_at) {
+  /// Runs the function while the lock is held, and releases it. In libc++, std::lock_guard asks the analysis whether
+  /// the lock is held, which it does not know.
+  REDIS_LOCK_NOT_ANALYSED void lead(detail::Time& elected_at) {
     elected_at = detail::Time::clock::now();
     const std::lock_guard held{lock_, std::adopt_lock};
     std::stop_source end;

@@ -24,9 +24,12 @@
 namespace redis_lock {
 
 REDIS_LOCK_DEFINITION Lock::Lock(Client client, std::string name, Options options)
-    : BasicLock(std::make_unique<State>(
-          client.state_, name,
-          detail::checked(name, std::move(options), client.state_->is_borrowed()))) {}
+    : Lock(detail::Access{client.state_}, name,
+           detail::checked(name, std::move(options), client.state_->is_borrowed())) {}
+
+REDIS_LOCK_DEFINITION Lock::Lock(const detail::Access& access, const std::string& name,
+                                 Options checked)
+    : BasicLock(std::make_unique<State>(access, name, std::move(checked))) {}
 
 REDIS_LOCK_DEFINITION Lock::Lock(redisContext* borrowed, std::string name, Options options)
     : Lock(Client{detail::borrow(borrowed)}, std::move(name), std::move(options)) {}
@@ -58,15 +61,16 @@ REDIS_LOCK_DEFINITION std::size_t reset_all(Client client, const std::string& ke
                                             const std::string& signal_prefix,
                                             const std::string& fence_prefix) {
   auto& state = *client.state_;
-  const detail::LockKeys locks{key_prefix, signal_prefix, fence_prefix, state.is_cluster()};
   const auto signal_expire = std::to_string(Options{}.signal_expire.count());
   std::size_t held = 0;
   const auto reset = [&](detail::Connection& connection, const std::vector<std::string>& found) {
     std::vector<detail::Keys> all;
     for (const auto& key : found) {
-      const auto signal = signal_prefix + key.substr(key_prefix.size());
-      if (state.slot_of(signal) == state.slot_of(key))
-        all.push_back({key, signal});  // a lock of ours
+      const auto shared = detail::shared_key(key);
+      auto keys = shared ? detail::keys_of(key.substr(shared->prefix.size()), {}, shared->kind)
+                         : detail::Keys{key, signal_prefix + key.substr(key_prefix.size())};
+      if (state.slot_of(keys.signal) == state.slot_of(key))
+        all.push_back(std::move(keys));  // a lock of ours
     }
     std::vector<detail::Elsewhere> elsewhere;
     if (all.empty()) return elsewhere;
@@ -74,13 +78,16 @@ REDIS_LOCK_DEFINITION std::size_t reset_all(Client client, const std::string& ke
     for (std::size_t i = 0; i < all.size(); ++i) {
       if (detail::is_elsewhere(replies[i])) {
         elsewhere.push_back({all[i].lock, replies[i]});
-      } else {
+      } else if (all[i].kind == detail::Keys::Kind::lock || !replies[i].is_error("NOPERM")) {
         held += detail::was_held(replies[i]) ? 1U : 0U;
       }
     }
     return elsewhere;
   };
-  detail::walk_locks(state, "reset_all", locks, reset);
+  for (const auto& locks :
+       detail::LockKeys::all(key_prefix, signal_prefix, fence_prefix, state.is_cluster())) {
+    detail::walk_locks(state, "reset_all", locks, reset);
+  }
   return held;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,9 +15,26 @@
 #include <redis_lock/detail/protocol/errors.hpp>
 #include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/detail/protocol/slot_map.hpp>
+#include <redis_lock/options.hpp>
 
 /// All locks of a keyspace: which keys are locks, and the walk over them.
 namespace redis_lock::detail {
+
+/// What the key of a SharedLock or a Semaphore begins with, and what holds it.
+struct SharedKey {
+  std::string_view prefix;
+  Keys::Kind kind;
+};
+inline constexpr std::array shared_keys{SharedKey{"shared-lock:", Keys::Kind::writing},
+                                        SharedKey{"shared-lock-readers:", Keys::Kind::reading},
+                                        SharedKey{"semaphore:", Keys::Kind::permit}};
+/// Returns nothing for any other key.
+[[nodiscard]] inline std::optional<SharedKey> shared_key(std::string_view key) {
+  for (const auto& each : shared_keys) {
+    if (key.substr(0, each.prefix.size()) == each.prefix) return each;
+  }
+  return std::nullopt;
+}
 
 /// A filter for the keys of locks among those with one prefix.
 class LockKeys {
@@ -25,7 +43,8 @@ class LockKeys {
   LockKeys(std::string key_prefix, const std::string& signal_prefix,
            const std::string& fence_prefix, bool is_cluster)
       : prefix_(std::move(key_prefix)),
-        others_{signal_prefix, fence_prefix, "lock-signal:", "lock-fence:", "cache:", "once:"},
+        others_{signal_prefix, fence_prefix, "lock-signal:",      "lock-fence:",
+                "cache:",      "once:",      "shared-lock-fence:"},
         is_cluster_(is_cluster) {
     require(!prefix_.empty(), "key_prefix must not be empty");
     for (const auto& fences : {fence_prefix, others_[3]}) {
@@ -34,12 +53,26 @@ class LockKeys {
     }
   }
 
+  /// Returns filters for all that `key_prefix` stands for: the default one also for SharedLock and Semaphore.
+  [[nodiscard]] static std::vector<LockKeys> all(const std::string& key_prefix,
+                                                 const std::string& signal_prefix,
+                                                 const std::string& fence_prefix, bool is_cluster) {
+    std::vector<LockKeys> filters{{key_prefix, signal_prefix, fence_prefix, is_cluster}};
+    if (key_prefix != Options{}.key_prefix) return filters;
+    for (const auto* const prefix : {"shared-lock", "semaphore:"}) {
+      filters.push_back({prefix, {}, {}, is_cluster});
+      filters.back().is_shared_ = true;
+    }
+    return filters;
+  }
+
   [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
 
   /// Returns whether a string under this key, which begins with the prefix, may be a lock. Signals, fencing tokens,
   /// values of a Cache and markers of call_once() are none. On a cluster each lock has a hash tag (keys_on_cluster()).
   [[nodiscard]] bool may_have(const std::string& key) const {
     if (is_cluster_ && !hash_tag(key)) return false;
+    if (is_shared_) return shared_key(key).has_value();
     return std::none_of(others_.begin(), others_.end(), [&](const std::string& other) {
       return other.size() > prefix_.size() && key.compare(0, other.size(), other) == 0;
     });
@@ -47,7 +80,8 @@ class LockKeys {
 
  private:
   std::string prefix_;
-  std::array<std::string, 6> others_;
+  std::array<std::string, 7> others_;
+  bool is_shared_ = false;  // of SharedLock and Semaphore
   bool is_cluster_;
 };
 

@@ -170,7 +170,8 @@ struct Lease {
     switch (loss_reason()) {
       case LossReason::unreachable: return "its lease ended" + describe_failure();
       case LossReason::taken: return "its key has another holder";
-      case LossReason::gone: return "its key is gone";
+      case LossReason::gone:
+        return keys && keys->is_set() ? "Redis has ended it" : "its key is gone";
       case LossReason::max_hold: return "its lease ended, and max_hold was over";
       case LossReason::expired:
       case LossReason::none: break;

@@ -80,10 +80,7 @@ class LockState {
                              const Deadline& retry_deadline, Cancellation* cancellation = nullptr) {
     auto& state = *process_;
     const bool is_inside = state.is_held_by_this_thread() && replaces_lost(state);
-    if (!is_inside && deadline.at() == never && state.is_held_by_this_thread()) {
-      throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
-                              describe(operation, name_) + "this thread holds it");
-    }
+    if (!is_inside && deadline.at() == never) refuse_holder(operation);
     bool contended = !is_inside && !state.gate.try_enter();
     auto called = contended ? Time::clock::now() : Time::max();
     if (contended && !(deadline.at() > called && state.gate.enter(deadline, cancellation)))
@@ -118,6 +115,13 @@ class LockState {
     leave.gate = nullptr;
     state.hold(called, acquired, contended);
     return true;
+  }
+
+  /// Throws std::system_error if the calling thread holds the lock.
+  void refuse_holder(const char* operation) const {
+    if (!process_.is_here() || !process_->is_held_by_this_thread()) return;
+    throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
+                            describe(operation, name_) + "this thread holds it");
   }
 
   void release() {
@@ -184,6 +188,10 @@ class LockState {
   [[nodiscard]] std::optional<std::string> owner(const char* operation) {
     return named(operation, [&] { return backend_.owner(); });
   }
+  /// Asks how many permits of a Semaphore are taken.
+  [[nodiscard]] long long taken(const char* operation) {
+    return named(operation, [&] { return backend_.taken(); });
+  }
   /// Frees the lock whatever its holder; if `id` is given, only if it is the holder's. Returns whether it was held.
   template <class... Id>
   bool reset(const Id&... id) {
@@ -193,6 +201,10 @@ class LockState {
   /// Returns the acquisition that is held, or was lost and not released yet; null if there is none.
   [[nodiscard]] LeasePtr current() const noexcept {
     return process_.is_here() && process_->held ? latest() : nullptr;
+  }
+  [[nodiscard]] bool owns_lock() const noexcept {
+    const auto lease = current();
+    return lease && lease->owned();
   }
   [[nodiscard]] std::string id() const {
     const auto lease = latest();

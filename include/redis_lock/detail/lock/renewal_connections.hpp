@@ -38,7 +38,7 @@ class RenewalConnections {
   [[nodiscard]] Renewals extend(const Leases& batch, Time limit) {
     std::vector<ScriptCall> calls;
     for (const auto& lease : batch)
-      calls.push_back(extend_call(lease->keys->lock, lease->id, lease->expire_text));
+      calls.push_back(extend_call(*lease->keys, lease->id, lease->expire_text));
     const auto answer = evaluate(batch.front()->slot, calls, limit);
     Renewals renewals;
     for (const auto& reply : answer.replies) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -13,25 +14,34 @@
 #include <redis_lock/detail/lock/lock_state.hpp>
 #include <redis_lock/detail/net/drive.hpp>
 #include <redis_lock/detail/protocol/acquisition.hpp>
+#include <redis_lock/detail/protocol/checked.hpp>
 #include <redis_lock/detail/protocol/guarded_script.hpp>
+#include <redis_lock/detail/protocol/protocol.hpp>
 #include <redis_lock/event.hpp>
 #include <redis_lock/options.hpp>
 
 namespace redis_lock::detail {
 
-/// The Backend of a Lock: asks one server. Throws Failure.
+/// What a Lock, or another class over one server, is made from.
+struct Access {
+  std::shared_ptr<ClientState> client;
+  Keys::Kind kind = Keys::Kind::lock;
+  std::size_t permits = 0;  // of a Semaphore
+};
+
+/// The Backend of a Lock, a SharedLock and a Semaphore: asks one server. Throws Failure.
 class SingleServer {
  public:
   using Lease = detail::Lease;
   struct Memory {};
 
-  SingleServer(const std::shared_ptr<ClientState>& client, const std::string& name,
-               const Options& options)
-      : client_(client),
+  SingleServer(const Access& access, const std::string& name, const Options& options)
+      : client_(access.client),
         options_(options),
-        shared_keys_(std::make_shared<const Keys>(
-            client->is_cluster() ? keys_on_cluster(name, options) : keys_of(name, options))),
-        slot_(client->slot_of(keys_.lock)),
+        shared_keys_(
+            std::make_shared<const Keys>((client_->is_cluster() ? keys_on_cluster : keys_of)(
+                name, options, access.kind, access.permits))),
+        slot_(client_->slot_of(keys_.lock)),
         expire_(std::to_string(options.expire.count())),
         signal_expire_(std::to_string(options.signal_expire.count())) {}
 
@@ -60,7 +70,9 @@ class SingleServer {
     }
     Acquisition acquisition{keys_,         lease.id,           options_.expire,  signal_expire_,
                             call.deadline, Time::clock::now(), options_.replicas};
-    if (options_.deferred_unlock && call.follows_release) acquisition.go_in_turn();
+    // The end of a reading sends no signal, so no waiter can be before the next one.
+    const bool signals = keys_.kind != Keys::Kind::reading;
+    if (options_.deferred_unlock && call.follows_release && signals) acquisition.go_in_turn();
     const CallLimits limits{client_->limits().retry_for, call.retry_deadline, call.cancellation,
                             slot_};
     std::optional<Time> lease_end;
@@ -128,7 +140,7 @@ class SingleServer {
         lease.shortened(sent, duration);
       };
       try {
-        return detail::extend(connection, keys_.lock, lease.id, text);
+        return detail::extend(connection, keys_, lease.id, text);
       } catch (const Failure& failure) {
         if (failure.code() != errc::server_error) suspect();
         throw;
@@ -144,6 +156,12 @@ class SingleServer {
   [[nodiscard]] std::optional<std::string> owner() {
     return client_->perform(
         limits(), [this](Connection& connection) { return detail::owner(connection, keys_.lock); });
+  }
+
+  /// Returns how many permits are taken.
+  [[nodiscard]] long long taken() {
+    return client_->perform(
+        limits(), [this](Connection& connection) { return detail::count(connection, keys_.lock); });
   }
 
   bool reset() {

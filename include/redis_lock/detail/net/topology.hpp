@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -224,16 +225,21 @@ class Topology final : public Redirector {
   template <class Ask>
   [[nodiscard]] auto ask_any(const char* role, std::vector<Address> candidates,
                              const Endpoint& endpoint, Time deadline, const Ask& ask) {
+    std::vector<Address> in_order;
+    in_order.reserve(candidates.size());
     {
       const std::lock_guard guard{mutex_};
       const auto first = static_cast<std::ptrdiff_t>(turn_++ % candidates.size());
       std::rotate(candidates.begin(), candidates.begin() + first, candidates.end());
-      std::stable_partition(candidates.begin(), candidates.end(),
-                            [this](const Address& server) { return !is_suspect(server); });
+      // std::stable_partition would allocate by a function of libstdc++ that is deprecated, which clang 19 warns about.
+      for (const bool suspected : {false, true}) {
+        std::copy_if(candidates.begin(), candidates.end(), std::back_inserter(in_order),
+                     [&](const Address& server) { return is_suspect(server) == suspected; });
+      }
     }
     std::optional<Failure> worst;
     auto shares = static_cast<Time::rep>(candidates.size()) + 1;
-    for (const auto& candidate : candidates) {
+    for (const auto& candidate : in_order) {
       const auto now = Time::clock::now();
       const auto by = now + (std::max(deadline, now) - now) / shares--;
       try {

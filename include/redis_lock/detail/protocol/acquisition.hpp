@@ -61,15 +61,18 @@ class Acquisition : Pinned {
         expire_text_(expire == without_end ? std::string{} : std::to_string(expire.count())),
         signal_expire_(signal_expire),
         deadline_(deadline),
-        tries_once_(deadline.at() <= now),
-        replicas_(replicas) {}
+        replicas_(replicas),
+        type_is_known_(keys.kind != Keys::Kind::lock) {
+    attempt_.tries_once = deadline.at() <= now;
+    attempt_.signal_expire = signal_expire_;
+  }
 
   /// Starts on a connection. `whole_seconds`: its server is known to refuse fractions of a second. `slow_to_cancel`: a
   /// cancellation is noticed only when the server replies.
   [[nodiscard]] Step begin(Time now, bool whole_seconds, bool slow_to_cancel) {
-    whole_seconds_ = whole_seconds;
+    attempt_.whole_seconds = whole_seconds;
     slow_to_cancel_ = slow_to_cancel;
-    was_over_ = pauses_ = must_be_in_time_ = false;
+    was_over_ = pauses_ = must_be_in_time_ = attempt_.is_entered = false;
     progress_ = Progress::none;
     return try_after(milliseconds::zero(), now);
   }
@@ -84,22 +87,22 @@ class Acquisition : Pinned {
         (void)string_of(first, "GET");
         type_is_known_ = true;
         return go_on(without_end, answer);
-      case State::confirming: return is_unknown_script(first) ? call_as_text() : confirmed(answer);
+      case State::confirming:
+        return is_unknown_script(first) ? send_script(false) : confirmed(answer);
       case State::replicating: return replicated(answer);
       case State::returning: break;
     }
-    return is_unknown_script(first) ? call_as_text() : returned(answer);
+    return is_unknown_script(first) ? send_script(false) : returned(answer);
   }
 
   /// Continues after a pause. It tries once more if the deadline passed in it, unless a wait was to follow.
   [[nodiscard]] Step rested(Time now, bool is_cancelled) {
     const auto slice = std::exchange(slice_, milliseconds::zero());
-    if (is_cancelled || (slice > slice.zero() && now >= deadline_.at())) return {Action::stopped};
+    if (is_cancelled || (slice > slice.zero() && now >= deadline_.at())) return stop();
     return try_after(std::min(slice, left_until(deadline_.at(), now)), now);
   }
 
-  /// Reports that the present step ended with a Failure. If the acquisition was about to end with another one, throws
-  /// that.
+  /// Reports that the present step ended with a Failure. Throws the one that the acquisition was about to end with.
   void failed() {
     if (state_ == State::returning && failure_) throw Failure{*failure_};
   }
@@ -113,7 +116,7 @@ class Acquisition : Pinned {
   [[nodiscard]] const Commands& commands() const noexcept { return commands_; }
 
   /// Returns whether the server refuses fractions of a second, as servers before Redis 6.0 do.
-  [[nodiscard]] bool whole_seconds() const noexcept { return whole_seconds_; }
+  [[nodiscard]] bool whole_seconds() const noexcept { return attempt_.whole_seconds; }
 
   /// Returns whether a command may have run whose reply was lost. Then the lock may be held under this id.
   [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
@@ -129,9 +132,8 @@ class Acquisition : Pinned {
   /// Returns whether Redis may still run an extension whose reply was lost.
   [[nodiscard]] bool extension_in_doubt() const noexcept { return extension_in_doubt_; }
 
-  /// Makes the first attempt run in turn: behind a release of this lock that is not answered yet. If a waiter is
-  /// blocked, the attempt must not overtake it.
-  void go_in_turn() noexcept { in_turn_ = true; }
+  /// Makes the first attempt run in turn: behind a release that is not answered yet. It overtakes no blocked waiter.
+  void go_in_turn() noexcept { attempt_.in_turn = true; }
 
   /// Returns whether another holder had the lock.
   [[nodiscard]] bool contended() const noexcept { return contended_; }
@@ -152,13 +154,16 @@ class Acquisition : Pinned {
       slice_ = slice;
       return {Action::pause, waits::between_tries};
     }
-    const auto wait = split(slice, whole_seconds_);
+    const auto wait = split(slice, attempt_.whole_seconds);
     if (wait.pause > wait.pause.zero()) return {Action::pause, wait.pause};
     return try_now(wait.slice, now);
   }
 
   [[nodiscard]] Step try_now(milliseconds slice, Time now, bool by_digest = true) {
-    attempt_ = Attempt{slice, whole_seconds_, by_digest, in_turn_, true, in_doubt_};
+    attempt_.slice = slice;
+    attempt_.by_digest = by_digest;
+    attempt_.asks_for_id = in_doubt_;
+    attempt_.has_waited = attempt_.has_waited || slice > slice.zero();
     sent_ = now;
     in_doubt_ = true;
     is_elsewhere_ = false;
@@ -169,15 +174,16 @@ class Acquisition : Pinned {
   }
 
   [[nodiscard]] Step tried(const Answer& answer) {
-    in_doubt_ = attempt_.asks_for_id;
+    in_doubt_ = attempt_.asks_for_id || attempt_.may_have_run(answer.replies, keys_);
     const auto grant = attempt_.grant_of(answer.replies, keys_);
     if (grant == Attempt::Grant::unknown_script) {
       check_wake_up(answer.replies);
       return try_now(milliseconds::zero(), answer.now, false);
     }
-    const bool in_turn = std::exchange(in_turn_, false);
+    const bool in_turn = std::exchange(attempt_.in_turn, false);
     const bool granted = grant == Attempt::Grant::granted;
-    in_doubt_ = in_doubt_ || granted;
+    attempt_.is_entered = grant == Attempt::Grant::entered;
+    in_doubt_ = in_doubt_ || granted || attempt_.is_entered;
     const auto result = attempt_.rest_of(answer.replies, keys_, id_, granted);
     // Without a holder, the signal is gone for another reason: no waiter is before us.
     if (in_turn && !granted && result.has_no_ttl) return try_now(attempt_.slice, answer.now);
@@ -206,12 +212,22 @@ class Acquisition : Pinned {
   [[nodiscard]] Step go_on(milliseconds left, const Answer& answer) {
     contended_ = contended_ || !was_over_;
     progress_ = std::max(progress_, Progress::asked);
-    const bool again = was_over_ && tries_once_;
-    if ((answer.now >= deadline_.at() && !again) || answer.is_cancelled) return {Action::stopped};
+    const bool again = was_over_ && attempt_.tries_once;
+    if ((answer.now >= deadline_.at() && !again) || answer.is_cancelled) return stop();
     must_be_in_time_ = !again;
     if (again) return try_after(milliseconds::zero(), answer.now);
-    const auto cap = slow_to_cancel_ ? waits::shortest_cap : waits::longest;
+    const auto cap = attempt_.is_entered
+                         ? expire_ / 3  // the next attempt also keeps the gate closed
+                     : slow_to_cancel_ ? waits::shortest_cap
+                                       : waits::longest;
     return try_after(slice_of(expire_, left, deadline_, answer.now, cap), answer.now);
+  }
+
+  /// Ends without the lock. A writer opens its gate again.
+  [[nodiscard]] Step stop() {
+    if (!attempt_.is_entered) return {Action::stopped};
+    id_is_spent_ = true;
+    return give_back(Next::stop);
   }
 
   void check_wake_up(const Replies& replies) {
@@ -223,7 +239,7 @@ class Acquisition : Pinned {
       case WakeUp::unblocked: break;
       case WakeUp::moving: pauses_ = true; break;  // the cluster is moving the keys; that ends soon
       case WakeUp::refused_fraction:
-        if (std::exchange(whole_seconds_, true)) throw failure_of(reply);
+        if (std::exchange(attempt_.whole_seconds, true)) throw failure_of(reply);
         break;
       case WakeUp::refused: expect(reply, false, "BLPOP");
     }
@@ -240,7 +256,7 @@ class Acquisition : Pinned {
     extension_was_in_doubt_ = std::exchange(extension_in_doubt_, true);
     state_ = State::confirming;
     return call(expire_ == without_end ? rewrite_call(keys_.lock, id_)
-                                       : extend_call(keys_.lock, id_, expire_text_));
+                                       : extend_call(keys_, id_, expire_text_));
   }
 
   [[nodiscard]] Step confirmed(const Answer& answer) {
@@ -263,26 +279,17 @@ class Acquisition : Pinned {
     commands_.clear();
     commands_.add({"WAIT", min_acks_, ack_timeout_});
     state_ = State::replicating;
-    return {Action::exchange, limit + lateness(whole_seconds_)};
+    return {Action::exchange, limit + lateness(attempt_.whole_seconds)};
   }
 
   /// If too few replicas have acknowledged the grant, or the server cannot tell, gives the lock back and fails.
   [[nodiscard]] Step replicated(const Answer& answer) {
     const auto& reply = answer.replies.front();
     if (is_transient_error(reply)) throw failure_of(reply);
-    const bool counts = reply.kind == Reply::Kind::integer;
     // If another server ran the SET, the replicas of this one do not count.
     const auto acks = is_elsewhere_ ? 0 : reply.integer;
-    if (counts && acks >= replicas_.min_acks) return finish(answer);
-    if (counts) {
-      failure_ = Failure{errc::too_few_replicas, std::to_string(acks) + " of " + min_acks_ +
-                                                     " replicas acknowledged it within " +
-                                                     ack_timeout_ + " ms"};
-    } else if (reply.is_error()) {
-      failure_ = failure_of(reply);
-    } else {
-      failure_ = Failure{errc::protocol_error, "unexpected reply to WAIT"};
-    }
+    if (reply.kind == Reply::Kind::integer && acks >= replicas_.min_acks) return finish(answer);
+    failure_ = failure_of_wait(reply, acks, min_acks_, ack_timeout_);
     return give_back(Next::fail);
   }
 
@@ -309,6 +316,7 @@ class Acquisition : Pinned {
   [[nodiscard]] Step give_back(Next next) {
     next_ = next;
     state_ = State::returning;
+    attempt_.is_entered = false;
     if (next != Next::fail) failure_.reset();
     return call(release_call());
   }
@@ -324,12 +332,11 @@ class Acquisition : Pinned {
     return next_ == Next::stop ? Step{Action::stopped} : go_on(milliseconds::zero(), answer);
   }
 
-  /// Calls a script by its digest. If the server does not know that, call_as_text() follows.
+  /// Calls a script by its digest. If the server does not know that, its text follows.
   [[nodiscard]] Step call(const ScriptCall& script) {
     script_ = script;
     return send_script(true);
   }
-  [[nodiscard]] Step call_as_text() { return send_script(false); }
   [[nodiscard]] Step send_script(bool by_digest) {
     is_by_digest_ = by_digest;
     commands_.clear();
@@ -346,8 +353,8 @@ class Acquisition : Pinned {
   const std::string expire_text_;
   const std::string_view signal_expire_;
   const Deadline deadline_;
-  const bool tries_once_;  // the deadline was over at the start
   const Replicas replicas_;
+  bool type_is_known_;  // of the key; a script looks itself
 
   State state_ = State::trying;
   Commands commands_;  // of the present step; refer to what is below
@@ -360,19 +367,13 @@ class Acquisition : Pinned {
   Next next_ = Next::stop;
   std::optional<Failure> failure_;  // that the acquisition ends with
 
-  bool whole_seconds_ = false, slow_to_cancel_ = false, contended_ = false;
-  bool was_over_ =
-      false;  // the latest attempt was granted, but its lease ended before the reply came
-  bool pauses_ = false;           // before the next attempt, because the cluster is moving the keys
+  bool slow_to_cancel_ = false, contended_ = false, id_is_spent_ = false;
+  bool was_over_ = false;         // the latest grant came when its lease had ended
+  bool pauses_ = false;           // before the next attempt: the cluster is moving the keys
   bool must_be_in_time_ = false;  // a grant after the deadline goes back; false for a first attempt
-  bool type_is_known_ = false;
-  bool is_by_digest_ = false;  // how script_ was called
-  bool is_elsewhere_ = false;  // another server has replied to a part of the latest try
+  bool is_by_digest_ = false, is_elsewhere_ = false;  // script_; another server has replied, too
   Progress progress_ = Progress::none;
-  bool in_doubt_ = false;
-  bool extension_in_doubt_ = false, extension_was_in_doubt_ = false;
-  bool in_turn_ = false;
-  bool id_is_spent_ = false;
+  bool in_doubt_ = false, extension_in_doubt_ = false, extension_was_in_doubt_ = false;
   std::uint64_t fencing_token_ = 0;
 };
 

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
@@ -89,12 +91,25 @@ enum class WakeUp { signalled, timed_out, unblocked, moving, refused_fraction, r
   return reply.is_error("UNBLOCKED") ? WakeUp::unblocked : WakeUp::refused;
 }
 
+/// Returns why a reply to WAIT is not good enough, with `acks` replicas.
+[[nodiscard]] inline Failure failure_of_wait(const Reply& reply, long long acks,
+                                             const std::string& min_acks,
+                                             const std::string& timeout) {
+  if (reply.kind == Reply::Kind::integer) {
+    return {errc::too_few_replicas, std::to_string(acks) + " of " + min_acks +
+                                        " replicas acknowledged it within " + timeout + " ms"};
+  }
+  if (reply.is_error()) return failure_of(reply);
+  return {errc::protocol_error, "unexpected reply to WAIT"};
+}
+
 /// One attempt to take a lock on one server, perhaps after a wait for its release. Sends this in one write:
 ///
 ///   [BLPOP signal]  SET NX PX  [PTTL lock]  [GET fence]  [GET lock]
 ///
 /// The server runs the rest when the BLPOP ends, before it reads what other clients send next. If the Keys have a
-/// fence, or the attempt is in turn, a script replaces SET.
+/// fence, or the attempt is in turn, a script replaces SET. For a SharedLock or a Semaphore a script replaces all behind
+/// BLPOP: it asks the server's clock, and finds what an earlier attempt under the same id was granted.
 struct Attempt {
   milliseconds slice{};        // of the wait; zero: none
   bool whole_seconds = false;  // the server refuses fractions of a second
@@ -103,8 +118,13 @@ struct Attempt {
   bool asks_for_left = true;   // what is left of the lease
   bool asks_for_id = false;    // of the holder
   std::string timeout{};       // of BLPOP
+  // For a SharedLock or a Semaphore:
+  bool is_entered = false;  // the gate is closed for this writer: it waits for the readers
+  bool has_waited = false;  // this acquisition may have taken a signal
+  bool tries_once = false;
+  std::string_view signal_expire{};
 
-  enum class Grant : unsigned char { refused, granted, unknown_script };
+  enum class Grant : unsigned char { refused, granted, entered, unknown_script };
 
   /// What the other replies say.
   struct Rest {
@@ -126,8 +146,9 @@ struct Attempt {
     const bool is_fenced = !keys.fence.empty();
     if (waits()) {
       timeout = in_seconds(slice, whole_seconds);
-      commands.add({"BLPOP", keys.signal, timeout});
+      commands.add({"BLPOP", is_entered ? keys.drained : keys.signal, timeout});
     }
+    if (keys.kind != Keys::Kind::lock) return add_call(commands, call(keys, id, expire), by_digest);
     if (in_turn && is_fenced) {
       add_call(commands, {&acquire_turn_script, {keys.lock, keys.fence, keys.signal, id, expire}},
                by_digest);
@@ -145,11 +166,18 @@ struct Attempt {
     if (asks_for_id) commands.add({"GET", keys.lock});
   }
 
+  /// Returns whether a script has failed that may have written before.
+  [[nodiscard]] bool may_have_run(const Replies& replies, const Keys& keys) const {
+    const auto& reply = replies[waits() ? 1 : 0];
+    return keys.kind != Keys::Kind::lock && reply.is_error() && !reply.is_error("NOSCRIPT");
+  }
+
   /// Reads the reply to SET or to the script. Throws Failure.
   [[nodiscard]] Grant grant_of(const Replies& replies, const Keys& keys) const {
     const bool is_fenced = !keys.fence.empty();
     const auto& set = replies[waits() ? 1 : 0];
     if (by_digest && set.is_error("NOSCRIPT")) return Grant::unknown_script;
+    if (keys.kind != Keys::Kind::lock) return grant_of(set);
     const bool granted = is_fenced ? set.kind == Reply::Kind::integer : set.is_ok();
     expect(set, granted || set.is_nil(), is_fenced ? "the acquire script" : "SET");
     return granted ? Grant::granted : Grant::refused;
@@ -161,6 +189,14 @@ struct Attempt {
     Rest rest;
     const bool is_fenced = !keys.fence.empty();
     auto reply = replies.begin() + (waits() ? 1 : 0);
+    if (keys.kind != Keys::Kind::lock) {
+      rest.left = left_of(reply->elements[1]);
+      rest.has_no_ttl = reply->elements[1].integer < 0;
+      const auto& said = reply->elements;
+      if (granted && is_fenced)
+        rest.fencing_token = token_of(said.size() > 2 ? said[2].integer : 0);
+      return rest;
+    }
     if (granted && is_fenced) rest.fencing_token = token_of(reply->integer);
     if (asks_for_left) {
       rest.left = left_of(*++reply);
@@ -174,6 +210,39 @@ struct Attempt {
       rest.fencing_token = token_of(std::strtoll(fence.c_str(), nullptr, 10));
     }
     return rest;
+  }
+
+  /// Makes the call that replaces SET for a SharedLock or a Semaphore.
+  [[nodiscard]] ScriptCall call(const Keys& keys, std::string_view id,
+                                std::string_view expire) const {
+    const std::string_view how = in_turn ? "turn" : has_waited ? "waited" : "";
+    switch (keys.kind) {
+      case Keys::Kind::permit:
+        return {&take_permit_script,
+                {keys.lock, keys.signal, id, expire, keys.most, how, signal_expire}};
+      case Keys::Kind::reading:
+        return {&start_reading_script,
+                {keys.lock, keys.signal, keys.others, id, expire, keys.most, how, signal_expire}};
+      default: break;
+    }
+    const std::string_view once = tries_once ? "once" : "", turn = in_turn ? "turn" : "";
+    if (keys.fence.empty())
+      return {&close_gate_script, {keys.lock, keys.others, keys.signal, id, expire, once, turn}};
+    return {&close_gate_fenced_script,
+            {keys.lock, keys.others, keys.signal, keys.fence, id, expire, once, turn}};
+  }
+
+  /// Reads the reply to that call. Throws Failure.
+  [[nodiscard]] static Grant grant_of(const Reply& reply) {
+    if (reply.is_error() && reply.text.find("non deterministic") != reply.text.npos) {
+      throw Failure{errc::server_error, "SharedLock and Semaphore need Redis 5 or later"};
+    }
+    const auto& said = reply.elements;
+    const bool is_good = said.size() >= 2 && said.front().kind == Reply::Kind::integer &&
+                         said.front().integer >= 0 && said.front().integer <= 2;
+    expect(reply, is_good, "the acquire script");
+    constexpr std::array grants{Grant::refused, Grant::granted, Grant::entered};
+    return grants[static_cast<std::size_t>(said.front().integer)];
   }
 
   [[nodiscard]] static std::uint64_t token_of(long long count) {

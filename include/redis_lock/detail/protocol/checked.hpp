@@ -111,16 +111,46 @@ inline void require(bool good, const char* complaint) {
   return options;
 }
 
-[[nodiscard]] inline Keys keys_of(const std::string& name, const Options& options) {
-  return {options.key_prefix + name, options.signal_prefix + name,
-          options.fencing ? options.fence_prefix + name : std::string{}};
+/// Checks the options of a SharedLock or a Semaphore, too.
+[[nodiscard]] inline Options checked_to_share(const std::string& name, Options options) {
+  const Options defaults;
+  require(options.expire != no_expiry, "expire must be finite, because some holder will die");
+  require(options.id.empty(), "id must be empty: each holder has one of its own");
+  require(options.key_prefix == defaults.key_prefix &&
+              options.signal_prefix == defaults.signal_prefix &&
+              options.fence_prefix == defaults.fence_prefix,
+          "key_prefix, signal_prefix and fence_prefix are for Lock and QuorumLock");
+  return checked(name, std::move(options), false);
+}
+
+/// `most`: how many permits a Semaphore has.
+[[nodiscard]] inline Keys keys_of(const std::string& name, const Options& options,
+                                  Keys::Kind kind = Keys::Kind::lock, std::size_t most = 0) {
+  const auto fence = [&](const std::string& prefix) {
+    return options.fencing ? prefix + name : std::string{};
+  };
+  const auto gate = "shared-lock:" + name, readers = "shared-lock-readers:" + name;
+  const auto signal = "shared-lock-signal:" + name, drained = "shared-lock-drained:" + name;
+  switch (kind) {
+    case Keys::Kind::lock: break;
+    case Keys::Kind::writing:
+      return {gate, signal, fence("shared-lock-fence:"), kind, readers, drained};
+    case Keys::Kind::reading: return {readers, signal, {}, kind, gate, drained, "9007199254740992"};
+    case Keys::Kind::permit:
+      return {"semaphore:" + name, "semaphore-signal:" + name, {}, kind, {}, {},
+              std::to_string(most)};
+  }
+  return {options.key_prefix + name, options.signal_prefix + name, fence(options.fence_prefix)};
 }
 
 /// Returns keys in one slot: if the lock's key has no hash tag, the name becomes the tag of all of them.
-[[nodiscard]] inline Keys keys_on_cluster(const std::string& name, const Options& options) {
-  auto keys = keys_of(name, options);
-  if (!hash_tag(keys.lock)) keys = keys_of('{' + name + '}', options);
+[[nodiscard]] inline Keys keys_on_cluster(const std::string& name, const Options& options,
+                                          Keys::Kind kind = Keys::Kind::lock,
+                                          std::size_t most = 0) {
+  auto keys = keys_of(name, options, kind, most);
+  if (!hash_tag(keys.lock)) keys = keys_of('{' + name + '}', options, kind, most);
   const auto slot = slot_of(keys.lock);
+  // Those of a SharedLock differ in their prefixes only: if the signal is in the slot, all are.
   require(slot_of(keys.signal) == slot && (keys.fence.empty() || slot_of(keys.fence) == slot),
           "name: on a cluster it must not begin with '}', and the prefixes must have the same hash "
           "tag, or none");

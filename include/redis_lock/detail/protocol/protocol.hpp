@@ -10,106 +10,37 @@
 #include <redis_lock/detail/base/deadline.hpp>
 #include <redis_lock/detail/protocol/commands.hpp>
 #include <redis_lock/detail/protocol/errors.hpp>
+#include <redis_lock/detail/protocol/scripts.hpp>
 #include <redis_lock/event.hpp>
 
-/// The keys and scripts of the wire protocol, and what the server's replies to them mean. Has no I/O: a Link is
+/// The keys and script calls of the wire protocol, and what the server's replies to them mean. Has no I/O: a Link is
 /// anything with `Replies exchange(const Commands&)`, which sends all commands in one write and returns as many
 /// replies. For evaluate() of one call it also has `void reuse(Replies&&)`, which takes them back.
 namespace redis_lock::detail {
 
 /// The keys of one lock.
 struct Keys {
-  std::string lock;     // string: the holder's id
+  /// What an acquisition is: a Lock; the writing or a reading of a SharedLock; a permit of a Semaphore.
+  enum class Kind : unsigned char { lock, writing, reading, permit };
+
+  std::string
+      lock;  // string: the holder's id. Reading, permit: sorted set, ids by the end of their leases
   std::string signal;   // list: one element if the lock was just freed
   std::string fence{};  // string: the latest fencing token; the name is empty without fencing
+  Kind kind = Kind::lock;
+  std::string others{};  // writing: the readers' set; reading: the writer's gate
+  std::string
+      drained{};  // of a SharedLock: list, one element if the last reader has left behind a closed gate
+  std::string most{};  // reading, permit: how many ids the set may have
+
+  [[nodiscard]] bool is_set() const noexcept {
+    return kind == Kind::reading || kind == Kind::permit;
+  }
 };
-
-struct Script {
-  std::string_view text;
-  std::string_view digest;     // SHA1 of text, for EVALSHA
-  std::string_view key_count;  // how many of the operands are keys
-  std::size_t operands;
-};
-
-// DEL is the first write and there is no #! line, so that the script runs if the server is out of memory: a script's
-// first write decides that, and DEL frees memory. https://redis.io/docs/latest/develop/programmability/eval-intro/
-inline constexpr Script release_script{R"(local id = redis.call('GET', KEYS[1])
-if id ~= ARGV[1] then return id and 1 or 3 end
-redis.call('DEL', KEYS[2])
-redis.call('LPUSH', KEYS[2], 1)
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-redis.call('DEL', KEYS[1])
-return 0)",
-                                       "8df502726fd58c7b87143fc8d59c3c042f837b83", "2", 4};
-
-// Releases the lock, but keeps its key for ARGV[3] milliseconds.
-inline constexpr Script keep_script{R"(local id = redis.call('GET', KEYS[1])
-if id ~= ARGV[1] then return id and 1 or 3 end
-redis.call('DEL', KEYS[2])
-redis.call('LPUSH', KEYS[2], 1)
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return 0)",
-                                    "7e368356d3d0e154ce55b18b70a4970cf0953971", "2", 5};
-
-inline constexpr Script extend_script{R"(local id = redis.call('GET', KEYS[1])
-if id ~= ARGV[1] then return id and 1 or 3 end
-if redis.call('PTTL', KEYS[1]) < 0 then return 2 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 0)",
-                                      "c9700681f75ce9d469c35ca6beb7ebe39cc22ae9", "1", 3};
-
-// Writes a lock without expiry again, unchanged, so that this connection has written it.
-inline constexpr Script rewrite_script{R"(if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
-redis.call('SET', KEYS[1], ARGV[1])
-return 0)",
-                                       "c78f889a029f30cf29ae7c17d28dbd4819b7d3c7", "1", 2};
-
-// GET comes first: it refuses a key that is not a lock before anything is written.
-inline constexpr Script reset_script{R"(local held = redis.call('GET', KEYS[1])
-redis.call('DEL', KEYS[2])
-redis.call('LPUSH', KEYS[2], 1)
-redis.call('PEXPIRE', KEYS[2], ARGV[1])
-redis.call('DEL', KEYS[1])
-return held and 1 or 0)",
-                                     "4bcc030ebcd03d00b606f07b8a624d30bdee2a7a", "2", 3};
-
-// Takes the lock and counts. INCR comes first, because only it can fail: it refuses a key that is not a counter, and
-// a server that is out of memory. The lock then is as it was.
-inline constexpr Script acquire_script{
-    R"(if redis.call('EXISTS', KEYS[1]) == 1 then return false end
-local token = redis.call('INCR', KEYS[2])
-if ARGV[2] == '' then
-  redis.call('SET', KEYS[1], ARGV[1])
-else
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-end
-return token)",
-    "5a52b7e34318fce290f227ab99399e1515ae27de", "2", 4};
-
-// Takes the lock in turn: behind a release whose reply is not known, only if its signal is still there. A blocked
-// waiter has taken the signal by then, and the lock is that waiter's.
-inline constexpr Script turn_script{
-    R"(if redis.call('PTTL', KEYS[2]) < 0 then return false end
-if ARGV[2] == '' then return redis.call('SET', KEYS[1], ARGV[1], 'NX') end
-return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]))",
-    "ddef7a8e8ae148ba164e4895d0d94885f2fa2540", "2", 4};
-
-// Takes the lock and counts, only if the signal of the release is still there.
-inline constexpr Script acquire_turn_script{
-    R"(if redis.call('EXISTS', KEYS[1]) == 1 or redis.call('PTTL', KEYS[3]) < 0 then return false end
-local token = redis.call('INCR', KEYS[2])
-if ARGV[2] == '' then
-  redis.call('SET', KEYS[1], ARGV[1])
-else
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-end
-return token)",
-    "b53d4f46add9d71156e0542a24f5ee9e99e0000a", "3", 5};
 
 struct ScriptCall {
   const Script* script;
-  std::array<std::string_view, 5> operands;
+  std::array<std::string_view, 8> operands;
 };
 
 inline void add_call(Commands& commands, const ScriptCall& call, bool by_digest) {
@@ -215,6 +146,12 @@ enum class Extension {
 [[nodiscard]] inline ScriptCall release_call(const Keys& keys, std::string_view id,
                                              std::string_view signal_expire,
                                              std::string_view kept_for = {}) {
+  if (keys.kind == Keys::Kind::permit)
+    return {&return_permit_script, {keys.lock, keys.signal, id, signal_expire, kept_for}};
+  if (keys.kind == Keys::Kind::reading) {
+    return {&stop_reading_script,
+            {keys.lock, keys.drained, keys.others, id, signal_expire, kept_for}};
+  }
   const auto& script = kept_for.empty() ? release_script : keep_script;
   return {&script, {keys.lock, keys.signal, id, signal_expire, kept_for}};
 }
@@ -235,9 +172,9 @@ bool release(Link& link, const Keys& keys, std::string_view id, std::string_view
 }
 
 /// Makes the call that sets the lease to `expire` milliseconds from now, if it is held under `id`.
-[[nodiscard]] inline ScriptCall extend_call(std::string_view key, std::string_view id,
+[[nodiscard]] inline ScriptCall extend_call(const Keys& keys, std::string_view id,
                                             std::string_view expire) {
-  return {&extend_script, {key, id, expire}};
+  return {keys.is_set() ? &stay_script : &extend_script, {keys.lock, id, expire}};
 }
 
 /// Makes the call that writes a lock without expiry again, if it is held under `id`.
@@ -252,16 +189,32 @@ bool release(Link& link, const Keys& keys, std::string_view id, std::string_view
 
 /// Sets the lease of the lock to `expire` milliseconds from now, if it is held under `id`.
 template <class Link>
-[[nodiscard]] Extension extend(Link& link, const std::string& key, std::string_view id,
+[[nodiscard]] Extension extend(Link& link, const Keys& keys, std::string_view id,
                                std::string_view expire) {
-  return extension_of(evaluate(link, extend_call(key, id, expire)));
+  return extension_of(evaluate(link, extend_call(keys, id, expire)));
 }
 
-/// Frees the lock, whatever its holder, and signals. Returns whether it was held.
+/// Makes the call that frees all that is held under these keys, and signals.
+[[nodiscard]] inline ScriptCall reset_call(const Keys& keys, std::string_view signal_expire) {
+  const auto shared = [&](std::string_view readers, std::string_view gate) {
+    return ScriptCall{&reset_shared_script,
+                      {readers, keys.signal, gate, keys.drained, signal_expire}};
+  };
+  switch (keys.kind) {
+    case Keys::Kind::lock: break;
+    case Keys::Kind::permit:
+      return {&reset_permits_script, {keys.lock, keys.signal, signal_expire}};
+    case Keys::Kind::writing: return shared(keys.others, keys.lock);
+    case Keys::Kind::reading: return shared(keys.lock, keys.others);
+  }
+  return {&reset_script, {keys.lock, keys.signal, signal_expire}};
+}
+
+/// Frees the lock, whatever its holders, and signals. Returns whether it was held.
 template <class Link>
 bool reset(Link& link, const Keys& keys, std::string_view signal_expire) {
-  const ScriptCall call{&reset_script, {keys.lock, keys.signal, signal_expire}};
-  return integer_of_repeatable(evaluate(link, call), "the reset script") == 1;
+  return integer_of_repeatable(evaluate(link, reset_call(keys, signal_expire)),
+                               "the reset script") == 1;
 }
 
 /// Runs the reset script for all `locks`. was_held() reads the replies.
@@ -270,8 +223,7 @@ template <class Link>
                                  std::string_view signal_expire) {
   std::vector<ScriptCall> calls;
   calls.reserve(locks.size());
-  for (const auto& keys : locks)
-    calls.push_back({&reset_script, {keys.lock, keys.signal, signal_expire}});
+  for (const auto& keys : locks) calls.push_back(reset_call(keys, signal_expire));
   return evaluate(link, calls);
 }
 
@@ -304,6 +256,12 @@ template <class Link>
     scanned.keys.push_back(std::move(key.text));
   }
   return scanned;
+}
+
+/// Returns how many ids are in the set, and not over.
+template <class Link>
+[[nodiscard]] long long count(Link& link, const std::string& set) {
+  return integer_of(evaluate(link, {&count_script, {set}}), "the count script");
 }
 
 /// Returns the id of the holder; nothing if the lock is free.

@@ -127,8 +127,8 @@ class SlotMap {
       for (std::size_t i = 2; i < range.elements.size(); ++i) {
         const auto address = node_address(range.elements[i].elements, asked);
         const auto server = address == Address{} ? nobody : index_of(address);
-        const auto first = owners_.begin() + range.elements[0].integer;
-        const auto last = owners_.begin() + range.elements[1].integer;
+        const auto first = owners_.begin() + static_cast<Slot>(range.elements[0].integer);
+        const auto last = owners_.begin() + static_cast<Slot>(range.elements[1].integer);
         if (i == 2 && first <= last) std::fill(first, last + 1, server);
       }
     }

@@ -30,7 +30,7 @@ class QuorumExtension {
     for (const auto* lease : leases) {
       texts_.push_back(duration > duration.zero() ? std::to_string(duration.count())
                                                   : lease->expire_text);
-      calls_.push_back(extend_call(lease->keys->lock, lease->id, texts_.back()));
+      calls_.push_back(extend_call(*lease->keys, lease->id, texts_.back()));
     }
     votes_.resize(leases.size());
   }
