@@ -73,7 +73,7 @@ int main(int argc, char** argv) try {
   });
   Process newcomer{client};
   while (!newcomer.catalogue.locked()) std::this_thread::sleep_for(1ms);  // the writer's turn
-  if (!newcomer.catalogue.try_lock_shared())
+  if (const std::shared_lock reading{newcomer.catalogue, std::try_to_lock}; !reading)
     std::cout << "the rebuild waits for them, and lets no new reader in\n";
   leave = true;
   if (std::shared_lock reading{newcomer.catalogue, 10s})

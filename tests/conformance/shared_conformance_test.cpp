@@ -236,6 +236,8 @@ ON_EACH_READ_MUTEX("writers are alone and readers are not") {
       }
     });
   }
+  for (auto& thread : threads) thread.join();
+  threads.clear();
   std::atomic<int> beside{0};
   for (int i = 0; i < 2; ++i) {
     threads.emplace_back([&] {
