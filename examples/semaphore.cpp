@@ -51,17 +51,18 @@ int main(int argc, char** argv) try {
   redis_lock::Semaphore third{client, "example:exports", limit};
   redis_lock::Semaphore fourth{client, "example:exports", limit};
 
-  for (auto* each : {&first, &second, &third}) each->acquire();
+  std::unique_lock one{first}, two{second}, three{third};
   std::cout << "3 exports run, " << first.available() << " permits are left\n";
-  std::cout << "the fourth does not wait now: " << std::boolalpha << fourth.try_acquire() << '\n';
+  std::unique_lock four{fourth, std::try_to_lock};
+  std::cout << "the fourth does not wait now: " << std::boolalpha << four.owns_lock() << '\n';
 
-  std::thread end_of_the_first{[&first] {
+  std::thread end_of_the_first{[&one] {
     std::this_thread::sleep_for(50ms);
-    first.release();
+    one.unlock();
   }};
-  if (fourth.try_acquire_for(10s)) std::cout << "one export ends, and the fourth runs\n";
+  if (four.try_lock_for(10s)) std::cout << "one export ends, and the fourth runs\n";
   end_of_the_first.join();
-  for (auto* each : {&second, &third, &fourth}) each->release();
+  for (auto* each : {&two, &three, &four}) each->unlock();
 
   run_exports(client);
 } catch (const std::exception& error) {
