@@ -13,7 +13,12 @@
 #include <utility>
 #include <vector>
 
+#if __has_include(<catch2/catch_test_macros.hpp>)  // Catch2 3
+#include <catch2/catch_template_test_macros.hpp>
+#include <catch2/catch_test_macros.hpp>
+#else
 #include <catch2/catch.hpp>
+#endif
 
 #include <redis_lock/redis_lock.hpp>
 
