@@ -27,6 +27,7 @@ namespace {
 
 using namespace std::chrono_literals;
 namespace detail = redis_lock::detail;
+namespace prefix = detail::shared_prefix;
 using redis_lock::LockKind;
 using Clock = std::chrono::steady_clock;
 
@@ -49,9 +50,9 @@ class Watch {
     const auto& words = seen.words;
     if (words.size() >= 3 && same(words[0], "BLPOP")) {
       const auto name = name_of(words[1], {{place_.signal_prefix, LockKind::lock},
-                                           {"shared-lock-signal:", LockKind::reading},
-                                           {"shared-lock-drained:", LockKind::reading},
-                                           {"semaphore-signal:", LockKind::permit}});
+                                           {prefix::signal, LockKind::reading},
+                                           {prefix::drained, LockKind::reading},
+                                           {prefix::permit_signal, LockKind::permit}});
       if (!name) return;
       latest_[seen.address] = *name;
       ++asked_[*name].blocking;
@@ -118,9 +119,9 @@ class Watch {
         is_script("EVALSHA", &detail::Script::digest) || is_script("EVAL", &detail::Script::text);
     if (!is_set && !is_call) return std::nullopt;
     const auto name = name_of(words[is_set ? 1 : 3], {{place_.key_prefix, LockKind::lock},
-                                                      {"shared-lock:", LockKind::reading},
-                                                      {"shared-lock-readers:", LockKind::reading},
-                                                      {"semaphore:", LockKind::permit}});
+                                                      {prefix::gate, LockKind::reading},
+                                                      {prefix::readers, LockKind::reading},
+                                                      {prefix::permits, LockKind::permit}});
     const auto id = is_set ? 2 : 3 + std::strtoul(words[2].c_str(), nullptr, 10);
     if (!name || id >= words.size()) return std::nullopt;
     return std::pair{*name, words[id]};

@@ -48,9 +48,8 @@ template <class Link, class Each>
   Commands commands;
   for (const auto& key : keys) {
     const auto shared = shared_key(key);
-    const bool is_set = shared && shared->kind != Keys::Kind::writing;
     kinds.push_back(shared ? shared->kind : Keys::Kind::lock);
-    if (is_set) {
+    if (Keys::is_set(kinds.back())) {
       commands.add({"ZRANGE", key, "0", "-1", "WITHSCORES"}).add({"TIME"});
     } else {
       commands.add({"GET", key}).add({"PTTL", key});
@@ -110,8 +109,8 @@ REDIS_LOCK_DEFINITION std::vector<HeldLock> holders(Client client, const std::st
                                                     LockKind kind) {
   detail::require(!name.empty(), "name must not be empty");
   auto& state = *client.state_;
-  const auto keys = (state.is_cluster() ? detail::keys_on_cluster : detail::keys_of)(
-      name, {}, static_cast<detail::Keys::Kind>(kind), 0);
+  const auto keys =
+      detail::keys_at(state.is_cluster(), name, {}, static_cast<detail::Keys::Kind>(kind));
   return detail::holders(state, "holders", name, keys);
 }
 
@@ -121,8 +120,7 @@ REDIS_LOCK_DEFINITION std::optional<HeldLock> held_lock(Client client, const std
   auto& state = *client.state_;
   Options options;
   options.key_prefix = key_prefix;
-  const auto keys = (state.is_cluster() ? detail::keys_on_cluster : detail::keys_of)(
-      name, options, detail::Keys::Kind::lock, 0);
+  const auto keys = detail::keys_at(state.is_cluster(), name, options);
   auto held = detail::holders(state, "held_lock", name, keys);
   return held.empty() ? std::nullopt : std::optional{std::move(held.front())};
 }

@@ -25,9 +25,9 @@ struct SharedKey {
   std::string_view prefix;
   Keys::Kind kind;
 };
-inline constexpr std::array shared_keys{SharedKey{"shared-lock:", Keys::Kind::writing},
-                                        SharedKey{"shared-lock-readers:", Keys::Kind::reading},
-                                        SharedKey{"semaphore:", Keys::Kind::permit}};
+inline constexpr std::array shared_keys{SharedKey{shared_prefix::gate, Keys::Kind::writing},
+                                        SharedKey{shared_prefix::readers, Keys::Kind::reading},
+                                        SharedKey{shared_prefix::permits, Keys::Kind::permit}};
 /// Returns nothing for any other key.
 [[nodiscard]] inline std::optional<SharedKey> shared_key(std::string_view key) {
   for (const auto& each : shared_keys) {
@@ -43,8 +43,13 @@ class LockKeys {
   LockKeys(std::string key_prefix, const std::string& signal_prefix,
            const std::string& fence_prefix, bool is_cluster)
       : prefix_(std::move(key_prefix)),
-        others_{signal_prefix, fence_prefix, "lock-signal:",      "lock-fence:",
-                "cache:",      "once:",      "shared-lock-fence:"},
+        others_{signal_prefix,
+                fence_prefix,
+                "lock-signal:",
+                "lock-fence:",
+                "cache:",
+                "once:",
+                std::string(shared_prefix::fence)},
         is_cluster_(is_cluster) {
     require(!prefix_.empty(), "key_prefix must not be empty");
     for (const auto& fences : {fence_prefix, others_[3]}) {

@@ -38,9 +38,8 @@ class SingleServer {
   SingleServer(const Access& access, const std::string& name, const Options& options)
       : client_(access.client),
         options_(options),
-        shared_keys_(
-            std::make_shared<const Keys>((client_->is_cluster() ? keys_on_cluster : keys_of)(
-                name, options, access.kind, access.permits))),
+        shared_keys_(std::make_shared<const Keys>(
+            keys_at(client_->is_cluster(), name, options, access.kind, access.permits))),
         slot_(client_->slot_of(keys_.lock)),
         expire_(std::to_string(options.expire.count())),
         signal_expire_(std::to_string(options.signal_expire.count())) {}

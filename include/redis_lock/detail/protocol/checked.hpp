@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <redis_lock/detail/base/deadline.hpp>
@@ -126,21 +128,24 @@ inline void require(bool good, const char* complaint) {
 /// `most`: how many permits a Semaphore has.
 [[nodiscard]] inline Keys keys_of(const std::string& name, const Options& options,
                                   Keys::Kind kind = Keys::Kind::lock, std::size_t most = 0) {
-  const auto fence = [&](const std::string& prefix) {
-    return options.fencing ? prefix + name : std::string{};
+  const auto key = [&](std::string_view prefix) { return std::string(prefix) + name; };
+  const auto fence = [&](std::string_view prefix) {
+    return options.fencing ? key(prefix) : std::string{};
   };
-  const auto gate = "shared-lock:" + name, readers = "shared-lock-readers:" + name;
-  const auto signal = "shared-lock-signal:" + name, drained = "shared-lock-drained:" + name;
+  namespace prefix = shared_prefix;
   switch (kind) {
     case Keys::Kind::lock: break;
     case Keys::Kind::writing:
-      return {gate, signal, fence("shared-lock-fence:"), kind, readers, drained};
-    case Keys::Kind::reading: return {readers, signal, {}, kind, gate, drained, "9007199254740992"};
+      return {key(prefix::gate),    key(prefix::signal), fence(prefix::fence), kind,
+              key(prefix::readers), key(prefix::drained)};
+    case Keys::Kind::reading:
+      return {key(prefix::readers), key(prefix::signal), {}, kind, key(prefix::gate),
+              key(prefix::drained), "9007199254740992"};
     case Keys::Kind::permit:
-      return {"semaphore:" + name, "semaphore-signal:" + name, {}, kind, {}, {},
+      return {key(prefix::permits), key(prefix::permit_signal), {}, kind, {}, {},
               std::to_string(most)};
   }
-  return {options.key_prefix + name, options.signal_prefix + name, fence(options.fence_prefix)};
+  return {key(options.key_prefix), key(options.signal_prefix), fence(options.fence_prefix)};
 }
 
 /// Returns keys in one slot: if the lock's key has no hash tag, the name becomes the tag of all of them.
@@ -155,6 +160,13 @@ inline void require(bool good, const char* complaint) {
           "name: on a cluster it must not begin with '}', and the prefixes must have the same hash "
           "tag, or none");
   return keys;
+}
+
+/// Returns the keys on a single server or on a cluster.
+[[nodiscard]] inline Keys keys_at(bool is_cluster, const std::string& name, const Options& options,
+                                  Keys::Kind kind = Keys::Kind::lock, std::size_t most = 0) {
+  return is_cluster ? keys_on_cluster(name, options, kind, most)
+                    : keys_of(name, options, kind, most);
 }
 
 }  // namespace redis_lock::detail

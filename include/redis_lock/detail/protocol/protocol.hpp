@@ -18,6 +18,13 @@
 /// replies. For evaluate() of one call it also has `void reuse(Replies&&)`, which takes them back.
 namespace redis_lock::detail {
 
+/// What the keys of a SharedLock and a Semaphore begin with; the name follows.
+namespace shared_prefix {
+inline constexpr std::string_view gate{"shared-lock:"}, readers{"shared-lock-readers:"},
+    signal{"shared-lock-signal:"}, drained{"shared-lock-drained:"}, fence{"shared-lock-fence:"},
+    permits{"semaphore:"}, permit_signal{"semaphore-signal:"};
+}  // namespace shared_prefix
+
 /// The keys of one lock.
 struct Keys {
   /// What an acquisition is: a Lock; the writing or a reading of a SharedLock; a permit of a Semaphore.
@@ -33,9 +40,11 @@ struct Keys {
       drained{};  // of a SharedLock: list, one element if the last reader has left behind a closed gate
   std::string most{};  // reading, permit: how many ids the set may have
 
-  [[nodiscard]] bool is_set() const noexcept {
+  /// Returns whether `lock` is a set.
+  [[nodiscard]] static constexpr bool is_set(Kind kind) noexcept {
     return kind == Kind::reading || kind == Kind::permit;
   }
+  [[nodiscard]] bool is_set() const noexcept { return is_set(kind); }
 };
 
 struct ScriptCall {
